@@ -1,0 +1,32 @@
+# Each target is one or two plain commands; nothing here is needed if you prefer your own environment.
+export DO_NOT_TRACK := true
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: ile test slow lint bench
+
+# Set up from nothing, then train and score the Invertible Linear Embedding.
+ile: .venv/done
+	$(BIN)/kedro run --pipeline=ile
+
+# Set up from nothing, then the tests.
+test: .venv/done
+	$(BIN)/pytest
+
+slow: .venv/done
+	$(BIN)/pytest -m slow
+
+lint: .venv/done
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: .venv/done
+	$(BIN)/python benchmarks/simulator.py
+	$(BIN)/python benchmarks/solve.py
+
+.venv/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@

@@ -1,0 +1,126 @@
+"""Pictures of predictions, scores and eigenvalues."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
+
+MODEL_COLOUR, LAST_COLOUR, MEAN_COLOUR = "#0072b2", "#d55e00", "#7f7f7f"  # told apart by colour-blind readers
+
+
+def _image(frame: Frames) -> Frames:
+    """(C, H, W) -> (H, W) or (H, W, 3), as matplotlib shows pictures."""
+    return frame[0] if len(frame) == 1 else frame.transpose(1, 2, 0)
+
+
+def representative_clips(psnr: NDArray[np.float64], count: int) -> list[int]:
+    """Clips spread evenly from the worst to the best mean PSNR (N, horizon), without the very extremes."""
+    order = np.argsort(psnr.mean(axis=1))
+    return [int(order[round((k + 0.5) / count * len(order) - 0.5)]) for k in range(min(count, len(order)))]
+
+
+def filmstrip(context: Frames, truth: Frames, predicted: Frames, title: str) -> Figure:
+    """Rows of context + truth, prediction and error for each clip (N, T, C, H, W)."""
+    clips, seen, horizon = len(context), min(context.shape[1], 5), truth.shape[1]
+    figure = Figure(figsize=(0.82 * (seen + horizon) + 1.0, 2.55 * clips + 0.4), layout="constrained")
+    axes = figure.subplots(3 * clips, seen + horizon, squeeze=False)
+    for clip in range(clips):
+        strip = np.concatenate((context[clip, -seen:], truth[clip]))
+        for column in range(seen + horizon):
+            ahead = column - seen
+            top, middle, bottom = (axes[3 * clip + row, column] for row in range(3))
+            top.imshow(_image(strip[column]), cmap="gray", vmin=0, vmax=1)
+            if clip == 0:
+                top.set_title(f"{ahead:+d}" if ahead < 0 else f"+{ahead + 1}", fontsize=9)
+            if ahead >= 0:
+                middle.imshow(_image(predicted[clip, ahead]), cmap="gray", vmin=0, vmax=1)
+                error = np.abs(predicted[clip, ahead] - truth[clip, ahead]).mean(axis=0)
+                bottom.imshow(error, cmap="magma", vmin=0, vmax=1)
+            for axis in (top, middle, bottom):
+                axis.set_xticks([])
+                axis.set_yticks([])
+                axis.spines[:].set_visible(False)
+            if ahead < 0:
+                middle.set_visible(False)
+                bottom.set_visible(False)
+        for row, label in enumerate(("truth", "predicted", "|error|")):
+            axes[3 * clip + row, seen].set_ylabel(label, fontsize=8)
+        axes[3 * clip, 0].set_ylabel("context", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def horizon_plot(scores: dict[str, Any], name: str) -> Figure:
+    """PSNR and SSIM against the number of the predicted frame, with 95 % intervals, beside the baselines."""
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    frames = np.arange(1, scores["horizon"] + 1)
+    rows = ((name, scores, MODEL_COLOUR), ("last frame", scores["last_frame"], LAST_COLOUR))
+    rows += (("mean frame", scores["mean_frame"], MEAN_COLOUR),)
+    for axis, metric, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR / dB", "SSIM"), strict=True):
+        for row, values, colour in rows:
+            mean, half = np.array(values[metric]), np.array(values[f"{metric}_ci95"])
+            axis.plot(frames, mean, marker="o", markersize=4, color=colour, label=row)
+            axis.fill_between(frames, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+        axis.set_xlabel("predicted frame")
+        axis.set_ylabel(label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.grid(alpha=0.3)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def spectrum_plot(
+    eigenvalues: NDArray[np.complex128], period: NDArray[np.float64], half_life: NDArray[np.float64]
+) -> Figure:
+    """Eigenvalues in the unit disc, and each mode's period against its half-life, both in frames."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    disc, times = figure.subplots(1, 2)
+    angle = np.linspace(0, 2 * np.pi, 256)
+    disc.plot(np.cos(angle), np.sin(angle), color="black", linewidth=0.8)
+    for values in (eigenvalues, eigenvalues.conj()):
+        disc.scatter(values.real, values.imag, s=8, color=MODEL_COLOUR, alpha=0.6, linewidths=0)
+    disc.set_aspect("equal")
+    disc.set(xlabel="real part", ylabel="imaginary part", title="eigenvalues of A")
+    # A log scale cannot show what never turns or never decays: such modes stand at the edge.
+    edge = 1e4
+    times.scatter(
+        np.minimum(period, edge), np.minimum(half_life, edge), s=8, color=MODEL_COLOUR, alpha=0.6, linewidths=0
+    )
+    times.set(xscale="log", yscale="log", xlabel="period / frames", ylabel="half-life / frames", title="modes")
+    times.grid(alpha=0.3)
+    return figure
+
+
+def animation(
+    context: Frames, truth: Frames, predicted: Frames, name: str, side: int = 96
+) -> NDArray[np.uint8]:
+    """Truth above prediction for clips side by side, context first: uint8 (T, height, width, 3).
+
+    A red frame around a prediction tells that the model no longer sees the truth.
+    """
+    above = np.concatenate((context, truth), axis=1)
+    below = np.concatenate((context, predicted), axis=1)
+    seen, pad, font = context.shape[1], 3, cv2.FONT_HERSHEY_SIMPLEX
+    pictures = []
+    for t in range(above.shape[1]):
+        rows = []
+        for row, strip in ((0, above), (1, below)):
+            tiles = []
+            for clip in range(len(strip)):
+                tile = np.rint(255 * np.clip(strip[clip, t], 0, 1)).astype(np.uint8).transpose(1, 2, 0)
+                tile = cv2.resize(tile, (side, side), interpolation=cv2.INTER_NEAREST).reshape(side, side, -1)
+                colour = (213, 94, 0) if row and t >= seen else (90, 90, 90)
+                tile = np.broadcast_to(tile, (side, side, 3))
+                tiles.append(cv2.copyMakeBorder(tile, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=colour))
+            rows.append(np.hstack(tiles))
+        picture = np.vstack(rows)
+        header = np.zeros((18, picture.shape[1], 3), np.uint8)
+        text = f"context {t + 1 - seen:+d}" if t < seen else f"{name} +{t - seen + 1}"
+        cv2.putText(header, text, (4, 13), font, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+        pictures.append(np.vstack((header, picture)))
+    return np.stack(pictures)

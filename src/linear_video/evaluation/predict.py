@@ -1,0 +1,36 @@
+"""Predictions of any model for the first test clips."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from linear_video.errors import InputError
+from linear_video.evaluation.settings import EvaluationSettings
+
+
+def predict_clips(model: nn.Module, frames: NDArray[np.uint8], settings: EvaluationSettings) -> NDArray[np.float32]:
+    """Predict the horizon after the context of each clip: frames (N, T, C, H, W) -> (sequences, horizon, C, H, W).
+
+    Raises:
+        InputError: if there are fewer clips or frames than the settings ask for.
+    """
+    wanted = settings.context + settings.horizon
+    if frames.shape[1] < wanted:
+        raise InputError(
+            f"the test clips have {frames.shape[1]} frames, but context {settings.context} + horizon "
+            f"{settings.horizon} need {wanted}; make longer clips or lower the two in the parameter evaluation."
+        )
+    if len(frames) < settings.sequences:
+        raise InputError(
+            f"there are {len(frames)} test clips, but evaluation.sequences asks for {settings.sequences}; "
+            "make more test clips or lower it."
+        )
+    predictions = []
+    size = settings.clips_per_batch
+    for start in tqdm(range(0, settings.sequences, size), desc="predicting", unit="batch", mininterval=1):
+        clips = frames[start : min(start + size, settings.sequences), : settings.context]
+        context = torch.from_numpy(np.array(clips)).float() / 255
+        predictions.append(model.predict(context, settings.horizon).numpy())  # type: ignore[operator]
+    return np.concatenate(predictions)

@@ -1,0 +1,121 @@
+"""What happens around a run: parameters are checked before it, results are tracked in MLflow after each node."""
+
+import logging
+import math
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, DatasetError
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+
+from linear_video.errors import InputError, TrainingError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from kedro.framework.context import KedroContext
+
+logger = logging.getLogger(__name__)
+
+FIGURES = ("filmstrip", "horizon", "spectrum", "animation")
+
+
+class ParameterHooks:
+    """Stop a run with unusable parameters before it starts, and show the user's own mistakes without a traceback."""
+
+    @hook_impl
+    def after_context_created(self, context: "KedroContext") -> None:
+        """From here on, an error that the user can mend is shown as its message alone."""
+        sys.excepthook = _show_error(sys.excepthook)
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Check all parameters, used by this run or not: a misspelt name must not pass unseen."""
+        from linear_video.parameters import check_parameters
+
+        check_parameters(catalog.load("parameters"))
+
+
+def _show_error(previous: Any) -> Any:
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, InputError | TrainingError | DatasetError | OSError):
+            print(f"\nError: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, trace)
+
+    return show
+
+
+class TrackingHooks:
+    """Put tags, scores, training curves and figures of experiments into the run that kedro-mlflow has opened."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Tag the run with its experiment and commit."""
+        import mlflow
+
+        if mlflow.active_run() is None:
+            return
+        mlflow.set_tag("git_commit", _git_commit())
+        experiments = {node.namespace for node in pipeline.nodes if node.namespace and "." in node.namespace}
+        if len(experiments) == 1:
+            model, dataset = experiments.pop().split(".", 1)
+            mlflow.set_tags({"model": model, "dataset": dataset, "mlflow.runName": f"{model} on {dataset}"})
+
+    @hook_impl
+    def after_node_run(self, node: Node, catalog: CatalogProtocol, outputs: dict[str, Any]) -> None:
+        """Track what a node of an experiment has made."""
+        import mlflow
+
+        if mlflow.active_run() is None:
+            return
+        for name, value in outputs.items():
+            kind = name.rpartition(".")[2]
+            if kind == "scores":
+                _track_scores(value)
+            elif kind == "history":
+                _track_history(value)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+        """Keep the figures and tables, now on disk, as artifacts."""
+        import mlflow
+
+        if mlflow.active_run() is None:
+            return
+        for name in pipeline.all_outputs():
+            if name.rpartition(".")[2] in (*FIGURES, "scores", "history"):
+                mlflow.log_artifact(str(getattr(catalog.get(name), "_filepath")))
+
+
+def _track_scores(scores: dict[str, Any]) -> None:
+    import mlflow
+
+    for prefix, row in (("", scores), ("last_frame_", scores["last_frame"]), ("mean_frame_", scores["mean_frame"])):
+        for metric in ("psnr", "ssim"):
+            for frame, value in enumerate(row[metric], start=1):
+                mlflow.log_metric(f"{prefix}{metric}", value, step=frame)
+                if frame in (1, 5):
+                    mlflow.log_metric(f"{prefix}{metric}_frame_{frame}", value)
+
+
+def _track_history(history: "pd.DataFrame") -> None:
+    import mlflow
+
+    for row in history.to_dict("records"):
+        values = {str(name): float(value) for name, value in row.items() if name != "step" and math.isfinite(value)}
+        mlflow.log_metrics(values, step=int(row["step"]))
+
+
+def _git_commit() -> str:
+    """Commit of the project, marked if files have changed since; ``unknown`` outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()

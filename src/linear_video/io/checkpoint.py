@@ -1,0 +1,69 @@
+"""Kedro datasets of trained models, and of trainings under way."""
+
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kedro.io import AbstractDataset
+
+if TYPE_CHECKING:  # PyTorch takes seconds to import; commands that only list things need not wait
+    from torch import nn
+
+TRAINING_STATE = "training_state"  # folder beside a checkpoint
+
+
+class Checkpoint(NamedTuple):
+    """A trained model, and the config that makes it again (``models.contract.describe``)."""
+
+    model: "nn.Module"
+    config: dict[str, Any]
+
+
+class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
+    """A folder with ``model.safetensors`` and ``config.json``.
+
+    Saving ends the training: the state it could have been resumed from, beside the checkpoint, is deleted then.
+    """
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Checkpoint:
+        from linear_video.models.checkpoint import load_checkpoint, load_config
+
+        folder = Path(self._filepath)
+        return Checkpoint(load_checkpoint(folder), load_config(folder))
+
+    def save(self, data: Checkpoint) -> None:
+        from linear_video.models.checkpoint import save_checkpoint
+
+        folder = Path(self._filepath)
+        save_checkpoint(folder, data.model, data.config)
+        shutil.rmtree(folder / TRAINING_STATE, ignore_errors=True)
+
+    def _exists(self) -> bool:
+        return (Path(self._filepath) / "config.json").exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+
+class FolderDataset(AbstractDataset[None, Path]):
+    """A folder's path, for what writes files of its own there (a training's state)."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> Path:
+        return Path(self._filepath)
+
+    def save(self, data: None) -> None:
+        raise NotImplementedError("a folder is handed out, not saved.")
+
+    def _exists(self) -> bool:
+        return True
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}

@@ -1,0 +1,96 @@
+"""Kedro datasets of frames."""
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from kedro.io import AbstractDataset
+from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipSet
+from linear_video.errors import InputError
+from linear_video.io.files import replacing_file, replacing_folder
+
+
+class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
+    """A folder with ``frames.npy`` (memory-mapped when loaded), ``clips.parquet`` and, if known, ``states.parquet``."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> ClipSet:
+        folder = Path(self._filepath)
+        states = folder / "states.parquet"
+        try:
+            return ClipSet(
+                np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
+                pd.read_parquet(folder / "clips.parquet"),
+                pd.read_parquet(states) if states.exists() else None,
+            )
+        except ValueError as error:
+            raise InputError(f"{folder} holds no valid clips ({error}); make them again.") from error
+
+    def save(self, data: ClipSet) -> None:
+        with replacing_folder(Path(self._filepath)) as folder:
+            np.save(folder / "frames.npy", data.frames, allow_pickle=False)
+            data.table.to_parquet(folder / "clips.parquet")
+            if data.states is not None:
+                data.states.to_parquet(folder / "states.parquet")
+
+    def _exists(self) -> bool:
+        return (Path(self._filepath) / "clips.parquet").exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+
+class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):
+    """One array in a ``.npy`` file, without pickle."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self.metadata = metadata
+
+    def load(self) -> NDArray[Any]:
+        try:
+            return np.asarray(np.load(Path(self._filepath), allow_pickle=False))
+        except ValueError as error:
+            raise InputError(f"{self._filepath} holds no valid array ({error}); make it again.") from error
+
+    def save(self, data: NDArray[Any]) -> None:
+        with replacing_file(Path(self._filepath)) as part, part.open("wb") as file:
+            np.save(file, data, allow_pickle=False)
+
+    def _exists(self) -> bool:
+        return Path(self._filepath).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}
+
+
+class AnimationDataset(AbstractDataset[NDArray[np.uint8], None]):
+    """Pictures uint8 (T, height, width, 3) as an endlessly looping GIF."""
+
+    def __init__(self, *, filepath: str, frames_per_second: float = 4, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath = PurePosixPath(filepath)
+        self._frames_per_second = frames_per_second
+        self.metadata = metadata
+
+    def load(self) -> None:
+        raise NotImplementedError("animations are written to be looked at, not read back.")
+
+    def save(self, data: NDArray[np.uint8]) -> None:
+        from PIL import Image
+
+        first, *rest = (Image.fromarray(picture) for picture in data)
+        with replacing_file(Path(self._filepath)) as part:
+            duration = round(1000 / self._frames_per_second)
+            first.save(part, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)
+
+    def _exists(self) -> bool:
+        return Path(self._filepath).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}

@@ -1,0 +1,53 @@
+"""The contract that every model meets, and the table of models by name."""
+
+from dataclasses import asdict
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from linear_video.errors import InputError
+from linear_video.models.ile import InvertibleLinearEmbedding
+from linear_video.models.last_frame import LastFrame
+from linear_video.models.settings import IleSettings, LastFrameSettings
+
+
+class VideoModel(Protocol):
+    """What training, evaluation and prediction ask of a model (a ``torch.nn.Module``).
+
+    Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``.
+    """
+
+    def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Objective of clips (N, T, C, H, W), a scalar to minimise, and its named parts."""
+        ...
+
+    def predict(self, context: Tensor, horizon: int) -> Tensor:
+        """Frames after the context (N, T, C, H, W): (N, horizon, C, H, W)."""
+        ...
+
+
+MODELS: dict[str, tuple[type[nn.Module], type]] = {
+    "ile": (InvertibleLinearEmbedding, IleSettings),
+    "last_frame": (LastFrame, LastFrameSettings),
+}
+
+
+def build(name: str, frame_shape: tuple[int, int, int], settings: dict[str, Any]) -> nn.Module:
+    """Make an untrained model for frames (C, H, W).
+
+    Raises:
+        InputError: if the name is unknown, or the settings do not fit the model or the frames.
+    """
+    if name not in MODELS:
+        raise InputError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}.")
+    model_class, settings_class = MODELS[name]
+    try:
+        return cast("nn.Module", model_class(tuple(frame_shape), settings_class(**settings)))
+    except TypeError as error:
+        raise InputError(f"the settings do not fit the model {name}: {error}") from error
+
+
+def describe(name: str, frame_shape: tuple[int, int, int], model: nn.Module) -> dict[str, Any]:
+    """What ``build`` needs to make the same model again, ready for JSON."""
+    return {"model": name, "frame_shape": list(frame_shape), "settings": asdict(cast("Any", model.settings))}

@@ -1,0 +1,191 @@
+"""Invertible multi-scale network between frames and embeddings (paper sections 2.2 and 3.2).
+
+Every piece maps ``(inputs) -> (outputs, log_abs_det)`` in both directions, with one log-determinant (natural
+logarithm) for each frame of the batch. The log-determinant of ``inverse`` is minus that of ``forward``.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Mix = Literal["haar", "none"]
+
+SCALE_MINIMUM, SCALE_MAXIMUM = 0.001, 2.0  # bounds of a coupling's scale in the authors' code
+# Raw network output 0 must mean scale 1, so that the flow starts as the identity.
+_SCALE_OFFSET = math.log((1 - SCALE_MINIMUM) / (SCALE_MAXIMUM - 1))
+
+
+def _check_frames(frames: Tensor) -> None:
+    if frames.ndim != 4:
+        raise ValueError(f"frames must have the shape (N, C, H, W), but have {tuple(frames.shape)}.")
+
+
+class Squeeze(nn.Module):
+    """Move each 2x2 square of pixels into channels: (N, C, H, W) -> (N, 4C, H/2, W/2), without changing volume.
+
+    With ``mix="haar"`` the four values become the orthonormal Haar wavelet's mean, horizontal, vertical and diagonal
+    detail (all means first), so that what leaves the flow early is detail; with ``"none"`` they stay raw pixels.
+    """
+
+    def __init__(self, mix: Mix = "haar") -> None:
+        super().__init__()
+        if mix not in ("haar", "none"):
+            raise ValueError(f"mix must be 'haar' or 'none', not {mix!r}.")
+        haar = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
+        self.matrix: Tensor | None
+        self.register_buffer("matrix", haar if mix == "haar" else None, persistent=False)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        _check_frames(inputs)
+        n, c, h, w = inputs.shape
+        squares = inputs.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)
+        squares = squares.reshape(n, 4, c * h * w // 4)  # (N, 4, C·H/2·W/2)
+        if self.matrix is not None:
+            squares = self.matrix.to(squares.dtype) @ squares
+        return squares.reshape(n, 4 * c, h // 2, w // 2), inputs.new_zeros(n)
+
+    def inverse(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        _check_frames(outputs)
+        n, c, h, w = outputs.shape
+        squares = outputs.reshape(n, 4, c // 4 * h * w)
+        if self.matrix is not None:
+            squares = self.matrix.to(squares.dtype).T @ squares
+        squares = squares.reshape(n, 2, 2, c // 4, h, w).permute(0, 3, 4, 1, 5, 2)
+        return squares.reshape(n, c // 4, 2 * h, 2 * w), outputs.new_zeros(n)
+
+
+class AffineCoupling(nn.Module):
+    """One half of the channels scales and shifts the other: ``right' = right * s(left) + b(left)``.
+
+    ``log|det| = sum log s``. The scale lies in (0.001, 2) and the coupling starts as the identity. The network has
+    three convolutions, 3x3, ``middle_kernel``, 3x3. ``swap`` tells which half is scaled: alternating it between
+    couplings is the paper's mixing of the halves.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int, middle_kernel: int = 1, swap: bool = False) -> None:
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f"a coupling needs at least 2 channels, not {channels}.")
+        if middle_kernel % 2 != 1:
+            raise ValueError(f"middle_kernel must be odd, not {middle_kernel}.")
+        self.swap = swap
+        self.sizes = (channels // 2, channels - channels // 2)
+        conditioning, scaled = self.sizes[::-1] if swap else self.sizes
+        self.network = nn.Sequential(
+            nn.Conv2d(conditioning, hidden_channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden_channels, hidden_channels, middle_kernel, padding=middle_kernel // 2),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden_channels, 2 * scaled, 3, padding=1),
+        )
+        last = self.network[-1]
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = values.split(self.sizes, dim=1)
+        return (second, first) if self.swap else (first, second)
+
+    def _join(self, left: Tensor, right: Tensor) -> Tensor:
+        return torch.cat((right, left) if self.swap else (left, right), dim=1)
+
+    def _scale_and_shift(self, left: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = self.network(left).to(left.dtype).chunk(2, dim=1)  # out of autocast's bf16 again
+        return SCALE_MINIMUM + (SCALE_MAXIMUM - SCALE_MINIMUM) * torch.sigmoid(raw + _SCALE_OFFSET), shift
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = self._split(inputs)
+        scale, shift = self._scale_and_shift(left)
+        return self._join(left, right * scale + shift), scale.log().sum(dim=(1, 2, 3))
+
+    def inverse(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = self._split(outputs)
+        scale, shift = self._scale_and_shift(left)
+        return self._join(left, (right - shift) / scale), -scale.log().sum(dim=(1, 2, 3))
+
+
+class Flow(nn.Module):
+    """Frames (N, C, H, W) to embeddings (N, D = C·H·W) and back, through blocks of squeezes and couplings.
+
+    Each block squeezes, applies its couplings and sends half of the channels to the embedding; the last block sends
+    all. ``squeezes`` of the first block may be more than one: couplings then see fewer, richer pixels and cost less.
+
+    Raises:
+        ValueError: if the frame's height or width is not divisible by 2 to the number of squeezes.
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int, int],
+        blocks: int,
+        couplings: int,
+        hidden_channels: int,
+        middle_kernel: int = 1,
+        mix: Mix = "haar",
+        first_squeezes: int = 1,
+    ) -> None:
+        super().__init__()
+        channels, height, width = frame_shape
+        divisor = 2 ** (blocks - 1 + first_squeezes)
+        if height % divisor or width % divisor or not height or not width:
+            raise ValueError(
+                f"frames of {height}x{width} do not fit a flow of {blocks} blocks with {first_squeezes} squeeze(s) in "
+                f"the first: height and width must be multiples of {divisor} "
+                f"(for example {divisor}, {2 * divisor}, {3 * divisor})."
+            )
+        self.frame_shape = (channels, height, width)
+        self.blocks = nn.ModuleList()
+        self.shapes: list[tuple[int, int, int]] = []  # what each block sends to the embedding
+        for block in range(blocks):
+            layers: list[nn.Module] = []
+            for _ in range(first_squeezes if block == 0 else 1):
+                layers.append(Squeeze(mix))
+                channels, height, width = 4 * channels, height // 2, width // 2
+            layers += [
+                AffineCoupling(channels, hidden_channels, middle_kernel, swap=bool(i % 2)) for i in range(couplings)
+            ]
+            self.blocks.append(nn.ModuleList(layers))
+            leaving = channels if block == blocks - 1 else channels // 2
+            self.shapes.append((leaving, height, width))
+            channels -= leaving
+
+    @property
+    def embedding_dimension(self) -> int:
+        return math.prod(self.frame_shape)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode frames: (N, C, H, W) -> embedding (N, D), log|det d embedding / d frame| (N,)."""
+        _check_frames(frames)
+        if tuple(frames.shape[1:]) != self.frame_shape:
+            raise ValueError(f"frames must be (N, {', '.join(map(str, self.frame_shape))}), not {tuple(frames.shape)}.")
+        log_abs_det = frames.new_zeros(len(frames))
+        leaving = []
+        for layers, (channels, _, _) in zip(self.blocks, self.shapes, strict=True):
+            assert isinstance(layers, nn.ModuleList)
+            for layer in layers:
+                frames, log_abs_det_layer = layer(frames)
+                log_abs_det = log_abs_det + log_abs_det_layer
+            leaving.append(frames[:, frames.shape[1] - channels :].flatten(1))
+            frames = frames[:, : frames.shape[1] - channels]
+        return torch.cat(leaving, dim=1), log_abs_det
+
+    def inverse(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode embeddings: (N, D) -> frames (N, C, H, W), log|det d frame / d embedding| (N,)."""
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.embedding_dimension:
+            raise ValueError(f"embeddings must be (N, {self.embedding_dimension}), not {tuple(embeddings.shape)}.")
+        log_abs_det = embeddings.new_zeros(len(embeddings))
+        parts = embeddings.split([math.prod(shape) for shape in self.shapes], dim=1)
+        frames: Tensor | None = None
+        for layers, shape, part in zip(reversed(self.blocks), reversed(self.shapes), reversed(parts), strict=True):
+            assert isinstance(layers, nn.ModuleList)
+            left = part.unflatten(1, shape)
+            frames = left if frames is None else torch.cat((frames, left), dim=1)
+            for layer in reversed(layers):
+                assert isinstance(layer, Squeeze | AffineCoupling)
+                frames, log_abs_det_layer = layer.inverse(frames)
+                log_abs_det = log_abs_det + log_abs_det_layer
+        assert frames is not None
+        return frames, log_abs_det

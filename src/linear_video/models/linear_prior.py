@@ -1,0 +1,207 @@
+"""Linear time-invariant prior on sequences of embeddings, with a rotation-scaling transition (paper 2.3 to 2.5).
+
+    x_t = A x_{t-1},    z_t = C x_t + noise,    noise ~ N(0, I)
+
+A is block-diagonal with n/2 blocks [[a, b], [-b, a]]: the real Jordan form with the conjugate eigenvalues a ± ib.
+Nothing here ever forms the (T·D x n) observability matrix O = [C; CA; CA²; ...]: all that inference needs are
+G = OᵀWO and b = OᵀWZ, with W the weights of the frames (0 for a missing one), and both have closed forms.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+ALPHA_EPSILON = 1e-14  # paper 2.5: keeps sqrt(1 - alpha²) above zero in float64
+RIDGE = 1e-12  # relative to the mean diagonal of G; makes least squares solvable where O is rank deficient
+LOG_TWO_PI = 1.8378770664093453
+
+
+class Statistics(NamedTuple):
+    """All that inference and likelihood need of a batch of weighted sequences of embeddings, in float64."""
+
+    energy: Tensor  # (N,), sum_t w_t ||z_t||²
+    projection: Tensor  # (N, n), b = OᵀWZ
+    gram: Tensor  # (n, n), or (N, n, n) if each sequence has its own weights: G = OᵀWO
+    count: Tensor  # () or (N,), weighted number of values, sum_t w_t D
+
+
+class LinearPrior(nn.Module):
+    """The linear system's parameters (A through its eigenvalues, C) and everything that follows from them.
+
+    Args:
+        embedding_dimension: D.
+        state_dimension: n, even.
+        radius: (least, greatest) modulus of the eigenvalues at the start.
+        angle: (least, greatest) angle of the eigenvalues at the start, in degrees per frame, within [0, 90].
+        observation_scale: C starts with orthogonal columns (rows, if n > D) of this length.
+    """
+
+    def __init__(
+        self,
+        embedding_dimension: int,
+        state_dimension: int,
+        radius: tuple[float, float] = (0.95, 1.0),
+        angle: tuple[float, float] = (0.0, 90.0),
+        observation_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if state_dimension < 2 or state_dimension % 2:
+            raise ValueError(f"state_dimension must be even and positive, not {state_dimension}.")
+        if not 0 <= radius[0] <= radius[1] <= 1:
+            raise ValueError(f"eigenvalue radius must be two rising numbers within [0, 1], not {list(radius)}.")
+        if not 0 <= angle[0] <= angle[1] <= 90:
+            raise ValueError(f"eigenvalue angle must be two rising numbers within [0, 90] degrees, not {list(angle)}.")
+        self.embedding_dimension = embedding_dimension
+        self.state_dimension = state_dimension
+        blocks = state_dimension // 2
+        radii = torch.empty(blocks, dtype=torch.float64).uniform_(*radius)
+        angles = torch.deg2rad(torch.linspace(*angle, blocks, dtype=torch.float64))
+        alpha = radii * angles.cos()
+        beta = radii * angles.sin()
+        # Parameters in float64: near the unit circle, 1 - |theta| loses in float32 what the eigenvalue needs.
+        self.theta_alpha = nn.Parameter(1 - ALPHA_EPSILON - alpha)
+        self.theta_beta = nn.Parameter(1 - beta / (1 - alpha**2).sqrt().clamp_min(1e-12))
+        self.observation = nn.Parameter(
+            nn.init.orthogonal_(torch.empty(embedding_dimension, state_dimension), gain=observation_scale)
+        )
+
+    # --- the transition -------------------------------------------------------------------------------------------
+
+    def eigenvalues(self) -> Tensor:
+        """One of each conjugate pair, a + ib with a, b >= 0: complex128 (n/2,). The modulus never exceeds 1."""
+        alpha = (1 - ALPHA_EPSILON - self.theta_alpha.double().abs()).clamp_min(0)
+        beta = (1 - self.theta_beta.double().abs()).clamp_min(0) * (1 - alpha**2).sqrt()
+        return torch.complex(alpha, beta)
+
+    def transition_matrix(self) -> Tensor:
+        """A: float64 (n, n)."""
+        eigenvalues = self.eigenvalues()
+        real, imaginary = eigenvalues.real, eigenvalues.imag
+        blocks = torch.stack((torch.stack((real, imaginary), -1), torch.stack((-imaginary, real), -1)), -2)
+        return torch.block_diag(*blocks)
+
+    def powers(self, frames: int) -> Tensor:
+        """lambda^t for t = 0 .. frames-1: complex128 (frames, n/2)."""
+        eigenvalues = self.eigenvalues()
+        powers = [torch.ones_like(eigenvalues)]
+        for _ in range(frames - 1):
+            powers.append(powers[-1] * eigenvalues)
+        return torch.stack(powers)
+
+    # --- the closed forms -----------------------------------------------------------------------------------------
+
+    def gram(self, weights: Tensor, powers: Tensor) -> Tensor:
+        """G = sum_t w_t (A^t)ᵀ CᵀC A^t: weights (T,) or (N, T) -> float64 (n, n) or (N, n, n).
+
+        A^t is block-diagonal, so each 2x2 block of G is the same block of CᵀC times sums over t of products of
+        Re and Im of lambda^t: four (n/2 x T)(T x n/2) products instead of one with T·D rows.
+        """
+        n = self.state_dimension
+        observation = self.observation.double()
+        blocks = (observation.T @ observation).reshape(n // 2, 2, n // 2, 2)
+        m11, m12, m21, m22 = blocks[:, 0, :, 0], blocks[:, 0, :, 1], blocks[:, 1, :, 0], blocks[:, 1, :, 1]
+        real, imaginary = powers.real, powers.imag  # (T, n/2)
+        weighted = weights.double().unsqueeze(-1)  # (..., T, 1)
+        rr = (weighted * real).mT @ real
+        ri = (weighted * real).mT @ imaginary
+        ir = ri.mT
+        ii = (weighted * imaginary).mT @ imaginary
+        g11 = rr * m11 - ri * m12 - ir * m21 + ii * m22
+        g12 = ri * m11 + rr * m12 - ii * m21 - ir * m22
+        g21 = ir * m11 - ii * m12 + rr * m21 - ri * m22
+        g22 = ii * m11 + ir * m12 + ri * m21 + rr * m22
+        gram = torch.stack((torch.stack((g11, g12), -1), torch.stack((g21, g22), -1)), -3)  # (..., n/2, 2, n/2, 2)
+        return gram.flatten(-4, -3).flatten(-2, -1)
+
+    def project(self, embeddings: Tensor, weights: Tensor, powers: Tensor) -> Tensor:
+        """b = sum_t w_t (A^t)ᵀ Cᵀ z_t: embeddings (N, T, D), weights (T,) or (N, T) -> float64 (N, n)."""
+        projected = (embeddings.double() @ self.observation.double()) * weights.double().unsqueeze(-1)  # (N, T, n)
+        first, second = projected.unflatten(-1, (-1, 2)).unbind(-1)  # (N, T, n/2) each
+        real, imaginary = powers.real, powers.imag
+        b1 = (real * first - imaginary * second).sum(1)
+        b2 = (imaginary * first + real * second).sum(1)
+        return torch.stack((b1, b2), -1).flatten(-2)
+
+    def observe(self, states: Tensor, powers: Tensor) -> Tensor:
+        """C A^t x0 for each row of powers: states (N, n), powers (T, n/2) -> float64 (N, T, D)."""
+        first, second = states.unflatten(-1, (-1, 2)).unsqueeze(1).unbind(-1)  # (N, 1, n/2) each
+        real, imaginary = powers.real, powers.imag
+        evolved = torch.stack((real * first + imaginary * second, real * second - imaginary * first), -1)
+        return evolved.flatten(-2) @ self.observation.double().T  # (N, T, D)
+
+    # --- inference and likelihoods ---------------------------------------------------------------------------------
+
+    def statistics(self, embeddings: Tensor, weights: Tensor, powers: Tensor) -> Statistics:
+        """Statistics of embeddings (N, T, D) whose frames have weights (T,) or (N, T).
+
+        Raises:
+            ValueError: if shapes disagree.
+        """
+        if embeddings.ndim != 3 or embeddings.shape[2] != self.embedding_dimension:
+            raise ValueError(f"embeddings must be (N, T, {self.embedding_dimension}), not {tuple(embeddings.shape)}.")
+        if weights.shape not in (embeddings.shape[:2], embeddings.shape[1:2]):
+            raise ValueError(f"weights must be (T,) or (N, T), not {tuple(weights.shape)}.")
+        weights = weights.double()
+        return Statistics(
+            (embeddings.double().square().sum(-1) * weights).sum(-1),
+            self.project(embeddings, weights, powers),
+            self.gram(weights, powers),
+            weights.sum(-1) * self.embedding_dimension,
+        )
+
+    @staticmethod
+    def factorise(statistics: Statistics, prior: bool) -> Tensor:
+        """Lower Cholesky factor of G + I with the prior x0 ~ N(0, I); of G + a ridge at rounding level without."""
+        diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
+        ridge = torch.ones_like(diagonal) if prior else RIDGE * diagonal.mean(-1, keepdim=True).expand_as(diagonal)
+        return torch.linalg.cholesky(statistics.gram + torch.diag_embed(ridge))
+
+    @staticmethod
+    def solve(statistics: Statistics, cholesky: Tensor) -> Tensor:
+        """Initial states from the factor of ``factorise``: float64 (N, n)."""
+        if cholesky.ndim == 2:
+            return torch.cholesky_solve(statistics.projection.T, cholesky).T
+        return torch.cholesky_solve(statistics.projection.unsqueeze(-1), cholesky).squeeze(-1)
+
+    def infer(self, statistics: Statistics, prior: bool) -> Tensor:
+        """Best initial state of each sequence, float64 (N, n).
+
+        With ``prior`` the posterior mean under x0 ~ N(0, I), (I + G)^-1 b; without, least squares O^+ Z.
+        """
+        return self.solve(statistics, self.factorise(statistics, prior))
+
+    @staticmethod
+    def misfit(statistics: Statistics, states: Tensor) -> Tensor:
+        """sum_t w_t ||z_t - C A^t x0||² for states (N, n): float64 (N,), without forming the residual."""
+        quadratic = ((states.unsqueeze(-2) @ statistics.gram).squeeze(-2) * states).sum(-1)
+        return statistics.energy - 2 * (statistics.projection * states).sum(-1) + quadratic
+
+    def profile_log_likelihood(self, statistics: Statistics, context: Statistics | None = None) -> Tensor:
+        """log N(Z; O x0*, I) at the least-squares x0* (paper, eq. 2 with its constant), in nats: float64 (N,).
+
+        x0* comes from ``context``, the statistics of some frames, or from all. From all, x0* minimises the misfit, so
+        its derivative contributes nothing (envelope theorem) and x0* is computed without gradient.
+        """
+        with torch.set_grad_enabled(context is not None and torch.is_grad_enabled()):
+            states = self.infer(context or statistics, prior=False)
+        return -0.5 * (self.misfit(statistics, states) + statistics.count * LOG_TWO_PI)
+
+    def marginal_log_likelihood(self, statistics: Statistics) -> Tensor:
+        """log p(Z) with x0 ~ N(0, I) integrated out, in nats: float64 (N,).
+
+        -log p(Z) = 1/2 [ min_x0 (||Z - O x0||² + ||x0||²) + log det(I + G) + (number of values) log 2 pi ].
+        """
+        cholesky = self.factorise(statistics, prior=True)
+        log_determinant = 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        with torch.no_grad():  # the minimiser needs no gradient (envelope theorem)
+            states = self.solve(statistics, cholesky)
+        energy = self.misfit(statistics, states) + states.square().sum(-1)
+        return -0.5 * (energy + log_determinant + statistics.count * LOG_TWO_PI)
+
+    def sample(self, sequences: int, frames: int, noise: float, generator: torch.Generator | None = None) -> Tensor:
+        """Draw embeddings with x0 ~ N(0, I) and observation noise of the given standard deviation: (N, T, D)."""
+        options = {"generator": generator, "dtype": torch.float64, "device": self.observation.device}
+        states = torch.randn(sequences, self.state_dimension, **options)
+        clean = self.observe(states, self.powers(frames))
+        return clean + noise * torch.randn(clean.shape, **options)

@@ -1,0 +1,87 @@
+"""Settings of every model: what a parameters file may say. Free of PyTorch, so that reading them is quick."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+
+
+@dataclass(frozen=True)
+class IleSettings:
+    """Settings of the Invertible Linear Embedding.
+
+    Attributes:
+        state_dimension: n, even.
+        blocks: squeeze, couplings, and half of the channels to the embedding; that many times.
+        couplings: affine couplings of a block.
+        hidden_channels: channels in the middle of a coupling's network.
+        middle_kernel: size of the middle convolution, 1 (authors' code) or 3 (paper).
+        mix: what becomes of the 2x2 pixels that a squeeze moves into channels: ``"haar"`` wavelet or ``"none"``.
+        first_squeezes: squeezes before the first coupling.
+        eigenvalue_radius: (least, greatest) modulus of the eigenvalues before training, within [0, 1].
+        eigenvalue_angle: (least, greatest) angle of the eigenvalues before training, degrees per frame in [0, 90].
+        noise: size of the dequantisation noise in training, in grey values of [0, 1].
+        noise_kind: ``"gaussian"`` (standard deviation ``noise``) or ``"uniform"`` (width ``noise``).
+        scale: ``"learned"`` leaves the embedding's scale to the flow; ``"batch_mean"`` divides it by the batch's mean
+            absolute value (paper, section 2.6).
+        profile_weight: share of the profile likelihood in the objective, in [0, 1]; the rest is the marginal
+            likelihood. 1 is the paper's equation 2.
+        loss_frames: the objective sees that many first frames of a clip; all, if None.
+        profile_context: first frames that give x0* inside the profile likelihood; all that it sees, if None.
+        inference: initial state of a prediction: ``"posterior"`` mean under x0 ~ N(0, I), or ``"least_squares"``.
+        fading_memory: weight of a context frame against the next newer one in a prediction, in (0, 1].
+    """
+
+    state_dimension: int = 256
+    blocks: int = 3
+    couplings: int = 4
+    hidden_channels: int = 32
+    middle_kernel: int = 1
+    mix: Literal["haar", "none"] = "haar"
+    first_squeezes: int = 1
+    eigenvalue_radius: tuple[float, float] = (0.95, 1.0)
+    eigenvalue_angle: tuple[float, float] = (0.0, 90.0)
+    noise: float = 0.03
+    noise_kind: Literal["gaussian", "uniform"] = "gaussian"
+    scale: Literal["learned", "batch_mean"] = "learned"
+    profile_weight: float = 0.7
+    loss_frames: int | None = None
+    profile_context: int | None = None
+    inference: Literal["posterior", "least_squares"] = "posterior"
+    fading_memory: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.state_dimension < 2 or self.state_dimension % 2:
+            raise ValueError(f"state_dimension must be even and positive, not {self.state_dimension}.")
+        for name in ("blocks", "couplings", "hidden_channels", "first_squeezes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.middle_kernel < 1 or self.middle_kernel % 2 != 1:
+            raise ValueError(f"middle_kernel must be odd and positive, not {self.middle_kernel}.")
+        for name, limit in (("eigenvalue_radius", 1), ("eigenvalue_angle", 90)):
+            least, greatest = getattr(self, name)
+            if not 0 <= least <= greatest <= limit:
+                raise ValueError(f"{name} must be [least, greatest] within [0, {limit}], not [{least}, {greatest}].")
+        if self.noise < 0:
+            raise ValueError(f"noise must not be below zero, but is {self.noise}.")
+        if not 0 <= self.profile_weight <= 1:
+            raise ValueError(f"profile_weight must be within [0, 1], not {self.profile_weight}.")
+        for name in ("loss_frames", "profile_context"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1 or null, not {value}.")
+        if not 0 < self.fading_memory <= 1:
+            raise ValueError(f"fading_memory must be within (0, 1], not {self.fading_memory}.")
+        check_choice("mix", self.mix, ("haar", "none"))
+        check_choice("noise_kind", self.noise_kind, ("gaussian", "uniform"))
+        check_choice("scale", self.scale, ("learned", "batch_mean"))
+        check_choice("inference", self.inference, ("posterior", "least_squares"))
+
+
+@dataclass(frozen=True)
+class LastFrameSettings:
+    """The last frame has none."""

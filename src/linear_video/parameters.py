@@ -1,0 +1,104 @@
+"""The tree of all parameters, and the check that finds unknown, misspelt and impossible ones before a run starts."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from linear_video.clips.moving_symbols import MovingSymbolsSettings
+from linear_video.errors import InputError
+from linear_video.evaluation.settings import EvaluationSettings
+from linear_video.models.settings import IleSettings
+from linear_video.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """Where files come from: ``checksums`` gives each file's name and ``md5:`` or ``sha256:`` sum."""
+
+    url: str
+    checksums: dict[str, str]
+
+
+@dataclass(frozen=True)
+class IleExperiment:
+    """One ILE on one dataset."""
+
+    model: IleSettings
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class IleExperiments:
+    """The ILE on every dataset it is trained on."""
+
+    moving_symbols: IleExperiment
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """All parameters.
+
+    Attributes:
+        seed: of everything random: clips, initial weights, noise.
+        moving_symbols: the simulated dataset.
+        download_mnist: where MNIST's files are fetched.
+        evaluation: what is predicted and scored, by every experiment.
+        ile: the experiments of the Invertible Linear Embedding.
+    """
+
+    seed: int
+    moving_symbols: MovingSymbolsSettings
+    download_mnist: DownloadSettings
+    evaluation: EvaluationSettings
+    ile: IleExperiments
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be within [0, 2^31), not {self.seed}.")
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> Parameters:
+    """Read the whole tree of parameters.
+
+    Raises:
+        InputError: naming every parameter that is unknown, missing, of a wrong type or out of range.
+    """
+    problems = _unknown(parameters, Parameters, "")
+    if not problems:
+        try:
+            return _adapter().validate_python(dict(parameters))
+        except ValidationError as error:
+            for detail in error.errors():
+                name = ".".join(str(part) for part in detail["loc"]) or "parameters"
+                reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
+                given = "" if "error" in detail.get("ctx", {}) or detail["type"] == "missing" else (
+                    f", not {detail['input']!r}"
+                )
+                problems.append(f"{name}: {reason}{given}")
+    raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+@cache
+def _adapter() -> TypeAdapter[Parameters]:
+    return TypeAdapter(Parameters)
+
+
+def _unknown(values: Any, settings: type, path: str) -> list[str]:
+    """Names in ``values`` that the settings class does not have, at any depth."""
+    if not isinstance(values, Mapping):
+        return []
+    hints = get_type_hints(settings)
+    known = [field.name for field in fields(settings)]
+    problems = []
+    for name, value in values.items():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {path}{close[0]}?" if close else f"known here: {', '.join(known)}."
+            problems.append(f"{path}{name} is no parameter; {hint}")
+        elif is_dataclass(hints[name]):
+            problems += _unknown(value, hints[name], f"{path}{name}.")
+    return problems

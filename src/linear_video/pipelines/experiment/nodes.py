@@ -1,0 +1,132 @@
+"""One experiment: train a model on a dataset, predict its test clips, score and draw.
+
+PyTorch and matplotlib are imported within the nodes, since every ``kedro`` command imports this file.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipSet
+from linear_video.errors import InputError
+from linear_video.evaluation.settings import EvaluationSettings
+from linear_video.io.checkpoint import Checkpoint
+from linear_video.training.settings import TrainingSettings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLIPS_DRAWN = 3  # in a film strip
+
+
+def train(
+    train_clips: ClipSet,
+    validation_clips: ClipSet,
+    model_settings: dict[str, Any],
+    training_settings: dict[str, Any],
+    seed: int,
+    training_state: Path,
+    model_name: str,
+) -> tuple[Checkpoint, pd.DataFrame]:
+    """Fit a model; return it with its config, and the course of its losses."""
+    import torch
+
+    from linear_video.models.contract import build, describe
+    from linear_video.training.fit import fit
+
+    frame_shape = train_clips.frames.shape[2:]
+    torch.manual_seed(seed)
+    model = build(model_name, frame_shape, model_settings)
+    config = describe(model_name, frame_shape, model)
+    history = fit(
+        model,
+        train_clips.frames,
+        validation_clips.frames,
+        TrainingSettings(**training_settings),
+        seed,
+        training_state,
+        identity=config,
+    )
+    config["training"] = {
+        "settings": training_settings,
+        "seed": seed,
+        "clips": len(train_clips.frames),
+        "best_step": int(history["step"][history["val_loss"].idxmin()]),
+        "seconds": float(history["seconds"].iloc[-1]),
+    }
+    return Checkpoint(model, config), history
+
+
+def predict(checkpoint: Checkpoint, test_clips: ClipSet, evaluation: dict[str, Any]) -> NDArray[np.float32]:
+    """Predicted frames of the first test clips: (sequences, horizon, C, H, W)."""
+    from linear_video.evaluation.predict import predict_clips
+
+    shape = tuple(checkpoint.config["frame_shape"])
+    if shape != test_clips.frames.shape[2:]:
+        raise InputError(
+            f"the trained model takes frames of the shape {shape}, but the test clips have "
+            f"{test_clips.frames.shape[2:]}; train again, or make the clips as they were."
+        )
+    return predict_clips(checkpoint.model, test_clips.frames, EvaluationSettings(**evaluation))
+
+
+def evaluate(
+    predictions: NDArray[np.float32],
+    train_clips: ClipSet,
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+    model_name: str,
+    dataset: str,
+) -> dict[str, Any]:
+    """PSNR and SSIM of every predicted frame, beside last frame and mean frame."""
+    from linear_video.evaluation.scores import score
+
+    context, truth = _split(test_clips, predictions, EvaluationSettings(**evaluation))
+    mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
+    return {"model": model_name, "dataset": dataset, **score(predictions, context, truth, mean_frame)}
+
+
+def draw(
+    checkpoint: Checkpoint,
+    predictions: NDArray[np.float32],
+    scores: dict[str, Any],
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+) -> tuple["Figure", "Figure", "Figure", NDArray[np.uint8]]:
+    """Film strip, horizon plot, spectrum, animation."""
+    from linear_video.evaluation import figures
+    from linear_video.evaluation.scores import score_frames
+
+    context, truth = _split(test_clips, predictions, EvaluationSettings(**evaluation))
+    psnr, _ = score_frames(predictions, truth)
+    few = figures.representative_clips(psnr, CLIPS_DRAWN)
+    name = scores["model"]
+    strip = figures.filmstrip(
+        context[few], truth[few], predictions[few], f"{name} on {scores['dataset']}: a bad, a median and a good clip"
+    )
+    several = figures.representative_clips(psnr, 6)
+    spectrum = checkpoint.model.spectrum()  # type: ignore[operator]
+    return (
+        strip,
+        figures.horizon_plot(scores, name),
+        figures.spectrum_plot(*(values.numpy() for values in spectrum)),
+        figures.animation(context[several], truth[several], predictions[several], name),
+    )
+
+
+def _split(
+    test_clips: ClipSet, predictions: NDArray[np.float32], settings: EvaluationSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Context and truth of the predicted clips, float in [0, 1]."""
+    end = settings.context + settings.horizon
+    frames = test_clips.frames[: settings.sequences, :end] / 255
+    truth = frames[:, settings.context :]
+    if predictions.shape != truth.shape:
+        raise InputError(
+            f"the saved predictions have the shape {predictions.shape}, but the parameters and test clips ask for "
+            f"{truth.shape}; run again from the node predict."
+        )
+    return frames[:, : settings.context], truth

@@ -1,0 +1,295 @@
+"""Fit any model to clips with Lightning: resumable at any moment, the same weights with or without interruption."""
+
+import hashlib
+import json
+import logging
+import math
+import shutil
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from linear_video.errors import InputError, TrainingError
+from linear_video.training.settings import TrainingSettings
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_STREAM = 2**31  # seeds of the validation noise, apart from the training steps' numbers
+CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finite; each look waits for the GPU
+
+Frames = NDArray[np.uint8]  # (N, T, C, H, W)
+
+
+def to_unit_range(frames: Tensor) -> Tensor:
+    """uint8 frames of 0 .. 255 -> float32 in [0, 1]."""
+    return frames.float() / 255
+
+
+class TrainingSteps(Dataset[tuple[int, Tensor]]):
+    """Item ``step`` is the number of the step and its clips, drawn by (seed, step): uint8 (N, T, C, H, W).
+
+    What a step sees depends on nothing that came before, so that an interrupted training goes on as it would have.
+    """
+
+    def __init__(self, frames: Frames, clips_per_step: int, seed: int) -> None:
+        self.frames, self.clips_per_step, self.seed = frames, clips_per_step, seed
+
+    def __getitem__(self, step: int) -> tuple[int, Tensor]:
+        drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
+        return step, torch.from_numpy(self.frames[np.sort(drawn)])  # sorted: memory-mapped files like it
+
+
+class _Clips(pl.LightningDataModule):
+    def __init__(self, train: Frames, validation: Frames, settings: TrainingSettings, seed: int) -> None:
+        super().__init__()
+        self.steps = TrainingSteps(train, settings.clips_per_step, seed)
+        self.validation, self.settings = validation, settings
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Steps of the current round; a round (Lightning's epoch) lasts from one validation to the next."""
+        assert self.trainer is not None
+        first = self.trainer.current_epoch * self.settings.validate_every
+        last = min(first + self.settings.validate_every, self.settings.steps)
+        return DataLoader(self.steps, batch_size=None, sampler=range(first, last))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        size = self.settings.clips_per_step
+        batches = [
+            (start, torch.from_numpy(np.array(self.validation[start : start + size])))
+            for start in range(0, len(self.validation), size)
+        ]
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+
+
+class _Fitting(pl.LightningModule):
+    def __init__(self, model: nn.Module, settings: TrainingSettings, seed: int) -> None:
+        super().__init__()
+        self.model, self.settings, self.seed = model, settings, seed
+        self.history: list[dict[str, float]] = []
+        self.round_sums: dict[str, Tensor] = {}
+        self.first_bad_step: Tensor | None = None
+        self.started = time.perf_counter()
+
+    def _loss(self, clips: Tensor, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
+        generator = torch.Generator(clips.device).manual_seed(self.seed * 2**32 + stream)
+        objective, parts = self.model.loss(to_unit_range(clips), generator)  # type: ignore[operator]
+        return objective, {"loss": objective.detach(), **{name: value.detach() for name, value in parts.items()}}
+
+    def training_step(self, batch: tuple[int, Tensor]) -> Tensor:
+        step, clips = batch
+        try:
+            objective, parts = self._loss(clips, step)
+        except torch.linalg.LinAlgError as error:
+            raise _not_finite(step) from error
+        bad = torch.where(objective.detach().isfinite(), math.inf, step)
+        self.first_bad_step = bad if self.first_bad_step is None else torch.minimum(self.first_bad_step, bad)
+        if clips.device.type == "cpu" or step % CHECK_EVERY == 0:
+            self._check_finite()
+        for name, value in parts.items():
+            self.round_sums[name] = self.round_sums.get(name, 0) + value
+        return objective
+
+    def _check_finite(self) -> None:
+        if self.first_bad_step is not None and self.first_bad_step.isfinite():
+            raise _not_finite(int(self.first_bad_step))
+
+    def on_train_epoch_start(self) -> None:
+        self.round_sums = {}
+
+    def validation_step(self, batch: tuple[int, Tensor]) -> None:
+        start, clips = batch
+        objective, parts = self._loss(clips, VALIDATION_STREAM + start)
+        self.log("val_loss", objective, batch_size=len(clips), on_epoch=True)
+        for name, value in parts.items():
+            if name != "loss":
+                self.log(f"val_{name}", value, batch_size=len(clips), on_epoch=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Validation is over, and a checkpoint about to be written."""
+        self._check_finite()
+        steps = (self.global_step - 1) % self.settings.validate_every + 1
+        row = {"step": self.global_step, "seconds": time.perf_counter() - self.started}
+        row |= {f"train_{name}": float(value) / steps for name, value in self.round_sums.items()}
+        row |= {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("val_")}
+        self.history.append(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+        self.started = time.perf_counter() - self.history[-1]["seconds"]
+
+    def configure_optimizers(self) -> Any:
+        """Adam with a rate for each group of parameters, and the schedule of all."""
+        settings = self.settings
+        groups: dict[float, list[nn.Parameter]] = {}
+        unused = dict(settings.learning_rates)
+        for name, parameter in self.model.named_parameters():
+            matching = [prefix for prefix in settings.learning_rates if name.startswith(prefix)]
+            rate = settings.learning_rates[max(matching, key=len)] if matching else settings.learning_rate
+            for prefix in matching:
+                unused.pop(prefix, None)
+            groups.setdefault(rate, []).append(parameter)
+        if unused:
+            names = sorted({name.split(".")[0] for name, _ in self.model.named_parameters()})
+            raise InputError(
+                f"learning_rates names {', '.join(unused)}, but the model's parameters start with {', '.join(names)}."
+            )
+
+        def course(step: int) -> float:
+            rise = min(1.0, (step + 1) / (settings.warmup_steps + 1))
+            if settings.schedule == "constant":
+                return rise
+            return rise * (1 + math.cos(math.pi * step / settings.steps)) / 2
+
+        optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for rate, ps in groups.items()])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class _Progress(pl.Callback):
+    """One bar over the whole training, with its losses and the time left."""
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.bar = tqdm(
+            total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step", mininterval=1
+        )
+        self.shown: dict[str, str] = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.bar.update()
+        if trainer.global_step % CHECK_EVERY == 0:
+            self.shown["loss"] = f"{float(outputs['loss']):.3f}"
+            self.bar.set_postfix(self.shown, refresh=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.shown["val_loss"] = f"{float(trainer.callback_metrics['val_loss']):.3f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+def fit(
+    model: nn.Module,
+    train: Frames,
+    validation: Frames,
+    settings: TrainingSettings,
+    seed: int,
+    folder: Path,
+    identity: Mapping[str, Any],
+) -> pd.DataFrame:
+    """Train a model in place; it ends with the weights of least validation loss.
+
+    The state is written to ``folder`` at each validation. If ``folder`` holds the state of the same training
+    (settings, seed, clips and ``identity`` all equal), it goes on from there; of another, it starts afresh.
+
+    Args:
+        model: meets ``models.contract.VideoModel``.
+        train, validation: clips, uint8 (N, T, C, H, W).
+        settings: see ``TrainingSettings``.
+        seed: of the draw of clips and of the noise.
+        folder: for the state of this training alone.
+        identity: what else makes this training what it is (for example the model's settings).
+
+    Returns:
+        A row for each validation: step, seconds, train_* and val_* means of the losses and their parts.
+
+    Raises:
+        TrainingError: if the loss is not finite; the last good state stays in the folder.
+        InputError: if there are too few clips, or a learning rate names no parameters.
+    """
+    if not len(train) or not len(validation):
+        raise InputError(f"training needs clips, but has {len(train)} for training and {len(validation)} to validate.")
+    resume = _prepare(folder, settings, seed, (train, validation), identity)
+    fitting = _Fitting(model, settings, seed)
+    checkpoints = ModelCheckpoint(
+        folder,
+        filename="best",
+        monitor="val_loss",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[pl.Callback] = [checkpoints, _Progress()]
+    if settings.weight_average:
+        callbacks.append(EMAWeightAveraging(decay=settings.weight_average))
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Clips are drawn from a memory map within a millisecond: worker processes would only cost.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # it holds the fingerprint
+        warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's own use of PyTorch
+        trainer = pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            precision=settings.precision,  # type: ignore[arg-type]
+            strategy=settings.strategy,
+            max_steps=settings.steps,
+            max_epochs=math.ceil(settings.steps / settings.validate_every),
+            reload_dataloaders_every_n_epochs=1,
+            gradient_clip_val=settings.gradient_norm,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+        data = _Clips(train, validation, settings, seed)
+        trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
+    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    fitting.load_state_dict(best["state_dict"])
+    model.cpu().eval()
+    return pd.DataFrame(fitting.history)
+
+
+def _not_finite(step: int) -> TrainingError:
+    return TrainingError(
+        f"the loss stopped being finite at step {step}. Lower learning_rate or gradient_norm, or raise warmup_steps; "
+        "the last good state is kept."
+    )
+
+
+def _prepare(
+    folder: Path, settings: TrainingSettings, seed: int, clips: tuple[Frames, ...], identity: Mapping[str, Any]
+) -> Path | None:
+    """Checkpoint to resume from, if the folder holds one of this very training; else an empty folder."""
+    known = {"training": asdict(settings), "seed": seed, "clips": [_digest(c) for c in clips], **identity}
+    fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
+    stamp, last = folder / "fingerprint", folder / "last.ckpt"
+    if last.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+        step = torch.load(last, map_location="cpu", weights_only=True)["global_step"]
+        logger.info("Going on with the interrupted training from step %d of %d.", step, settings.steps)
+        return last
+    if last.exists():
+        logger.info("The interrupted training in %s had other settings or clips; starting afresh.", folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    stamp.write_text(fingerprint)
+    return None
+
+
+def _digest(frames: Frames) -> str:
+    """Fingerprint of clips from their shape and about a thousand of them."""
+    sample = np.ascontiguousarray(frames[:: max(1, len(frames) // 1000)])
+    return f"{frames.shape} {hashlib.sha256(sample.data).hexdigest()}"

@@ -1,0 +1,51 @@
+"""Settings of training: what a parameters file may say. Free of PyTorch, so that reading them is quick."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is fitted.
+
+    Attributes:
+        steps: optimiser steps.
+        clips_per_step: clips whose mean loss makes one step, over all devices together.
+        learning_rate: of Adam, at its greatest.
+        learning_rates: other rates for parameters whose name starts so, for example ``{"prior": 0.01}``.
+        schedule: course of the rates after the warm-up: ``"constant"`` or ``"cosine"`` down to zero.
+        warmup_steps: first steps, in which the rates rise linearly from zero.
+        gradient_norm: the gradient is scaled down to this norm if it is longer.
+        weight_average: decay per step of the exponential moving average of the weights; 0 keeps the last weights.
+        validate_every: steps between two validations; each writes a checkpoint to resume from.
+        accelerator, devices, precision, strategy: as Lightning's Trainer takes them. ``"ddp"`` is not for use within
+            a Kedro run, which it would start once more per process.
+    """
+
+    steps: int = 2000
+    clips_per_step: int = 16
+    learning_rate: float = 2e-3
+    learning_rates: dict[str, float] = field(default_factory=dict)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_steps: int = 50
+    gradient_norm: float = 20.0
+    weight_average: float = 0.0
+    validate_every: int = 200
+    accelerator: str = "auto"
+    devices: int = 1
+    precision: str = "32-true"
+    strategy: Literal["auto", "ddp_spawn", "ddp_fork"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "clips_per_step", "validate_every", "devices"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():
+            if not rate > 0:
+                raise ValueError(f"the learning rate {name} must be above zero, not {rate}.")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps must not be below zero, but is {self.warmup_steps}.")
+        if not self.gradient_norm > 0:
+            raise ValueError(f"gradient_norm must be above zero, not {self.gradient_norm}.")
+        if not 0 <= self.weight_average < 1:
+            raise ValueError(f"weight_average must be within [0, 1), not {self.weight_average}.")

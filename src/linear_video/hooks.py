@@ -33,7 +33,9 @@ class ParameterHooks:
         sys.excepthook = _show_error(sys.excepthook)
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
         """Check all parameters, used by this run or not: a misspelt name must not pass unseen."""
         from linear_video.parameters import check_parameters
 
@@ -54,7 +56,9 @@ class TrackingHooks:
     """Put tags, scores, training curves and figures of experiments into the run that kedro-mlflow has opened."""
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
         """Tag the run with its experiment and commit."""
         import mlflow
 
@@ -67,7 +71,7 @@ class TrackingHooks:
             mlflow.set_tags({"model": model, "dataset": dataset, "mlflow.runName": f"{model} on {dataset}"})
 
     @hook_impl
-    def after_node_run(self, node: Node, catalog: CatalogProtocol, outputs: dict[str, Any]) -> None:
+    def after_node_run(self, node: Node, catalog: CatalogProtocol[Any, Any], outputs: dict[str, Any]) -> None:
         """Track what a node of an experiment has made."""
         import mlflow
 
@@ -81,7 +85,9 @@ class TrackingHooks:
                 _track_history(value)
 
     @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def after_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
         """Keep the figures and tables, now on disk, as artifacts."""
         import mlflow
 
@@ -89,7 +95,9 @@ class TrackingHooks:
             return
         for name in pipeline.all_outputs():
             if name.rpartition(".")[2] in (*FIGURES, "scores", "history"):
-                mlflow.log_artifact(str(getattr(catalog.get(name), "_filepath")))
+                path = getattr(catalog.get(name), "_filepath", None)
+                if path is not None:
+                    mlflow.log_artifact(str(path))
 
 
 def _track_scores(scores: dict[str, Any]) -> None:

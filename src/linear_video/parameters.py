@@ -75,8 +75,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> Parameters:
             for detail in error.errors():
                 name = ".".join(str(part) for part in detail["loc"]) or "parameters"
                 reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
-                given = "" if "error" in detail.get("ctx", {}) or detail["type"] == "missing" else (
-                    f", not {detail['input']!r}"
+                given = (
+                    ""
+                    if "error" in detail.get("ctx", {}) or detail["type"] == "missing"
+                    else (f", not {detail['input']!r}")
                 )
                 problems.append(f"{name}: {reason}{given}")
     raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))

@@ -1,0 +1,1 @@
+"""Make and read clips. Knows no model and no Kedro."""

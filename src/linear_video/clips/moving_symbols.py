@@ -5,7 +5,8 @@ follows a triangle wave on each axis, in closed form. Symbols that collide are b
 velocities along the axis of contact, found event by event. A symbol that turns or grows takes the box it could ever
 need (the circle around its largest form), so that it never leaves the frame.
 
-Positions are in pixels of the rendered frame, whose pixel (row i, column j) covers [j, j+1] x [i, i+1]; times in frames.
+Positions are in pixels of the rendered frame, whose pixel (row i, column j) covers [j, j+1] x [i, i+1]; times are in
+frames.
 """
 
 from collections.abc import Iterable
@@ -162,12 +163,12 @@ def collide(
             room = np.where(velocity > 0, size - half - position, position - half)
             speed = np.abs(velocity)
             to_wall = np.divide(np.maximum(room, 0), speed, out=np.full_like(room, np.inf), where=speed > 0)
-            step, event = float(to_wall.min()), ("wall", *np.unravel_index(int(to_wall.argmin()), to_wall.shape))
+            step, pair = float(to_wall.min()), None
             for i in range(symbols):
                 for j in range(i + 1, symbols):
                     contact = _contact(position[j] - position[i], velocity[j] - velocity[i], half[i] + half[j])
                     if contact is not None and contact[0] < step:
-                        step, event = contact[0], ("pair", i, j, contact[1])
+                        step, pair = contact[0], (i, j, contact[1])
             if step >= remaining:
                 position += velocity * remaining
                 break
@@ -176,12 +177,12 @@ def collide(
             events += 1
             if events > MAXIMUM_EVENTS:
                 raise InputError("the symbols are wedged between walls and each other; use fewer or smaller ones.")
-            if event[0] == "wall":
-                _, i, axis = event
+            if pair is None:
+                i, axis = divmod(int(to_wall.argmin()), 2)
                 velocity[i, axis] = -velocity[i, axis]
                 hits[t, i] += 1
             else:
-                _, i, j, axis = event
+                i, j, axis = pair
                 velocity[[i, j], axis] = velocity[[j, i], axis]
         positions[t], velocities[t] = position, velocity
     return positions, velocities, hits
@@ -245,11 +246,9 @@ def _scales(settings: MovingSymbolsSettings, random: np.random.Generator, count:
     if settings.scale_wave == "constant":
         return np.broadcast_to(random.uniform(least, greatest, count), (settings.frames, count))
     phase = random.uniform(size=count) + np.arange(settings.frames)[:, None] / settings.scale_period
-    if settings.scale_wave == "sine":
-        share = (1 + np.sin(2 * np.pi * phase)) / 2
-    else:
-        share = np.abs(2 * (phase % 1) - 1)
-    return least + (greatest - least) * share
+    sine = settings.scale_wave == "sine"
+    share = (1 + np.sin(2 * np.pi * phase)) / 2 if sine else np.abs(2 * (phase % 1) - 1)
+    return np.asarray(least + (greatest - least) * share)
 
 
 def _place_apart(
@@ -257,7 +256,7 @@ def _place_apart(
 ) -> NDArray[np.float64]:
     """Draw starts again until no two boxes overlap."""
     for _ in range(PLACING_ATTEMPTS):
-        apart = (np.abs(start[:, None] - start) >= half[:, None] + half).any(axis=-1)
+        apart: NDArray[np.bool_] = np.any(np.abs(start[:, None] - start) >= half[:, None] + half, axis=-1)
         if apart[np.triu_indices(len(start), 1)].all():
             return start
         start = half + random.uniform(size=start.shape) * (size - 2 * half)
@@ -265,7 +264,10 @@ def _place_apart(
 
 
 def render(
-    settings: MovingSymbolsSettings, symbols: list[Symbol], trajectory: Trajectory, background: NDArray[np.float32] | None
+    settings: MovingSymbolsSettings,
+    symbols: list[Symbol],
+    trajectory: Trajectory,
+    background: NDArray[np.float32] | None,
 ) -> NDArray[np.uint8]:
     """Draw one clip by bilinear interpolation and opacity over the background: uint8 (T, C, H, W).
 

@@ -101,7 +101,9 @@ def _mnist(folder: Path, part: str) -> tuple[list[NDArray[np.float32]], list[str
     pixels = read_idx(_idx_file(folder, f"{part}-images-idx3-ubyte"))
     labels = read_idx(_idx_file(folder, f"{part}-labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
-        raise InputError(f"{folder}: the {part} images {pixels.shape} and labels {labels.shape} do not belong together.")
+        raise InputError(
+            f"{folder}: the {part} images {pixels.shape} and labels {labels.shape} do not belong together."
+        )
     images = [image[..., None] for image in pixels.astype(np.float32) / 255]
     return images, [str(label) for label in labels], [f"mnist/{part}/{i}" for i in range(len(images))]
 
@@ -124,7 +126,7 @@ def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str],
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if picture is None:
             raise InputError(f"{path} cannot be read as a picture; repair or remove it.")
-        images.append(_to_planes(picture))
+        images.append(_to_planes(cast("NDArray[np.uint8]", picture)))
         labels.append(path.parent.name if path.parent != folder else "symbol")
         names.append(str(path.relative_to(folder)))
     if not images:
@@ -132,14 +134,14 @@ def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str],
     return images, labels, names
 
 
-def _to_planes(picture: NDArray[np.generic]) -> NDArray[np.float32]:
+def _to_planes(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
     """Grey pictures are the opacity of a white symbol; colour ones without opacity are opaque where not black."""
-    values = picture.astype(np.float32) / np.iinfo(picture.dtype).max
+    values = (picture / np.iinfo(picture.dtype).max).astype(np.float32)
     if values.ndim == 2:
         return values[..., None]
     colour = values[..., 2::-1]  # OpenCV's blue, green, red -> red, green, blue
     alpha = values[..., 3:] if values.shape[2] == 4 else (colour.max(axis=2, keepdims=True) > 0).astype(np.float32)
-    return np.concatenate((colour * alpha, alpha), axis=2)
+    return np.asarray(np.concatenate((colour * alpha, alpha), axis=2), np.float32)
 
 
 def _crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float32] | None:
@@ -152,5 +154,6 @@ def _crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float
     width, height = (max(1, round(factor * side)) for side in (tight.shape[1], tight.shape[0]))
     if (height, width) != tight.shape[:2]:
         kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        tight = cv2.resize(tight, (width, height), interpolation=kind).reshape(height, width, -1)
-    return cast("NDArray[np.float32]", np.ascontiguousarray(tight))
+        resized = cv2.resize(tight, (width, height), interpolation=kind).reshape(height, width, -1)
+        tight = np.asarray(resized, np.float32)
+    return np.ascontiguousarray(tight)

@@ -1,0 +1,1 @@
+"""Scores and figures of any model's predictions. Knows no Kedro."""

@@ -59,8 +59,11 @@ def horizon_plot(scores: dict[str, Any], name: str) -> Figure:
     """PSNR and SSIM against the number of the predicted frame, with 95 % intervals, beside the baselines."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     frames = np.arange(1, scores["horizon"] + 1)
-    rows = ((name, scores, MODEL_COLOUR), ("last frame", scores["last_frame"], LAST_COLOUR))
-    rows += (("mean frame", scores["mean_frame"], MEAN_COLOUR),)
+    rows = [
+        (name, scores, MODEL_COLOUR),
+        ("last frame", scores["last_frame"], LAST_COLOUR),
+        ("mean frame", scores["mean_frame"], MEAN_COLOUR),
+    ]
     for axis, metric, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR / dB", "SSIM"), strict=True):
         for row, values, colour in rows:
             mean, half = np.array(values[metric]), np.array(values[f"{metric}_ci95"])
@@ -96,9 +99,7 @@ def spectrum_plot(
     return figure
 
 
-def animation(
-    context: Frames, truth: Frames, predicted: Frames, name: str, side: int = 96
-) -> NDArray[np.uint8]:
+def animation(context: Frames, truth: Frames, predicted: Frames, name: str, side: int = 96) -> NDArray[np.uint8]:
     """Truth above prediction for clips side by side, context first: uint8 (T, height, width, 3).
 
     A red frame around a prediction tells that the model no longer sees the truth.

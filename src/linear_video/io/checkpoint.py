@@ -30,12 +30,14 @@ class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
         self.metadata = metadata
 
     def load(self) -> Checkpoint:
+        """Read a model that is ready to predict."""
         from linear_video.models.checkpoint import load_checkpoint, load_config
 
         folder = Path(self._filepath)
         return Checkpoint(load_checkpoint(folder), load_config(folder))
 
     def save(self, data: Checkpoint) -> None:
+        """Write the model; end its training."""
         from linear_video.models.checkpoint import save_checkpoint
 
         folder = Path(self._filepath)
@@ -57,9 +59,11 @@ class FolderDataset(AbstractDataset[None, Path]):
         self.metadata = metadata
 
     def load(self) -> Path:
+        """Give the path."""
         return Path(self._filepath)
 
     def save(self, data: None) -> None:
+        """A folder is not saved."""
         raise NotImplementedError("a folder is handed out, not saved.")
 
     def _exists(self) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from linear_video.clips.clip_set import ClipSet
 from linear_video.errors import InputError
-from linear_video.io.files import replacing_file, replacing_folder
+from linear_video.files import replacing_file, replacing_folder
 
 
 class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
@@ -21,6 +21,7 @@ class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
         self.metadata = metadata
 
     def load(self) -> ClipSet:
+        """Open the clips without reading their frames."""
         folder = Path(self._filepath)
         states = folder / "states.parquet"
         try:
@@ -33,6 +34,7 @@ class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
             raise InputError(f"{folder} holds no valid clips ({error}); make them again.") from error
 
     def save(self, data: ClipSet) -> None:
+        """Replace the folder."""
         with replacing_folder(Path(self._filepath)) as folder:
             np.save(folder / "frames.npy", data.frames, allow_pickle=False)
             data.table.to_parquet(folder / "clips.parquet")
@@ -54,12 +56,14 @@ class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):
         self.metadata = metadata
 
     def load(self) -> NDArray[Any]:
+        """Read the array."""
         try:
             return np.asarray(np.load(Path(self._filepath), allow_pickle=False))
         except ValueError as error:
             raise InputError(f"{self._filepath} holds no valid array ({error}); make it again.") from error
 
     def save(self, data: NDArray[Any]) -> None:
+        """Replace the file."""
         with replacing_file(Path(self._filepath)) as part, part.open("wb") as file:
             np.save(file, data, allow_pickle=False)
 
@@ -79,9 +83,11 @@ class AnimationDataset(AbstractDataset[NDArray[np.uint8], None]):
         self.metadata = metadata
 
     def load(self) -> None:
+        """Animations are not read back."""
         raise NotImplementedError("animations are written to be looked at, not read back.")
 
     def save(self, data: NDArray[np.uint8]) -> None:
+        """Write the pictures as one GIF."""
         from PIL import Image
 
         first, *rest = (Image.fromarray(picture) for picture in data)

@@ -1,0 +1,1 @@
+"""The models. Know no clips' sources and no Kedro."""

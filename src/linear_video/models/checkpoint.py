@@ -1,7 +1,6 @@
 """Trained models on disk: ``model.safetensors`` and ``config.json`` in a folder. Nothing is ever unpickled."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from linear_video.errors import InputError
+from linear_video.files import replacing_file
 from linear_video.models.contract import build
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -20,16 +20,9 @@ def save_checkpoint(folder: Path, model: nn.Module, config: dict[str, Any]) -> N
 
     Each file is written beside its place, then renamed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    weights, text = folder / f".{WEIGHTS}.part", folder / f".{CONFIG}.part"
-    try:
+    with replacing_file(folder / WEIGHTS) as weights, replacing_file(folder / CONFIG) as text:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
         text.write_text(json.dumps(config, indent=2) + "\n")
-        os.replace(weights, folder / WEIGHTS)
-        os.replace(text, folder / CONFIG)
-    finally:
-        weights.unlink(missing_ok=True)
-        text.unlink(missing_ok=True)
 
 
 def load_config(folder: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def build(name: str, frame_shape: tuple[int, int, int], settings: dict[str, Any]
         raise InputError(f"there is no model {name!r}; choose one of {', '.join(MODELS)}.")
     model_class, settings_class = MODELS[name]
     try:
-        return cast("nn.Module", model_class(tuple(frame_shape), settings_class(**settings)))
+        return model_class(tuple(frame_shape), settings_class(**settings))
     except TypeError as error:
         raise InputError(f"the settings do not fit the model {name}: {error}") from error
 

@@ -38,6 +38,7 @@ class Squeeze(nn.Module):
         self.register_buffer("matrix", haar if mix == "haar" else None, persistent=False)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Squeeze: (N, C, H, W) -> (N, 4C, H/2, W/2), zeros (N,)."""
         _check_frames(inputs)
         n, c, h, w = inputs.shape
         squares = inputs.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)
@@ -47,6 +48,7 @@ class Squeeze(nn.Module):
         return squares.reshape(n, 4 * c, h // 2, w // 2), inputs.new_zeros(n)
 
     def inverse(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Spread out again: (N, 4C, H/2, W/2) -> (N, C, H, W), zeros (N,)."""
         _check_frames(outputs)
         n, c, h, w = outputs.shape
         squares = outputs.reshape(n, 4, c // 4 * h * w)
@@ -81,7 +83,8 @@ class AffineCoupling(nn.Module):
             nn.Conv2d(hidden_channels, 2 * scaled, 3, padding=1),
         )
         last = self.network[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
@@ -97,11 +100,13 @@ class AffineCoupling(nn.Module):
         return SCALE_MINIMUM + (SCALE_MAXIMUM - SCALE_MINIMUM) * torch.sigmoid(raw + _SCALE_OFFSET), shift
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
         left, right = self._split(inputs)
         scale, shift = self._scale_and_shift(left)
         return self._join(left, right * scale + shift), scale.log().sum(dim=(1, 2, 3))
 
     def inverse(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
         left, right = self._split(outputs)
         scale, shift = self._scale_and_shift(left)
         return self._join(left, (right - shift) / scale), -scale.log().sum(dim=(1, 2, 3))
@@ -154,6 +159,7 @@ class Flow(nn.Module):
 
     @property
     def embedding_dimension(self) -> int:
+        """D, the number of pixel values of a frame."""
         return math.prod(self.frame_shape)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:

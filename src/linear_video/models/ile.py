@@ -70,8 +70,8 @@ class InvertibleLinearEmbedding(nn.Module):
         """Embeddings (N, T, D) -> clips (N, T, C, H, W)."""
         if self.gamma is not None:
             embeddings = embeddings * self.gamma
-        frames, _ = self.flow.inverse(embeddings.flatten(0, 1))
-        return frames.unflatten(0, embeddings.shape[:2])
+        frames: Tensor = self.flow.inverse(embeddings.flatten(0, 1))[0]
+        return frames.reshape(*embeddings.shape[:2], *frames.shape[1:])
 
     # --- the contract of every model -------------------------------------------------------------------------------
 

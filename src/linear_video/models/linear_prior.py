@@ -23,7 +23,7 @@ class Statistics(NamedTuple):
     energy: Tensor  # (N,), sum_t w_t ||z_t||²
     projection: Tensor  # (N, n), b = OᵀWZ
     gram: Tensor  # (n, n), or (N, n, n) if each sequence has its own weights: G = OᵀWO
-    count: Tensor  # () or (N,), weighted number of values, sum_t w_t D
+    dimensions: Tensor  # () or (N,), weighted number of values, sum_t w_t D
 
 
 class LinearPrior(nn.Module):
@@ -79,7 +79,8 @@ class LinearPrior(nn.Module):
         eigenvalues = self.eigenvalues()
         real, imaginary = eigenvalues.real, eigenvalues.imag
         blocks = torch.stack((torch.stack((real, imaginary), -1), torch.stack((-imaginary, real), -1)), -2)
-        return torch.block_diag(*blocks)
+        matrix: Tensor = torch.block_diag(*blocks)
+        return matrix
 
     def powers(self, frames: int) -> Tensor:
         """lambda^t for t = 0 .. frames-1: complex128 (frames, n/2)."""
@@ -115,7 +116,7 @@ class LinearPrior(nn.Module):
         return gram.flatten(-4, -3).flatten(-2, -1)
 
     def project(self, embeddings: Tensor, weights: Tensor, powers: Tensor) -> Tensor:
-        """b = sum_t w_t (A^t)ᵀ Cᵀ z_t: embeddings (N, T, D), weights (T,) or (N, T) -> float64 (N, n)."""
+        """Projection b = sum_t w_t (A^t)ᵀ Cᵀ z_t: embeddings (N, T, D), weights (T,) or (N, T) -> float64 (N, n)."""
         projected = (embeddings.double() @ self.observation.double()) * weights.double().unsqueeze(-1)  # (N, T, n)
         first, second = projected.unflatten(-1, (-1, 2)).unbind(-1)  # (N, T, n/2) each
         real, imaginary = powers.real, powers.imag
@@ -155,7 +156,8 @@ class LinearPrior(nn.Module):
         """Lower Cholesky factor of G + I with the prior x0 ~ N(0, I); of G + a ridge at rounding level without."""
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
         ridge = torch.ones_like(diagonal) if prior else RIDGE * diagonal.mean(-1, keepdim=True).expand_as(diagonal)
-        return torch.linalg.cholesky(statistics.gram + torch.diag_embed(ridge))
+        factor: Tensor = torch.linalg.cholesky(statistics.gram + torch.diag_embed(ridge))
+        return factor
 
     @staticmethod
     def solve(statistics: Statistics, cholesky: Tensor) -> Tensor:
@@ -178,17 +180,17 @@ class LinearPrior(nn.Module):
         return statistics.energy - 2 * (statistics.projection * states).sum(-1) + quadratic
 
     def profile_log_likelihood(self, statistics: Statistics, context: Statistics | None = None) -> Tensor:
-        """log N(Z; O x0*, I) at the least-squares x0* (paper, eq. 2 with its constant), in nats: float64 (N,).
+        """Log density N(Z; O x0*, I) at the least-squares x0* (paper, eq. 2 with its constant), in nats: float64 (N,).
 
         x0* comes from ``context``, the statistics of some frames, or from all. From all, x0* minimises the misfit, so
         its derivative contributes nothing (envelope theorem) and x0* is computed without gradient.
         """
         with torch.set_grad_enabled(context is not None and torch.is_grad_enabled()):
             states = self.infer(context or statistics, prior=False)
-        return -0.5 * (self.misfit(statistics, states) + statistics.count * LOG_TWO_PI)
+        return -0.5 * (self.misfit(statistics, states) + statistics.dimensions * LOG_TWO_PI)
 
     def marginal_log_likelihood(self, statistics: Statistics) -> Tensor:
-        """log p(Z) with x0 ~ N(0, I) integrated out, in nats: float64 (N,).
+        """Log density of Z with x0 ~ N(0, I) integrated out, in nats: float64 (N,).
 
         -log p(Z) = 1/2 [ min_x0 (||Z - O x0||² + ||x0||²) + log det(I + G) + (number of values) log 2 pi ].
         """
@@ -197,11 +199,13 @@ class LinearPrior(nn.Module):
         with torch.no_grad():  # the minimiser needs no gradient (envelope theorem)
             states = self.solve(statistics, cholesky)
         energy = self.misfit(statistics, states) + states.square().sum(-1)
-        return -0.5 * (energy + log_determinant + statistics.count * LOG_TWO_PI)
+        return -0.5 * (energy + log_determinant + statistics.dimensions * LOG_TWO_PI)
 
     def sample(self, sequences: int, frames: int, noise: float, generator: torch.Generator | None = None) -> Tensor:
         """Draw embeddings with x0 ~ N(0, I) and observation noise of the given standard deviation: (N, T, D)."""
-        options = {"generator": generator, "dtype": torch.float64, "device": self.observation.device}
-        states = torch.randn(sequences, self.state_dimension, **options)
+        states = self._randn((sequences, self.state_dimension), generator)
         clean = self.observe(states, self.powers(frames))
-        return clean + noise * torch.randn(clean.shape, **options)
+        return clean + noise * self._randn(clean.shape, generator)
+
+    def _randn(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device=self.observation.device)

@@ -1,0 +1,1 @@
+"""Fitting any model. Knows no Kedro."""

@@ -92,7 +92,7 @@ class _Fitting(pl.LightningModule):
         step, clips = batch
         try:
             objective, parts = self._loss(clips, step)
-        except torch.linalg.LinAlgError as error:
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _not_finite(step) from error
         bad = torch.where(objective.detach().isfinite(), math.inf, step)
         self.first_bad_step = bad if self.first_bad_step is None else torch.minimum(self.first_bad_step, bad)

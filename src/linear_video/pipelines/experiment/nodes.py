@@ -54,7 +54,7 @@ def train(
         "settings": training_settings,
         "seed": seed,
         "clips": len(train_clips.frames),
-        "best_step": int(history["step"][history["val_loss"].idxmin()]),
+        "best_step": int(history["step"].iloc[history["val_loss"].argmin()]),
         "seconds": float(history["seconds"].iloc[-1]),
     }
     return Checkpoint(model, config), history

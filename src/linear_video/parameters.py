@@ -1,6 +1,7 @@
 """The tree of all parameters, and the check that finds unknown, misspelt and impossible ones before a run starts."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -68,20 +69,23 @@ def check_parameters(parameters: Mapping[str, Any]) -> Parameters:
         InputError: naming every parameter that is unknown, missing, of a wrong type or out of range.
     """
     problems = _unknown(parameters, Parameters, "")
-    if not problems:
-        try:
-            return _adapter().validate_python(dict(parameters))
-        except ValidationError as error:
-            for detail in error.errors():
-                name = ".".join(str(part) for part in detail["loc"]) or "parameters"
-                reason = str(detail.get("ctx", {}).get("error", detail["msg"]))
-                given = (
-                    ""
-                    if "error" in detail.get("ctx", {}) or detail["type"] == "missing"
-                    else (f", not {detail['input']!r}")
-                )
-                problems.append(f"{name}: {reason}{given}")
-    raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    try:
+        # Strict, since nodes are given the values as they stand: "15" is no number. JSON has no tuples: lists are fine.
+        checked = _adapter().validate_json(json.dumps(parameters, default=str), strict=True)
+    except ValidationError as error:
+        problems += [_problem(detail) for detail in error.errors()]
+    if problems:
+        raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
+    return checked
+
+
+def _problem(detail: Any) -> str:
+    """One line on what pydantic found."""
+    name = ".".join(str(part) for part in detail["loc"]) or "parameters"
+    if "error" in detail.get("ctx", {}):
+        return f"{name}: {detail['ctx']['error']}"
+    given = "" if detail["type"] == "missing" else f", not {detail['input']!r}"
+    return f"{name}: {detail['msg']}{given}"
 
 
 @cache

@@ -83,16 +83,16 @@ class MovingSymbolsSettings:
             raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
         for name in ("symbols_per_clip", "speed", "rotation_speed", "scale"):
             least, greatest = getattr(self, name)
-            if least > greatest:
-                raise ValueError(f"{name} must be [least, greatest], not [{least}, {greatest}].")
+            if not -np.inf < least <= greatest < np.inf:
+                raise ValueError(f"{name} must be [least, greatest], both finite, not [{least}, {greatest}].")
         if self.symbols_per_clip[0] < 1:
             raise ValueError(f"symbols_per_clip must be at least 1, not {self.symbols_per_clip[0]}.")
         if self.speed[0] < 0:
             raise ValueError(f"speed must not be below zero, but is {self.speed[0]}.")
         if self.scale[0] <= 0:
             raise ValueError(f"scale must be above zero, not {self.scale[0]}.")
-        if self.scale_period <= 0:
-            raise ValueError(f"scale_period must be above zero, not {self.scale_period}.")
+        if not 0 < self.scale_period < np.inf:
+            raise ValueError(f"scale_period must be finite and above zero, not {self.scale_period}.")
         if self.scale_wave not in ("constant", "sine", "triangle"):
             raise ValueError(f"scale_wave must be constant, sine or triangle, not {self.scale_wave!r}.")
         if not 0 <= self.background <= 1:
@@ -219,7 +219,7 @@ def draw_trajectory(settings: MovingSymbolsSettings, symbols: list[Symbol], rand
     sides = np.array([symbol.planes.shape[1::-1] for symbol in symbols], dtype=np.float64)  # (S, 2), width and height
     spin = random.uniform(*settings.rotation_speed, count)
     scale = _scales(settings, random, count)
-    turning = settings.rotation_speed != (0, 0)
+    turning = any(settings.rotation_speed)
     boxes = np.hypot(sides[:, :1], sides[:, 1:]).repeat(2, axis=1) if turning else sides
     half = boxes * (scale.max(axis=0)[:, None] / 2)
     if (2 * half > size).any():
@@ -373,7 +373,7 @@ def _states(numbers: list[int], trajectories: list[Trajectory]) -> pd.DataFrame:
 def load_backgrounds(folder: Path, settings: MovingSymbolsSettings, split: Split) -> list[NDArray[np.float32]]:
     """Pictures of a folder as backgrounds, resized to the rendered frame: float32 (H, W, C) in [0, 1].
 
-    Splits share none; with fewer than ten pictures, they share all.
+    Splits share none; with fewer than ten different pictures, they share all.
 
     Raises:
         InputError: if the folder holds no readable picture.
@@ -388,6 +388,6 @@ def load_backgrounds(folder: Path, settings: MovingSymbolsSettings, split: Split
     ]
     if not backgrounds:
         raise InputError(f"{folder} holds no picture; name a folder of pictures in backgrounds_folder, or null.")
-    if len(backgrounds) < 10:
+    if len({background.tobytes() for background in backgrounds}) < 10:
         return backgrounds
     return [backgrounds[i] for i in split_images(backgrounds, split)]

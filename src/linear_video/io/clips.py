@@ -30,7 +30,7 @@ class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
                 pd.read_parquet(folder / "clips.parquet"),
                 pd.read_parquet(states) if states.exists() else None,
             )
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise InputError(f"{folder} holds no valid clips ({error}); make them again.") from error
 
     def save(self, data: ClipSet) -> None:
@@ -59,7 +59,7 @@ class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):
         """Read the array."""
         try:
             return np.asarray(np.load(Path(self._filepath), allow_pickle=False))
-        except ValueError as error:
+        except (ValueError, EOFError) as error:
             raise InputError(f"{self._filepath} holds no valid array ({error}); make it again.") from error
 
     def save(self, data: NDArray[Any]) -> None:

@@ -164,10 +164,11 @@ class _Fitting(pl.LightningModule):
 class _Progress(pl.Callback):
     """One bar over the whole training, with its losses and the time left."""
 
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.bar = tqdm(
-            total=trainer.max_steps, initial=trainer.global_step, desc="training", unit="step", mininterval=1
-        )
+        self.bar = tqdm(total=self.steps, initial=trainer.global_step, desc="training", unit="step", mininterval=1)
         self.shown: dict[str, str] = {}
 
     def on_train_batch_end(
@@ -182,7 +183,10 @@ class _Progress(pl.Callback):
         self.shown["val_loss"] = f"{float(trainer.callback_metrics['val_loss']):.3f}"
         self.bar.set_postfix(self.shown, refresh=False)
 
-    def teardown(self, trainer: pl.Trainer, module: pl.LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         if hasattr(self, "bar"):
             self.bar.close()
 
@@ -228,7 +232,7 @@ def fit(
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    callbacks: list[pl.Callback] = [checkpoints, _Progress()]
+    callbacks: list[pl.Callback] = [checkpoints, _Progress(settings.steps)]
     if settings.weight_average:
         callbacks.append(EMAWeightAveraging(decay=settings.weight_average))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -243,7 +247,7 @@ def fit(
             devices=settings.devices,
             precision=settings.precision,  # type: ignore[arg-type]
             strategy=settings.strategy,
-            max_steps=settings.steps,
+            # Rounds, not max_steps: with that, Lightning takes up a finished round as an unfinished one.
             max_epochs=math.ceil(settings.steps / settings.validate_every),
             reload_dataloaders_every_n_epochs=1,
             gradient_clip_val=settings.gradient_norm,

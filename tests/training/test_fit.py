@@ -1,0 +1,205 @@
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from linear_video.errors import InputError, TrainingError
+from linear_video.models.contract import build
+from linear_video.training.fit import TrainingSteps, fit
+from linear_video.training.settings import TrainingSettings
+
+SETTINGS = TrainingSettings(
+    steps=11,
+    clips_per_step=4,
+    learning_rate=3e-3,
+    learning_rates={"prior": 1e-2},
+    warmup_steps=2,
+    weight_average=0.8,
+    validate_every=4,
+    accelerator="cpu",
+)
+ILE = {"state_dimension": 8, "blocks": 1, "couplings": 2, "hidden_channels": 4}
+
+
+def clips(seed, n=20):
+    return np.random.default_rng(seed).integers(0, 256, (n, 6, 1, 8, 8), dtype=np.uint8)
+
+
+def new_model():
+    torch.manual_seed(1)
+    return build("ile", (1, 8, 8), ILE)
+
+
+def train(folder, model=None, settings=SETTINGS, seed=0, identity=None):
+    model = model or new_model()
+    history = fit(model, clips(0), clips(1, 6), settings, seed, folder, identity or {})
+    return model, history
+
+
+class DiesAt(nn.Module):
+    """A model that does something drastic when its loss is asked for the n-th time in training."""
+
+    def __init__(self, model, calls, act):
+        super().__init__()
+        self.model, self.calls, self.act = model, calls, act
+
+    def loss(self, clips, generator=None):
+        objective, parts = self.model.loss(clips, generator)
+        if self.training:
+            self.calls -= 1
+            if self.calls == 0:
+                return self.act(objective), parts
+        return objective, parts
+
+
+def test_training_lowers_the_loss_and_reports_it(tmp_path):
+    model, history = train(tmp_path / "state", settings=replace(SETTINGS, steps=60, validate_every=20))
+    assert list(history["step"]) == [20, 40, 60]
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+    assert {"train_loss", "val_loss", "train_profile", "val_marginal", "seconds"} <= set(history.columns)
+    assert not model.training
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
+    states = [train(tmp_path / str(i), seed=seed)[0].state_dict() for i, seed in enumerate((0, 0, 1))]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_best_weights_are_kept(tmp_path):
+    """A rate so high at the end that the last validation is not the best."""
+    settings = replace(SETTINGS, schedule="constant", learning_rate=0.3, steps=24, weight_average=0.0)
+    model, history = train(tmp_path / "state", settings=settings)
+    best = torch.load(tmp_path / "state" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == history["step"].iloc[history["val_loss"].argmin()]
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, best["state_dict"][f"model.{name}"])
+
+
+@pytest.mark.parametrize("weight_average", [0.0, 0.8])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, weight_average):
+    settings = replace(SETTINGS, weight_average=weight_average)
+    expected, history = train(tmp_path / "undisturbed", settings=settings)
+    script = textwrap.dedent(
+        f"""
+        import os, signal
+        from pathlib import Path
+        from dataclasses import replace
+        from tests.training.test_fit import *
+        class Killed(TrainingSteps):
+            def __getitem__(self, step):
+                if step == 7:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return super().__getitem__(step)
+        import linear_video.training.fit as module
+        module.TrainingSteps = Killed
+        train(Path({str(tmp_path / "killed")!r}), settings=replace(SETTINGS, weight_average={weight_average}))
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    resumed, resumed_history = train(tmp_path / "killed", settings=settings)
+    for name, value in expected.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    columns = [c for c in history.columns if c != "seconds"]
+    assert resumed_history[columns].equals(history[columns])
+
+
+def test_resuming_is_announced_and_other_settings_start_afresh(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "linear_video")
+    train(tmp_path)
+    train(tmp_path)
+    assert "Going on with the interrupted training from step 11 of 11" in caplog.text
+    caplog.clear()
+    for change in ({"settings": replace(SETTINGS, learning_rate=1e-3)}, {"seed": 5}, {"identity": {"model": "b"}}):
+        _, history = train(tmp_path, **change)
+        assert "starting afresh" in caplog.text
+        assert list(history["step"]) == [4, 8, 11]
+        caplog.clear()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda objective: objective * float("nan"),
+        lambda objective: objective + float("inf"),
+        lambda objective: torch.linalg.cholesky(-torch.eye(2)).sum() + objective,
+    ],
+    ids=["nan", "inf", "cholesky"],
+)
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, act):
+    with pytest.raises(TrainingError, match="at step 5"):
+        train(tmp_path, DiesAt(new_model(), 6, act), settings=replace(SETTINGS, learning_rates={}))
+    last = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 4
+    assert all(value.isfinite().all() for value in last["state_dict"].values())
+
+
+def test_rates_reach_the_parameters_they_name(tmp_path):
+    slow = replace(SETTINGS, learning_rate=1e-12, weight_average=0.0)
+    before = new_model().state_dict()
+    after = train(tmp_path, settings=slow)[0].state_dict()
+    moved = {name for name in before if (before[name] - after[name]).abs().max() > 1e-6}
+    assert moved
+    assert all(name.startswith("prior") for name in moved)
+
+
+def test_a_rate_that_names_no_parameter_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"learning_rates names prio\., but the model's parameters start with flow, prior"):
+        train(tmp_path, settings=replace(SETTINGS, learning_rates={"prio.": 0.1}))
+
+
+def test_no_clips_are_refused(tmp_path):
+    with pytest.raises(InputError, match="0 for training"):
+        fit(new_model(), clips(0, 0), clips(1), SETTINGS, 0, tmp_path, {})
+
+
+def test_steps_draw_their_clips_by_seed_and_number():
+    steps = TrainingSteps(clips(0), 4, seed=3)
+    number, first = steps[5]
+    assert number == 5
+    assert first.shape == (4, 6, 1, 8, 8)
+    assert torch.equal(first, TrainingSteps(clips(0), 4, seed=3)[5][1])
+    assert not torch.equal(first, steps[6][1])
+    drawn = np.concatenate([steps[i][1].numpy() for i in range(200)])
+    assert {clip.tobytes() for clip in drawn} == {clip.tobytes() for clip in clips(0)}
+
+
+def test_clips_are_read_from_a_memory_map_not_loaded(tmp_path):
+    np.save(tmp_path / "frames.npy", clips(0))
+    frames = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    assert torch.equal(TrainingSteps(frames, 4, 3)[5][1], TrainingSteps(clips(0), 4, 3)[5][1])
+
+
+def test_the_state_on_disk_is_free_of_pickled_objects(tmp_path):
+    train(tmp_path)
+    for name in ("last.ckpt", "best.ckpt"):
+        torch.load(tmp_path / name, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", 0),
+        ("clips_per_step", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("warmup_steps", -1),
+        ("gradient_norm", 0.0),
+        ("weight_average", 1.0),
+        ("validate_every", 0),
+    ],
+)
+def test_impossible_settings_are_named(name, value):
+    with pytest.raises(ValueError, match=name):
+        replace(SETTINGS, **{name: value})

@@ -65,6 +65,7 @@ class TrackingHooks:
         if mlflow.active_run() is None:
             return
         mlflow.set_tag("git_commit", _git_commit())
+        mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # what the UI shows first
         experiments = {node.namespace for node in pipeline.nodes if node.namespace and "." in node.namespace}
         if len(experiments) == 1:
             model, dataset = experiments.pop().split(".", 1)

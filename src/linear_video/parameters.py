@@ -71,7 +71,7 @@ def check_parameters(parameters: Mapping[str, Any]) -> Parameters:
     problems = _unknown(parameters, Parameters, "")
     try:
         # Strict, since nodes are given the values as they stand: "15" is no number. JSON has no tuples: lists are fine.
-        checked = _adapter().validate_json(json.dumps(parameters, default=str), strict=True)
+        checked = _adapter().validate_json(json.dumps(dict(parameters), default=str), strict=True)
     except ValidationError as error:
         problems += [_problem(detail) for detail in error.errors()]
     if problems:

@@ -1,9 +1,18 @@
 """Settings of the Kedro project."""
 
+import logging
+
 from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
 
 from linear_video.hooks import ParameterHooks, TrackingHooks
+
+# Warnings about what is meant so (our experiments are called <model>.<dataset>) or not ours (kedro-mlflow's own model
+# class). A filter of the log, since kedro-mlflow's import overrides filters of warnings.
+NOT_WORTH_A_WARNING = ("One or more dataset names contain '.'", "Add type hints to the `predict` method")
+logging.getLogger("py.warnings").addFilter(
+    lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
+)
 
 # kedro-mlflow's own hooks come in by their entry point and must run first, so that a run is active for ours.
 HOOKS = (ParameterHooks(), TrackingHooks())

@@ -220,7 +220,7 @@ def test_checkpoint_of_another_shape_is_named(tmp_path):
 def test_unknown_models_and_settings_are_named():
     with pytest.raises(InputError, match="there is no model 'iel'; choose one of ile"):
         build("iel", SHAPE, {})
-    with pytest.raises(InputError, match="do not fit the model ile.*coupling"):
+    with pytest.raises(InputError, match=r"do not fit the model ile.*coupling"):
         build("ile", SHAPE, {"coupling": 3})
 
 

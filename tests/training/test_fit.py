@@ -155,7 +155,9 @@ def test_rates_reach_the_parameters_they_name(tmp_path):
 
 
 def test_a_rate_that_names_no_parameter_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"learning_rates names prio\., but the model's parameters start with flow, prior"):
+    with pytest.raises(
+        InputError, match=r"learning_rates names prio\., but the model's parameters start with flow, prior"
+    ):
         train(tmp_path, settings=replace(SETTINGS, learning_rates={"prio.": 0.1}))
 
 
@@ -203,3 +205,19 @@ def test_the_state_on_disk_is_free_of_pickled_objects(tmp_path):
 def test_impossible_settings_are_named(name, value):
     with pytest.raises(ValueError, match=name):
         replace(SETTINGS, **{name: value})
+
+
+def test_devices_share_the_clips_of_a_step():
+    whole = TrainingSteps(clips(0), 6, 0)[3][1]
+    parts = [TrainingSteps(clips(0), 6, 0, rank, 2)[3][1] for rank in range(2)]
+    assert torch.equal(torch.cat(parts)[[0, 3, 1, 4, 2, 5]], whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
+def test_two_processes_train_together(tmp_path, strategy):
+    model, history = train(tmp_path, settings=replace(SETTINGS, devices=2, strategy=strategy))
+    assert list(history["step"]) == [4, 8, 11]
+    assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
+    before = new_model().state_dict()
+    assert any((value != before[name]).any() for name, value in model.state_dict().items())

@@ -203,8 +203,9 @@ def _contact(
             enter, axis = times[0], k
         leave = min(leave, times[1])
     approaching = offset[axis] * velocity[axis] < 0
-    # Boxes in touch after their last exchange may overlap by rounding: then they meet now, if they still approach.
-    if not approaching or enter >= leave or leave <= 0 or enter < -1e-9:
+    # Boxes in touch after their last exchange may overlap by rounding: then they meet now, if they still approach. The
+    # overlap is measured in pixels, since slow boxes take long to overlap by little.
+    if not approaching or enter >= leave or leave <= 0 or enter * abs(velocity[axis]) < -1e-9:
         return None
     return max(enter, 0.0), axis
 

@@ -2,20 +2,17 @@
 
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from kedro.io import AbstractDataset
-
-if TYPE_CHECKING:  # PyTorch takes seconds to import; commands that only list things need not wait
-    from torch import nn
 
 TRAINING_STATE = "training_state"  # folder beside a checkpoint
 
 
 class Checkpoint(NamedTuple):
-    """A trained model, and the config that makes it again (``models.contract.describe``)."""
+    """A trained model (``torch.nn.Module``), and the config that makes it again (``models.contract.describe``)."""
 
-    model: "nn.Module"
+    model: Any  # this file is imported by every command, PyTorch only where a model is used
     config: dict[str, Any]
 
 

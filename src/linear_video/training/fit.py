@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -42,28 +43,32 @@ class TrainingSteps(Dataset[tuple[int, Tensor]]):
     """Item ``step`` is the number of the step and its clips, drawn by (seed, step): uint8 (N, T, C, H, W).
 
     What a step sees depends on nothing that came before, so that an interrupted training goes on as it would have.
+    Of several devices, number ``rank`` of ``devices`` takes every ``devices``-th of a step's clips.
     """
 
-    def __init__(self, frames: Frames, clips_per_step: int, seed: int) -> None:
+    def __init__(self, frames: Frames, clips_per_step: int, seed: int, rank: int = 0, devices: int = 1) -> None:
         self.frames, self.clips_per_step, self.seed = frames, clips_per_step, seed
+        self.rank, self.devices = rank, devices
 
     def __getitem__(self, step: int) -> tuple[int, Tensor]:
         drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
-        return step, torch.from_numpy(self.frames[np.sort(drawn)])  # sorted: memory-mapped files like it
+        drawn = np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
+        return step, torch.from_numpy(self.frames[drawn])
 
 
 class _Clips(pl.LightningDataModule):
     def __init__(self, train: Frames, validation: Frames, settings: TrainingSettings, seed: int) -> None:
         super().__init__()
-        self.steps = TrainingSteps(train, settings.clips_per_step, seed)
-        self.validation, self.settings = validation, settings
+        self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Steps of the current round; a round (Lightning's epoch) lasts from one validation to the next."""
         assert self.trainer is not None
         first = self.trainer.current_epoch * self.settings.validate_every
         last = min(first + self.settings.validate_every, self.settings.steps)
-        return DataLoader(self.steps, batch_size=None, sampler=range(first, last))
+        size, rank, devices = self.settings.clips_per_step, self.trainer.global_rank, self.trainer.world_size
+        steps = TrainingSteps(self.train, size, self.seed, rank, devices)
+        return DataLoader(steps, batch_size=None, sampler=range(first, last))
 
     def val_dataloader(self) -> DataLoader[Any]:
         size = self.settings.clips_per_step
@@ -84,7 +89,8 @@ class _Fitting(pl.LightningModule):
         self.started = time.perf_counter()
 
     def _loss(self, clips: Tensor, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
-        generator = torch.Generator(clips.device).manual_seed(self.seed * 2**32 + stream)
+        entropy = np.random.SeedSequence((self.seed, stream, self.global_rank)).generate_state(1, np.uint64)
+        generator = torch.Generator(clips.device).manual_seed(int(entropy[0]))
         objective, parts = self.model.loss(to_unit_range(clips), generator)  # type: ignore[operator]
         return objective, {"loss": objective.detach(), **{name: value.detach() for name, value in parts.items()}}
 
@@ -111,11 +117,9 @@ class _Fitting(pl.LightningModule):
 
     def validation_step(self, batch: tuple[int, Tensor]) -> None:
         start, clips = batch
-        objective, parts = self._loss(clips, VALIDATION_STREAM + start)
-        self.log("val_loss", objective, batch_size=len(clips), on_epoch=True)
+        _, parts = self._loss(clips, VALIDATION_STREAM + start)
         for name, value in parts.items():
-            if name != "loss":
-                self.log(f"val_{name}", value, batch_size=len(clips), on_epoch=True)
+            self.log(f"val_{name}", value, batch_size=len(clips), on_epoch=True, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
         """Validation is over, and a checkpoint about to be written."""
@@ -234,8 +238,9 @@ def fit(
     )
     callbacks: list[pl.Callback] = [checkpoints, _Progress(settings.steps)]
     if settings.weight_average:
-        callbacks.append(EMAWeightAveraging(decay=settings.weight_average))
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        callbacks.append(WeightAveraging(avg_fn=partial(_moving_average, decay=settings.weight_average)))
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Clips are drawn from a memory map within a millisecond: worker processes would only cost.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -261,10 +266,16 @@ def fit(
         )
         data = _Clips(train, validation, settings, seed)
         trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
-    best = torch.load(folder / "best.ckpt", map_location="cpu", weights_only=True)
+    # From the files, since with several devices the training took place in other processes.
+    best, last = (torch.load(folder / f"{k}.ckpt", map_location="cpu", weights_only=True) for k in ("best", "last"))
     fitting.load_state_dict(best["state_dict"])
     model.cpu().eval()
-    return pd.DataFrame(fitting.history)
+    return pd.DataFrame(last["history"])
+
+
+def _moving_average(average: Tensor, current: Tensor, count: Tensor, decay: float) -> Tensor:
+    """Exponential moving average; a module's function, since Lightning's own cannot be sent to other processes."""
+    return torch.lerp(current, average, decay)
 
 
 def _not_finite(step: int) -> TrainingError:

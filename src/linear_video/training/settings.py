@@ -40,6 +40,8 @@ class TrainingSettings:
         for name in ("steps", "clips_per_step", "validate_every", "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.clips_per_step % self.devices:
+            raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of devices {self.devices}.")
         for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():
             if not rate > 0:
                 raise ValueError(f"the learning rate {name} must be above zero, not {rate}.")

@@ -4,7 +4,7 @@ PyTorch and matplotlib are imported within the nodes, since every ``kedro`` comm
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,6 @@ from linear_video.errors import InputError
 from linear_video.evaluation.settings import EvaluationSettings
 from linear_video.io.checkpoint import Checkpoint
 from linear_video.training.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CLIPS_DRAWN = 3  # in a film strip
 
@@ -95,8 +92,8 @@ def draw(
     scores: dict[str, Any],
     test_clips: ClipSet,
     evaluation: dict[str, Any],
-) -> tuple["Figure", "Figure", "Figure", NDArray[np.uint8]]:
-    """Film strip, horizon plot, spectrum, animation."""
+) -> tuple[Any, Any, Any, NDArray[np.uint8]]:
+    """Film strip, horizon plot and spectrum as matplotlib figures; animation."""
     from linear_video.evaluation import figures
     from linear_video.evaluation.scores import score_frames
 

@@ -105,7 +105,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, weight_average)
         train(Path({str(tmp_path / "killed")!r}), settings=replace(SETTINGS, weight_average={weight_average}))
         """
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     resumed, resumed_history = train(tmp_path / "killed", settings=settings)

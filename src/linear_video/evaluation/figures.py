@@ -21,7 +21,8 @@ def _image(frame: Frames) -> Frames:
 def representative_clips(psnr: NDArray[np.float64], count: int) -> list[int]:
     """Clips spread evenly from the worst to the best mean PSNR (N, horizon), without the very extremes."""
     order = np.argsort(psnr.mean(axis=1))
-    return [int(order[round((k + 0.5) / count * len(order) - 0.5)]) for k in range(min(count, len(order)))]
+    count = min(count, len(order))
+    return [int(order[round((k + 0.5) / count * len(order) - 0.5)]) for k in range(count)]
 
 
 def filmstrip(context: Frames, truth: Frames, predicted: Frames, title: str) -> Figure:

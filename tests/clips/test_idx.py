@@ -1,0 +1,144 @@
+import contextlib
+import gzip
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from linear_video.clips.idx import read_idx
+from linear_video.errors import InputError
+
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+IMAGES = bytes.fromhex("00000803 00000002 00000003 00000002 00 01 02 03 04 05 fa fb fc fd fe ff")
+
+
+def save(folder: Path, content: bytes, compressed: bool = False) -> Path:
+    path = folder / ("file.gz" if compressed else "file")
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    return path
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_values_are_read_in_row_order(tmp_path: Path, compressed: bool) -> None:
+    values = read_idx(save(tmp_path, IMAGES, compressed))
+    assert values.dtype == np.uint8
+    assert values.tolist() == [[[0, 1], [2, 3], [4, 5]], [[250, 251], [252, 253], [254, 255]]]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("shape", [(0,), (7,), (0, 28, 28), (3, 5), (1, 2, 3, 4), (1000, 200)])
+def test_every_shape_is_read(
+    tmp_path: Path, write_idx: Callable[[Path, np.ndarray], None], shape: tuple[int, ...], compressed: bool
+) -> None:
+    expected = np.random.default_rng(0).integers(0, 256, shape)
+    path = tmp_path / ("file.gz" if compressed else "file")
+    write_idx(path, expected)
+    np.testing.assert_array_equal(read_idx(path), expected)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no idx file"),
+        (IMAGES[:3], "no idx file"),
+        (b"PK" + IMAGES[2:], "no idx file"),
+        (b"\0\0\x08\0", "no idx file"),
+        (IMAGES[:15], "truncated within its header"),
+        (IMAGES[:-1], "should hold 12 values .* not only 11"),
+        (IMAGES + b"\0", "should hold 12 values .* not more"),
+        *[(b"\0\0" + bytes([kind]) + IMAGES[3:], f"type 0x{kind:02x}") for kind in (0x09, 0x0B, 0x0C, 0x0D, 0x0E)],
+        (b"\0\0\x08\x41" + 65 * struct.pack(">I", 1) + b"a", "no array can have"),
+        (b"\0\0\x08\x04" + struct.pack(">4I", 0, *[2**32 - 1] * 3), "no array can have"),
+    ],
+)
+def test_damaged_files_are_refused_by_name(tmp_path: Path, content: bytes, message: str, compressed: bool) -> None:
+    path = save(tmp_path, content, compressed)
+    with pytest.raises(InputError, match=message) as caught:
+        read_idx(path)
+    assert str(path) in str(caught.value)
+
+
+def test_every_truncation_of_a_gzip_file_is_refused(tmp_path: Path) -> None:
+    whole = gzip.compress(IMAGES)
+    for length in range(len(whole)):
+        path = tmp_path / "file.gz"
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError):
+            read_idx(path)
+
+
+@pytest.mark.parametrize("content", [IMAGES, gzip.compress(IMAGES)[:-8] + bytes(8), gzip.compress(IMAGES) + b"rest"])
+def test_what_is_no_sound_gzip_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no complete gzip file"):
+        read_idx(path)
+
+
+def peak_bytes(path: Path) -> int:
+    """Most memory allocated at once while a file is read or refused."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(InputError):
+            read_idx(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@SETTINGS
+@given(
+    kind=st.sampled_from([0x08, 0x08, 0x08, 0x0D]),
+    sizes=st.lists(st.one_of(st.integers(0, 4), st.integers(0, 2**32 - 1)), max_size=255),
+    values=st.binary(max_size=64),
+    compressed=st.booleans(),
+)
+@example(kind=0x08, sizes=[2**31], values=b"", compressed=False)
+@example(kind=0x08, sizes=[2**31], values=b"", compressed=True)
+@example(kind=0x08, sizes=[2**32 - 1] * 255, values=b"", compressed=True)
+@example(kind=0x08, sizes=[1] * 70, values=b"a", compressed=False)
+def test_forged_headers_raise_input_errors_and_take_no_memory(
+    tmp_path: Path, kind: int, sizes: list[int], values: bytes, compressed: bool
+) -> None:
+    content = bytes([0, 0, kind, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + values
+    assert peak_bytes(save(tmp_path, content, compressed)) < 2**20
+
+
+@SETTINGS
+@given(content=st.binary(max_size=400), compressed=st.booleans(), length=st.integers(0, 400))
+def test_any_bytes_are_an_array_or_an_input_error(
+    tmp_path: Path, content: bytes, compressed: bool, length: int
+) -> None:
+    path = save(tmp_path, content, compressed)
+    path.write_bytes(path.read_bytes()[:length])
+    with contextlib.suppress(InputError):
+        read_idx(path)
+
+
+@SETTINGS
+@given(place=st.integers(0, 1000), value=st.integers(0, 255), compressed=st.booleans())
+def test_one_wrong_byte_is_an_array_or_an_input_error(tmp_path: Path, place: int, value: int, compressed: bool) -> None:
+    path = save(tmp_path, IMAGES, compressed)
+    content = bytearray(path.read_bytes())
+    content[place % len(content)] = value
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        read_idx(path)
+
+
+def test_a_gzip_file_is_unpacked_no_further_than_its_header_says(tmp_path: Path) -> None:
+    bomb = b"\0\0\x08\x01" + struct.pack(">I", 5) + bytes(2**26)
+    assert peak_bytes(save(tmp_path, bomb, compressed=True)) < 2**20
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_memory_follows_the_size_of_what_is_read(tmp_path: Path, compressed: bool) -> None:
+    size = 2**22
+    path = save(tmp_path, b"\0\0\x08\x01" + struct.pack(">I", size) + bytes(size), compressed)
+    assert size <= peak_bytes(path) < 2.5 * size

@@ -1,0 +1,142 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from skimage.metrics import structural_similarity
+
+from linear_video.errors import InputError
+from linear_video.evaluation.scores import PSNR_CEILING, confidence95, score, score_frames
+
+
+def make_frames(shape: tuple[int, ...] = (4, 3, 1, 9, 8), seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape)
+
+
+def psnr(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """By its definition, for values of [0, 1]: (N, T)."""
+    return 10 * np.log10(1 / ((predicted - truth) ** 2).mean(axis=(2, 3, 4)))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_psnr_is_ten_log_of_one_over_the_mean_square_error(channels: int) -> None:
+    predicted, truth = (make_frames((4, 3, channels, 9, 8), seed) for seed in range(2))
+    np.testing.assert_allclose(score_frames(predicted, truth)[0], psnr(predicted, truth))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ssim_is_the_mean_over_channels_of_single_pictures(channels: int) -> None:
+    truth = make_frames((4, 3, channels, 9, 8))
+    predicted = np.clip(truth + 0.1 * make_frames(truth.shape, seed=1), 0, 1)
+    _, ssim = score_frames(predicted, truth)
+    for n, t in np.ndindex(4, 3):
+        pairs = zip(truth[n, t], predicted[n, t], strict=True)
+        each = [structural_similarity(*pair, data_range=1, win_size=7) for pair in pairs]
+        assert ssim[n, t] == pytest.approx(np.mean(each))
+
+
+def test_single_precision_changes_nothing_that_matters() -> None:
+    predicted, truth = (make_frames(seed=seed) for seed in range(2))
+    for single, double in zip(
+        score_frames(predicted.astype(np.float32), truth.astype(np.float32)),
+        score_frames(predicted, truth),
+        strict=True,
+    ):
+        np.testing.assert_allclose(single, double, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_perfect_prediction_has_finite_scores() -> None:
+    truth = make_frames()
+    found_psnr, ssim = score_frames(truth, truth)
+    np.testing.assert_array_equal(found_psnr, PSNR_CEILING)
+    np.testing.assert_allclose(ssim, 1)
+
+
+def test_almost_perfect_prediction_is_capped_as_well() -> None:
+    truth = make_frames()
+    assert (score_frames(truth + 1e-9, truth)[0] == PSNR_CEILING).all()
+    assert (score_frames(truth + 1e-4, truth)[0] < PSNR_CEILING).all()
+
+
+@pytest.mark.parametrize(
+    ("predicted", "truth"),
+    [
+        ((4, 3, 1, 9, 8), (4, 2, 1, 9, 8)),
+        ((4, 3, 1, 9, 8), (4, 3, 3, 9, 8)),
+        ((1, 3, 1, 9, 8), (4, 3, 1, 9, 8)),
+        ((3, 1, 9, 8), (3, 1, 9, 8)),
+    ],
+)
+def test_shapes_that_differ_are_refused(predicted: tuple[int, ...], truth: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="must both be"):
+        score_frames(make_frames(predicted), make_frames(truth))
+
+
+@pytest.mark.parametrize("size", [(6, 9), (9, 6)])
+def test_frames_smaller_than_the_window_of_ssim_are_refused(size: tuple[int, int]) -> None:
+    frames = make_frames((2, 2, 1, *size))
+    with pytest.raises(InputError, match="at least 7x7"):
+        score_frames(frames, frames)
+
+
+@pytest.mark.parametrize("count", [2, 5, 300])
+def test_confidence_interval_is_students(count: int) -> None:
+    values = np.random.default_rng(0).normal(20, 3, (count, 4))
+    low, high = stats.t.interval(0.95, count - 1, loc=values.mean(axis=0), scale=stats.sem(values, axis=0))
+    np.testing.assert_allclose(confidence95(values), (high - low) / 2)
+
+
+def test_confidence_interval_agrees_with_the_bootstrap() -> None:
+    values = np.random.default_rng(1).gamma(3, 2, 200)
+    interval = stats.bootstrap((values,), np.mean, n_resamples=2000, rng=0).confidence_interval
+    assert confidence95(values[:, None])[0] == pytest.approx((interval.high - interval.low) / 2, rel=0.1)
+
+
+def test_single_value_has_no_interval() -> None:
+    np.testing.assert_array_equal(confidence95(np.ones((1, 5))), np.zeros(5))
+
+
+@pytest.fixture
+def scored() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Scores of noise, and the arrays they come from; the horizon is unlike the context."""
+    arrays = {
+        "predicted": make_frames((6, 3, 3, 9, 8), seed=1),
+        "context": make_frames((6, 5, 3, 9, 8), seed=2),
+        "truth": make_frames((6, 3, 3, 9, 8), seed=3),
+        "mean_frame": make_frames((3, 9, 8), seed=4),
+    }
+    return score(**arrays), arrays
+
+
+def test_scores_are_means_over_sequences_of_each_predicted_frame(scored: Any) -> None:
+    scores, arrays = scored
+    expected = psnr(arrays["predicted"], arrays["truth"])
+    assert scores["psnr"] == pytest.approx(expected.mean(axis=0))
+    interval = stats.t.interval(0.95, 5, scale=stats.sem(expected, axis=0))
+    assert scores["psnr_ci95"] == pytest.approx(interval[1])
+    assert (len(scores["ssim"]), len(scores["ssim_ci95"])) == (3, 3)
+
+
+def test_last_frame_row_repeats_the_newest_context_frame(scored: Any) -> None:
+    scores, arrays = scored
+    repeated = np.stack([arrays["context"][:, 4]] * 3, axis=1)
+    assert scores["last_frame"]["psnr"] == pytest.approx(psnr(repeated, arrays["truth"]).mean(axis=0))
+    assert scores["last_frame"]["ssim"] == pytest.approx(score_frames(repeated, arrays["truth"])[1].mean(axis=0))
+
+
+def test_mean_frame_row_repeats_the_mean_frame(scored: Any) -> None:
+    scores, arrays = scored
+    repeated = np.tile(arrays["mean_frame"], (6, 3, 1, 1, 1))
+    assert scores["mean_frame"]["psnr"] == pytest.approx(psnr(repeated, arrays["truth"]).mean(axis=0))
+    assert scores["mean_frame"]["ssim"] == pytest.approx(score_frames(repeated, arrays["truth"])[1].mean(axis=0))
+
+
+def test_scores_are_what_the_file_promises(scored: Any) -> None:
+    scores = json.loads(json.dumps(scored[0], allow_nan=False))
+    sizes = {name: scores[name] for name in ("n_sequences", "context", "horizon", "frame_shape")}
+    assert sizes == {"n_sequences": 6, "context": 5, "horizon": 3, "frame_shape": [3, 9, 8]}
+    for row in (scores, scores["last_frame"], scores["mean_frame"]):
+        for name in ("psnr", "ssim", "psnr_ci95", "ssim_ci95"):
+            assert len(row[name]) == 3

@@ -1,0 +1,272 @@
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+from PIL import Image, ImageSequence
+
+from linear_video.clips.clip_set import ClipSet
+from linear_video.errors import InputError
+from linear_video.files import replacing_file, replacing_folder
+from linear_video.io.checkpoint import FolderDataset
+from linear_video.io.clips import AnimationDataset, ArrayDataset, ClipSetDataset
+
+
+def make_clips(count: int = 3, seed: int = 0, states: bool = True) -> ClipSet:
+    frames = np.random.default_rng(seed).integers(0, 256, (count, 4, 3, 6, 5)).astype(np.uint8)
+    table = pd.DataFrame({"source": [f"clip {i}" for i in range(count)], "label": "a", "start": range(count)})
+    truth = pd.DataFrame({"clip": np.repeat(range(count), 4), "x": np.linspace(0, 1, 4 * count)})
+    return ClipSet(frames, table, truth if states else None)
+
+
+def check_equal(loaded: ClipSet, expected: ClipSet) -> None:
+    np.testing.assert_array_equal(loaded.frames, expected.frames)
+    pd.testing.assert_frame_equal(loaded.table, expected.table)
+    assert (loaded.states is None) == (expected.states is None)
+    if loaded.states is not None and expected.states is not None:
+        pd.testing.assert_frame_equal(loaded.states, expected.states)
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def make_pictures(count: int = 5) -> np.ndarray:
+    """One flat colour each, which a palette holds exactly, and which differ from frame to frame."""
+    colours = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (213, 94, 0), (90, 90, 90)], np.uint8)[:count]
+    return np.broadcast_to(colours[:, None, None], (count, 8, 12, 3)).copy()
+
+
+# --- round trips ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("states", [True, False])
+def test_clips_come_back_as_they_were_saved(tmp_path: Path, states: bool) -> None:
+    dataset, clips = ClipSetDataset(filepath=str(tmp_path / "deep" / "train")), make_clips(states=states)
+    assert not dataset.exists()
+    dataset.save(clips)
+    assert dataset.exists()
+    check_equal(dataset.load(), clips)
+
+
+def test_frames_are_memory_mapped_and_cannot_be_written_to(tmp_path: Path) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips())
+    frames = dataset.load().frames
+    assert isinstance(frames, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        frames[0] = 0
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips(5))
+    dataset.save(make_clips(2, seed=1, states=False))
+    check_equal(dataset.load(), make_clips(2, seed=1, states=False))
+    assert sorted(everything_in(tmp_path)) == ["train/clips.parquet", "train/frames.npy"]
+
+
+@pytest.mark.parametrize("array", [np.arange(24.0).reshape(2, 3, 4), np.zeros((0, 3), np.float32), np.array(7)])
+def test_array_comes_back_as_it_was_saved(tmp_path: Path, array: np.ndarray) -> None:
+    dataset = ArrayDataset(filepath=str(tmp_path / "deep" / "array.npy"))
+    assert not dataset.exists()
+    dataset.save(array)
+    assert dataset.exists()
+    np.testing.assert_array_equal(dataset.load(), array)
+    assert dataset.load().dtype == array.dtype
+    assert sorted(everything_in(tmp_path)) == ["deep/array.npy"]
+
+
+@pytest.mark.parametrize(("frames_per_second", "milliseconds"), [(4, 250), (10, 100)])
+def test_animation_shows_every_picture_at_its_pace_for_ever(
+    tmp_path: Path, frames_per_second: float, milliseconds: int
+) -> None:
+    path, pictures = tmp_path / "deep" / "animation.gif", make_pictures()
+    dataset = AnimationDataset(filepath=str(path), frames_per_second=frames_per_second)
+    assert not dataset.exists()
+    dataset.save(pictures)
+    assert dataset.exists()
+    with Image.open(path) as image:
+        assert image.info["loop"] == 0
+        frames = [(frame.info["duration"], np.array(frame.convert("RGB"))) for frame in ImageSequence.Iterator(image)]
+    assert [duration for duration, _ in frames] == [milliseconds] * 5
+    np.testing.assert_array_equal([frame for _, frame in frames], pictures)
+
+
+def test_still_pictures_take_their_time(tmp_path: Path) -> None:
+    path = tmp_path / "animation.gif"
+    AnimationDataset(filepath=str(path)).save(make_pictures()[[0, 1, 1, 1]])
+    with Image.open(path) as image:  # equal pictures may be stored as one
+        assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(image)) == 4 * 250
+
+
+def test_folder_is_handed_out_as_a_path(tmp_path: Path) -> None:
+    dataset = FolderDataset(filepath=str(tmp_path / "state"))
+    assert dataset.load() == tmp_path / "state"
+    assert dataset.exists()
+    assert not (tmp_path / "state").exists()
+
+
+def test_folder_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="not saved"):
+        FolderDataset(filepath=str(tmp_path)).save(tmp_path)
+
+
+def test_animation_cannot_be_read_back(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="not read back"):
+        AnimationDataset(filepath=str(tmp_path / "animation.gif")).load()
+
+
+# --- files that are damaged or forged -------------------------------------------------------------------------------
+
+
+def spring() -> None:
+    pytest.fail("code from the file was run")
+
+
+class Trap:
+    """What would run code, were it unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return spring, ()
+
+
+def check_refused(dataset: ArrayDataset | ClipSetDataset) -> None:
+    with pytest.raises(DatasetError, match=r"make (it|them) again") as caught:
+        dataset.load()
+    assert isinstance(caught.value.__cause__, InputError)
+
+
+def test_pickled_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    np.save(path, np.array([Trap()], dtype=object), allow_pickle=True)
+    check_refused(ArrayDataset(filepath=str(path)))
+
+
+def test_objects_are_never_pickled(tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    with pytest.raises(DatasetError, match="allow_pickle=False"):
+        ArrayDataset(filepath=str(path)).save(np.array([Trap()], dtype=object))
+    assert everything_in(tmp_path) == {}
+
+
+def test_pickled_frames_are_refused(tmp_path: Path) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips())
+    np.save(tmp_path / "train" / "frames.npy", np.array([Trap()], dtype=object), allow_pickle=True)
+    check_refused(dataset)
+
+
+@pytest.mark.parametrize("length", [0, 5, 60, 200])
+def test_truncated_array_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "array.npy"
+    np.save(path, np.arange(100))
+    path.write_bytes(path.read_bytes()[:length])
+    check_refused(ArrayDataset(filepath=str(path)))
+
+
+@pytest.mark.parametrize("name", ["frames.npy", "clips.parquet", "states.parquet"])
+@pytest.mark.parametrize("length", [0, 5, 60, 200])
+def test_truncated_clips_are_refused(tmp_path: Path, name: str, length: int) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips())
+    path = tmp_path / "train" / name
+    path.write_bytes(path.read_bytes()[:length])
+    check_refused(dataset)
+
+
+@pytest.mark.parametrize("frames", [np.zeros((3, 4, 1, 6, 5)), np.zeros((3, 4, 6, 5), np.uint8), make_clips(2).frames])
+def test_frames_that_are_no_clips_of_the_table_are_refused(tmp_path: Path, frames: np.ndarray) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips(3))
+    np.save(tmp_path / "train" / "frames.npy", frames)
+    check_refused(dataset)
+
+
+# --- saving that fails ----------------------------------------------------------------------------------------------
+
+
+def write_some_and_fail(target: Any, *_: Any, **__: Any) -> None:
+    """A writer on a disk that becomes full."""
+    if hasattr(target, "write"):
+        target.write(b"half")
+        target.flush()
+    else:
+        Path(target).write_bytes(b"half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def full_disk(monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
+    """Let a writer, whose target is its first argument or comes after ``self``, fail half-way."""
+    owner: Any = {"save": np, "to_parquet": pd.DataFrame, "Image.save": Image.Image}[writer]
+    method = writer.rpartition(".")[2]
+    first = write_some_and_fail if owner is np else lambda _, target, *rest, **more: write_some_and_fail(target)
+    monkeypatch.setattr(owner, method, first)
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    ("dataset", "old", "new", "writer"),
+    [
+        (ClipSetDataset, make_clips(3), make_clips(5, seed=1), "save"),
+        (ClipSetDataset, make_clips(3), make_clips(5, seed=1), "to_parquet"),
+        (ArrayDataset, np.arange(5), np.arange(9), "save"),
+        (AnimationDataset, make_pictures(3), make_pictures(5), "Image.save"),
+    ],
+)
+def test_full_disk_leaves_what_was_there_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset: Any, old: Any, new: Any, writer: str, before: bool
+) -> None:
+    saved = dataset(filepath=str(tmp_path / "name"))
+    if before:
+        saved.save(old)
+    content = everything_in(tmp_path)
+    assert bool(content) == before
+    full_disk(monkeypatch, writer)
+    with pytest.raises(DatasetError, match="No space left"):
+        saved.save(new)
+    monkeypatch.undo()
+    assert everything_in(tmp_path) == content
+    assert [path.name for path in tmp_path.iterdir()] == ["name"] * before
+    saved.save(new)
+    assert everything_in(tmp_path) != content
+
+
+def test_old_folder_stays_when_the_new_one_cannot_be_put_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "name").mkdir()
+    (tmp_path / "name" / "old").write_text("kept")
+    rename = Path.rename
+
+    def refuse_part(path: Path, target: Path) -> Path:
+        if path.name.endswith(".part"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_part)
+    with pytest.raises(OSError, match="Input/output"), replacing_folder(tmp_path / "name") as part:
+        (part / "new").write_text("lost")
+    assert everything_in(tmp_path) == {"name/old": b"kept"}
+
+
+def test_remains_of_a_killed_run_do_not_get_into_the_new_folder(tmp_path: Path) -> None:
+    (tmp_path / ".name.part").mkdir()
+    (tmp_path / ".name.part" / "remains").write_text("half")
+    with replacing_folder(tmp_path / "name") as part:
+        (part / "new").write_text("whole")
+    assert everything_in(tmp_path) == {"name/new": b"whole"}
+
+
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
+def test_nothing_stands_in_its_place_before_it_is_whole(tmp_path: Path, replacing: Any) -> None:
+    with replacing(tmp_path / "name") as part:
+        if replacing is replacing_file:
+            part.write_text("half")
+        assert not (tmp_path / "name").exists()
+        assert part.parent == tmp_path  # the same disk, so that renaming is one step
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]

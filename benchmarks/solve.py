@@ -77,7 +77,7 @@ def residual_difference() -> float:
     with torch.no_grad():
         powers = prior.powers(FRAMES)
         ours = prior.statistics(embeddings, torch.ones(FRAMES), powers)
-        fitted = prior.observe(prior.infer(ours, prior=False), powers)
+        fitted = prior.observe(prior.infer(ours, precision=0), powers)
         residual = (embeddings - fitted).square().sum()
         a, c = prior.transition_matrix(), prior.observation.double()
         o = torch.cat([c @ torch.linalg.matrix_power(a, t) for t in range(FRAMES)])

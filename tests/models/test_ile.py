@@ -93,7 +93,7 @@ def test_noise_has_the_given_size_and_is_drawn_by_the_generator(kind):
 
 
 def test_clips_of_its_own_kind_are_predicted_exactly():
-    model = make(inference="least_squares")
+    model = make(prior_precision=0.0)
     states = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         future = model.decode(model.prior.observe(states, model.prior.powers(8)))
@@ -102,7 +102,7 @@ def test_clips_of_its_own_kind_are_predicted_exactly():
 
 
 def test_missing_frames_are_ignored_and_filled_in():
-    model = make(inference="least_squares")
+    model = make(prior_precision=0.0)
     states = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
         whole = model.decode(model.prior.observe(states, model.prior.powers(6)))
@@ -123,7 +123,7 @@ def test_likelihood_of_clips_with_missing_frames_leaves_them_out():
 
 
 def test_fading_memory_is_weighted_least_squares():
-    model, context = make(inference="least_squares", fading_memory=0.6), clips(1)
+    model, context = make(prior_precision=0.0, fading_memory=0.6), clips(1)
     weights = 0.6 ** torch.arange(4, -1, -1).double().repeat_interleave(16)
     root = weights.sqrt()[:, None]
     with torch.no_grad():

@@ -99,7 +99,7 @@ def test_weights_of_each_sequence_match_each_sequence_alone(prior, embeddings):
     for i in range(4):
         alone = statistics(prior, embeddings[i : i + 1], weights[i])
         torch.testing.assert_close(together.gram[i], alone.gram)
-        torch.testing.assert_close(prior.infer(together, prior=True)[i], prior.infer(alone, prior=True)[0])
+        torch.testing.assert_close(prior.infer(together, precision=1)[i], prior.infer(alone, precision=1)[0])
 
 
 def test_observe_evolves_by_the_transition_matrix(prior):
@@ -111,7 +111,7 @@ def test_observe_evolves_by_the_transition_matrix(prior):
 def test_least_squares_equals_qr_of_the_observability_matrix(prior, embeddings):
     q, r = torch.linalg.qr(observability(prior, T))
     expected = torch.linalg.solve_triangular(r, q.T @ embeddings.flatten(1).T, upper=True).T
-    states = prior.infer(statistics(prior, embeddings), prior=False)
+    states = prior.infer(statistics(prior, embeddings), precision=0)
     torch.testing.assert_close(states, expected, rtol=1e-8, atol=1e-8)
 
 
@@ -130,7 +130,7 @@ def test_inference_and_likelihood_agree_with_an_independent_kalman_smoother(prio
     weights = torch.ones(T)
     weights[missing] = 0
     ours = statistics(prior, embeddings[:1], weights)
-    states = prior.infer(ours, prior=True)
+    states = prior.infer(ours, precision=1)
     np.testing.assert_allclose(states[0].detach().numpy(), result.smoothed_state[:, 0], atol=1e-9)
     likelihood = prior.marginal_log_likelihood(ours).item()
     np.testing.assert_allclose(likelihood, result.llf_obs.sum(), rtol=1e-10)
@@ -139,7 +139,7 @@ def test_inference_and_likelihood_agree_with_an_independent_kalman_smoother(prio
 def test_prediction_equals_the_kalman_filter_run_past_the_data(prior, embeddings):
     series = np.vstack((embeddings[0].numpy(), np.full((3, D), np.nan)))
     expected = kalman_smoother(prior, series).filter().forecasts.T[T:]
-    states = prior.infer(statistics(prior, embeddings[:1]), prior=True)
+    states = prior.infer(statistics(prior, embeddings[:1]), precision=1)
     ours = prior.observe(states, prior.powers(T + 3))[0, T:]
     np.testing.assert_allclose(ours.detach().numpy(), expected, atol=1e-9)
 
@@ -199,7 +199,7 @@ def test_rank_deficient_systems_are_still_solved(embeddings):
     """More state than the frames can tell apart: the fit must be exact, and finite."""
     torch.manual_seed(0)
     prior = LinearPrior(D, 2 * T * D)
-    states = prior.infer(statistics(prior, embeddings), prior=False)
+    states = prior.infer(statistics(prior, embeddings), precision=0)
     assert states.isfinite().all()
     assert prior.misfit(statistics(prior, embeddings), states).max() < 1e-6
 

@@ -133,7 +133,7 @@ class InvertibleLinearEmbedding(nn.Module):
             weights = weights * observed
         powers = self.prior.powers(seen + horizon)
         statistics = self.prior.statistics(embeddings, weights, powers[:seen])
-        return self.prior.infer(statistics, prior=self.settings.inference == "posterior"), powers
+        return self.prior.infer(statistics, self.settings.prior_precision), powers
 
     @torch.no_grad()
     def log_likelihood(self, clips: Tensor, observed: Tensor | None = None) -> Tensor:

@@ -152,10 +152,10 @@ class LinearPrior(nn.Module):
         )
 
     @staticmethod
-    def factorise(statistics: Statistics, prior: bool) -> Tensor:
-        """Lower Cholesky factor of G + I with the prior x0 ~ N(0, I); of G + a ridge at rounding level without."""
+    def factorise(statistics: Statistics, precision: float) -> Tensor:
+        """Lower Cholesky factor of G + precision I, and a ridge at rounding level."""
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
-        ridge = torch.ones_like(diagonal) if prior else RIDGE * diagonal.mean(-1, keepdim=True).expand_as(diagonal)
+        ridge = (precision + RIDGE * diagonal.mean(-1, keepdim=True)).expand_as(diagonal)
         factor: Tensor = torch.linalg.cholesky(statistics.gram + torch.diag_embed(ridge))
         return factor
 
@@ -166,12 +166,12 @@ class LinearPrior(nn.Module):
             return torch.cholesky_solve(statistics.projection.T, cholesky).T
         return torch.cholesky_solve(statistics.projection.unsqueeze(-1), cholesky).squeeze(-1)
 
-    def infer(self, statistics: Statistics, prior: bool) -> Tensor:
+    def infer(self, statistics: Statistics, precision: float) -> Tensor:
         """Best initial state of each sequence, float64 (N, n).
 
-        With ``prior`` the posterior mean under x0 ~ N(0, I), (I + G)^-1 b; without, least squares O^+ Z.
+        The posterior mean under x0 ~ N(0, I / precision), (G + precision I)^-1 b; least squares O^+ Z if that is 0.
         """
-        return self.solve(statistics, self.factorise(statistics, prior))
+        return self.solve(statistics, self.factorise(statistics, precision))
 
     @staticmethod
     def misfit(statistics: Statistics, states: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class LinearPrior(nn.Module):
         its derivative contributes nothing (envelope theorem) and x0* is computed without gradient.
         """
         with torch.set_grad_enabled(context is not None and torch.is_grad_enabled()):
-            states = self.infer(context or statistics, prior=False)
+            states = self.infer(context or statistics, precision=0)
         return -0.5 * (self.misfit(statistics, states) + statistics.dimensions * LOG_TWO_PI)
 
     def marginal_log_likelihood(self, statistics: Statistics) -> Tensor:
@@ -194,7 +194,7 @@ class LinearPrior(nn.Module):
 
         -log p(Z) = 1/2 [ min_x0 (||Z - O x0||² + ||x0||²) + log det(I + G) + (number of values) log 2 pi ].
         """
-        cholesky = self.factorise(statistics, prior=True)
+        cholesky = self.factorise(statistics, precision=1)
         log_determinant = 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         with torch.no_grad():  # the minimiser needs no gradient (envelope theorem)
             states = self.solve(statistics, cholesky)

@@ -32,7 +32,8 @@ class IleSettings:
             likelihood. 1 is the paper's equation 2.
         loss_frames: the objective sees that many first frames of a clip; all, if None.
         profile_context: first frames that give x0* inside the profile likelihood; all that it sees, if None.
-        inference: initial state of a prediction: ``"posterior"`` mean under x0 ~ N(0, I), or ``"least_squares"``.
+        prior_precision: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the prior
+            of the marginal likelihood, 0 least squares (paper).
         fading_memory: weight of a context frame against the next newer one in a prediction, in (0, 1].
     """
 
@@ -51,7 +52,7 @@ class IleSettings:
     profile_weight: float = 0.7
     loss_frames: int | None = None
     profile_context: int | None = None
-    inference: Literal["posterior", "least_squares"] = "posterior"
+    prior_precision: float = 1.0
     fading_memory: float = 1.0
 
     def __post_init__(self) -> None:
@@ -74,12 +75,13 @@ class IleSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1 or null, not {value}.")
+        if not 0 <= self.prior_precision < float("inf"):
+            raise ValueError(f"prior_precision must be at least 0 and finite, not {self.prior_precision}.")
         if not 0 < self.fading_memory <= 1:
             raise ValueError(f"fading_memory must be within (0, 1], not {self.fading_memory}.")
         check_choice("mix", self.mix, ("haar", "none"))
         check_choice("noise_kind", self.noise_kind, ("gaussian", "uniform"))
         check_choice("scale", self.scale, ("learned", "batch_mean"))
-        check_choice("inference", self.inference, ("posterior", "least_squares"))
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ class _Fitting(pl.LightningModule):
                 return rise
             return rise * (1 + math.cos(math.pi * step / settings.steps)) / 2
 
-        optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for rate, ps in groups.items()])
+        optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for rate, ps in groups.items()], fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+import torch
 from kedro.config import OmegaConfigLoader
 
 from linear_video.errors import InputError
+from linear_video.models.contract import build
 from linear_video.parameters import Parameters, check_parameters
 from linear_video.settings import CONFIG_LOADER_ARGS
 
@@ -51,6 +53,18 @@ def test_environments_are_found() -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_parameters_of_every_environment_pass(environment: str) -> None:
     check_parameters(load(environment))
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_models_of_every_environment_can_be_built_and_predict(environment: str) -> None:
+    parameters = load(environment)
+    side, channels = (parameters["moving_symbols"][name] for name in ("frame_size", "channels"))
+    model = build("ile", (channels, side, side), parameters["ile"]["moving_symbols"]["model"]).eval()
+    evaluation = parameters["evaluation"]
+    context = torch.rand(1, evaluation["context"], channels, side, side)
+    predicted = model.predict(context, evaluation["horizon"])
+    assert predicted.shape == (1, evaluation["horizon"], channels, side, side)
+    assert predicted.isfinite().all()
 
 
 @pytest.mark.parametrize("environment", [name for name in ENVIRONMENTS if name != "base"])

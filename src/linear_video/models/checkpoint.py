@@ -19,6 +19,9 @@ def save_checkpoint(folder: Path, model: nn.Module, config: dict[str, Any]) -> N
     """Write a model and its config (of ``contract.describe``, and what else is worth keeping).
 
     Each file is written beside its place, then renamed.
+
+    Raises:
+        OSError: if the disk is full; what was there before stays.
     """
     with replacing_file(folder / WEIGHTS) as weights, replacing_file(folder / CONFIG) as text:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)

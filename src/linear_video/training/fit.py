@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from linear_video.errors import InputError, TrainingError
+from linear_video.files import replacing_file
 from linear_video.training.settings import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -165,6 +167,14 @@ class _Fitting(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+class _WholeFiles(TorchCheckpointIO):
+    """Checkpoints written beside their place, then renamed: Lightning's own may be cut off by a kill."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with replacing_file(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+
 class _Progress(pl.Callback):
     """One bar over the whole training, with its losses and the time left."""
 
@@ -258,6 +268,7 @@ def fit(
             gradient_clip_val=settings.gradient_norm,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            plugins=[_WholeFiles()],
             callbacks=callbacks,
             logger=False,
             enable_progress_bar=False,

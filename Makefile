@@ -7,7 +7,7 @@ BIN := .venv/bin
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
-	$(BIN)/kedro run --pipeline=ile
+	$(BIN)/kedro run --pipelines=ile
 
 # Set up from nothing, then the tests.
 test: .venv/done

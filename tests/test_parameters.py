@@ -213,3 +213,16 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
         "seed: Field required",
     ):
         assert sum(part in problem for problem in problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("moving_symbols.frames", 12, "15 frames, but moving_symbols.frames is 12"),
+        ("evaluation.horizon", 6, "16 frames, but moving_symbols.frames is 15"),
+        ("evaluation.sequences", 101, "evaluation.sequences is 101, but moving_symbols.clips.test only 100"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: int, message: str) -> None:
+    [problem] = problems_of(changed(base, path, value))
+    assert message in problem

@@ -60,6 +60,18 @@ class Parameters:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be within [0, 2^31), not {self.seed}.")
+        # Found out only after the training otherwise.
+        wanted = self.evaluation.context + self.evaluation.horizon
+        if self.moving_symbols.frames < wanted:
+            raise ValueError(
+                f"evaluation.context + evaluation.horizon are {wanted} frames, "
+                f"but moving_symbols.frames is {self.moving_symbols.frames}."
+            )
+        if self.moving_symbols.clips["test"] < self.evaluation.sequences:
+            raise ValueError(
+                f"evaluation.sequences is {self.evaluation.sequences}, "
+                f"but moving_symbols.clips.test only {self.moving_symbols.clips['test']}."
+            )
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Parameters:

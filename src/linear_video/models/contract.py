@@ -44,7 +44,7 @@ def build(name: str, frame_shape: tuple[int, int, int], settings: dict[str, Any]
     model_class, settings_class = MODELS[name]
     try:
         return model_class(tuple(frame_shape), settings_class(**settings))
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise InputError(f"the settings do not fit the model {name}: {error}") from error
 
 

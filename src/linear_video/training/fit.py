@@ -249,7 +249,8 @@ def fit(
     callbacks: list[pl.Callback] = [checkpoints, _Progress(settings.steps)]
     if settings.weight_average:
         callbacks.append(WeightAveraging(avg_fn=partial(_moving_average, decay=settings.weight_average)))
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    # The last is the same library by its old name, which takes over the log where MLflow has imported it.
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Clips are drawn from a memory map within a millisecond: worker processes would only cost.
@@ -276,7 +277,12 @@ def fit(
             default_root_dir=folder,
         )
         data = _Clips(train, validation, settings, seed)
-        trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(settings.threads or threads)
+        try:
+            trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
+        finally:
+            torch.set_num_threads(threads)
     # From the files, since with several devices the training took place in other processes.
     best, last = (torch.load(folder / f"{k}.ckpt", map_location="cpu", weights_only=True) for k in ("best", "last"))
     fitting.load_state_dict(best["state_dict"])

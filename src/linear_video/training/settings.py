@@ -18,6 +18,8 @@ class TrainingSettings:
         gradient_norm: the gradient is scaled down to this norm if it is longer.
         weight_average: decay per step of the exponential moving average of the weights; 0 keeps the last weights.
         validate_every: steps between two validations; each writes a checkpoint to resume from.
+        threads: of the CPU that PyTorch may use in training; None leaves it to PyTorch. Small models gain little from
+            a second thread, and with a fixed number the weights do not depend on the machine's cores.
         accelerator, devices, precision, strategy: as Lightning's Trainer takes them. ``"ddp"`` is not for use within
             a Kedro run, which it would start once more per process.
     """
@@ -31,6 +33,7 @@ class TrainingSettings:
     gradient_norm: float = 20.0
     weight_average: float = 0.0
     validate_every: int = 200
+    threads: int | None = None
     accelerator: str = "auto"
     devices: int = 1
     precision: str = "32-true"
@@ -40,6 +43,8 @@ class TrainingSettings:
         for name in ("steps", "clips_per_step", "validate_every", "devices"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1 or null, not {self.threads}.")
         if self.clips_per_step % self.devices:
             raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of devices {self.devices}.")
         for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():

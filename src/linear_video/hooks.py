@@ -73,16 +73,17 @@ class TrackingHooks:
 
     @hook_impl
     def after_node_run(self, node: Node, catalog: CatalogProtocol[Any, Any], outputs: dict[str, Any]) -> None:
-        """Track what a node of an experiment has made."""
+        """Track what a node of an experiment has made, and tell its scores."""
         import mlflow
 
-        if mlflow.active_run() is None:
-            return
+        tracked = mlflow.active_run() is not None
         for name, value in outputs.items():
             kind = name.rpartition(".")[2]
             if kind == "scores":
-                _track_scores(value)
-            elif kind == "history":
+                _tell_scores(value)
+                if tracked:
+                    _track_scores(value)
+            elif kind == "history" and tracked:
                 _track_history(value)
 
     @hook_impl
@@ -99,6 +100,16 @@ class TrackingHooks:
                 path = getattr(catalog.get(name), "_filepath", None)
                 if path is not None:
                     mlflow.log_artifact(str(path))
+
+
+def _tell_scores(scores: dict[str, Any]) -> None:
+    last = scores["last_frame"]
+    for frame in sorted({1, scores["horizon"]}):
+        psnr, ssim, last_psnr, last_ssim = (row[k][frame - 1] for row in (scores, last) for k in ("psnr", "ssim"))
+        logger.info(
+            f"{scores['model']} on {scores['dataset']}, predicted frame {frame}: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} "
+            f"(last frame: {last_psnr:.1f} dB, {last_ssim:.3f})"
+        )
 
 
 def _track_scores(scores: dict[str, Any]) -> None:

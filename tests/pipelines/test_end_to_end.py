@@ -129,6 +129,7 @@ def test_scoring_again_leaves_the_checkpoint_alone(project):
     assert done.returncode == 0, done.stdout + done.stderr
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (project / MODEL).iterdir()} == before
     assert (project / RESULTS / "scores.json").read_bytes() == scores
+    assert f"PSNR {json.loads(scores)['psnr'][4]:.1f} dB" in " ".join(done.stdout.split())
 
 
 def test_predictions_of_other_settings_are_not_scored(project):

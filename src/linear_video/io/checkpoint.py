@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 
 TRAINING_STATE = "training_state"  # folder beside a checkpoint
 
@@ -61,7 +61,7 @@ class FolderDataset(AbstractDataset[None, Path]):
 
     def save(self, data: None) -> None:
         """A folder is not saved."""
-        raise NotImplementedError("a folder is handed out, not saved.")
+        raise DatasetError("a folder is handed out, not saved.")
 
     def _exists(self) -> bool:
         return True

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
 
 from linear_video.clips.clip_set import ClipSet
@@ -84,7 +84,7 @@ class AnimationDataset(AbstractDataset[NDArray[np.uint8], None]):
 
     def load(self) -> None:
         """Animations are not read back."""
-        raise NotImplementedError("animations are written to be looked at, not read back.")
+        raise DatasetError("animations are written to be looked at, not read back.")
 
     def save(self, data: NDArray[np.uint8]) -> None:
         """Write the pictures as one GIF."""

@@ -91,13 +91,14 @@ class InvertibleLinearEmbedding(nn.Module):
         embeddings, log_abs_det = self.encode(clips)
         frames, dimensions = embeddings.shape[1], embeddings[0].numel()
         powers = self.prior.powers(frames)
-        statistics = self.prior.statistics(embeddings, powers.new_ones(frames).real, powers)
+        weights = torch.ones(frames, dtype=torch.float64, device=clips.device)
+        statistics = self.prior.statistics(embeddings, weights, powers)
         parts = {"log_abs_det": log_abs_det.sum(1).mean() / dimensions}
         objective = -parts["log_abs_det"]
         if self.settings.profile_weight > 0:
             context, seen = None, self.settings.profile_context
             if seen is not None and seen < frames:
-                context = self.prior.statistics(embeddings[:, :seen], powers.new_ones(seen).real, powers[:seen])
+                context = self.prior.statistics(embeddings[:, :seen], weights[:seen], powers[:seen])
             parts["profile"] = self.prior.profile_log_likelihood(statistics, context).mean() / dimensions
             objective = objective - self.settings.profile_weight * parts["profile"]
         if self.settings.profile_weight < 1:

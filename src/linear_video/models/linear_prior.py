@@ -34,7 +34,6 @@ class LinearPrior(nn.Module):
         state_dimension: n, even.
         radius: (least, greatest) modulus of the eigenvalues at the start.
         angle: (least, greatest) angle of the eigenvalues at the start, in degrees per frame, within [0, 90].
-        observation_scale: C starts with orthogonal columns (rows, if n > D) of this length.
     """
 
     def __init__(
@@ -43,15 +42,10 @@ class LinearPrior(nn.Module):
         state_dimension: int,
         radius: tuple[float, float] = (0.95, 1.0),
         angle: tuple[float, float] = (0.0, 90.0),
-        observation_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if state_dimension < 2 or state_dimension % 2:
             raise ValueError(f"state_dimension must be even and positive, not {state_dimension}.")
-        if not 0 <= radius[0] <= radius[1] <= 1:
-            raise ValueError(f"eigenvalue radius must be two rising numbers within [0, 1], not {list(radius)}.")
-        if not 0 <= angle[0] <= angle[1] <= 90:
-            raise ValueError(f"eigenvalue angle must be two rising numbers within [0, 90] degrees, not {list(angle)}.")
         self.embedding_dimension = embedding_dimension
         self.state_dimension = state_dimension
         blocks = state_dimension // 2
@@ -62,9 +56,7 @@ class LinearPrior(nn.Module):
         # Parameters in float64: near the unit circle, 1 - |theta| loses in float32 what the eigenvalue needs.
         self.theta_alpha = nn.Parameter(1 - ALPHA_EPSILON - alpha)
         self.theta_beta = nn.Parameter(1 - beta / (1 - alpha**2).sqrt().clamp_min(1e-12))
-        self.observation = nn.Parameter(
-            nn.init.orthogonal_(torch.empty(embedding_dimension, state_dimension), gain=observation_scale)
-        )
+        self.observation = nn.Parameter(nn.init.orthogonal_(torch.empty(embedding_dimension, state_dimension)))
 
     # --- the transition -------------------------------------------------------------------------------------------
 

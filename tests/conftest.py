@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("linear_video", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("linear_video")
 
 # Models in tests are tiny: a second thread would only wait, badly so on a busy machine.
 torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """Writing without half-written output: beside the place, then renamed into it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,3 +39,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def remove_all_but(folder: Path, keep: Collection[str]) -> None:
+    """Delete the sub-folders that are not named in ``keep``."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_dir() and path.name not in keep:
+            shutil.rmtree(path)

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FIGURES = ("filmstrip", "horizon", "spectrum", "animation")
+ARTIFACTS = (
+    "filmstrip",
+    "horizon",
+    "spectrum",
+    "animation",
+    "scores",
+    "history",
+    "sources",
+    "summary",
+    "contact_sheet",
+)
 
 
 class ParameterHooks:
@@ -66,10 +76,14 @@ class TrackingHooks:
             return
         mlflow.set_tag("git_commit", _git_commit())
         mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # what the UI shows first
-        experiments = {node.namespace for node in pipeline.nodes if node.namespace and "." in node.namespace}
+        namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
+        experiments = {namespace for namespace in namespaces if "." in namespace}
         if len(experiments) == 1:
             model, dataset = experiments.pop().split(".", 1)
             mlflow.set_tags({"model": model, "dataset": dataset, "mlflow.runName": f"{model} on {dataset}"})
+        elif not experiments and len(namespaces) == 1:
+            dataset = namespaces.pop()
+            mlflow.set_tags({"dataset": dataset, "mlflow.runName": dataset})
 
     @hook_impl
     def after_node_run(self, node: Node, catalog: CatalogProtocol[Any, Any], outputs: dict[str, Any]) -> None:
@@ -85,6 +99,10 @@ class TrackingHooks:
                     _track_scores(value)
             elif kind == "history" and tracked:
                 _track_history(value)
+            elif kind == "summary":
+                _tell_summary(name.removesuffix(".summary"), value)
+                if tracked:
+                    _track_summary(value)
 
     @hook_impl
     def after_pipeline_run(
@@ -96,7 +114,7 @@ class TrackingHooks:
         if mlflow.active_run() is None:
             return
         for name in pipeline.all_outputs():
-            if name.rpartition(".")[2] in (*FIGURES, "scores", "history"):
+            if name.rpartition(".")[2] in ARTIFACTS:
                 path = getattr(catalog.get(name), "_filepath", None)
                 if path is not None:
                     mlflow.log_artifact(str(path))
@@ -121,6 +139,19 @@ def _track_scores(scores: dict[str, Any]) -> None:
                 mlflow.log_metric(f"{prefix}{metric}", value, step=frame)
                 if frame in (1, 5):
                     mlflow.log_metric(f"{prefix}{metric}_frame_{frame}", value)
+
+
+def _tell_summary(dataset: str, summary: "pd.DataFrame") -> None:
+    table = summary.to_string(index=False)
+    logger.info(f"{dataset}:\n{table}\nSee data/08_reporting/{dataset}.")
+
+
+def _track_summary(summary: "pd.DataFrame") -> None:
+    import mlflow
+
+    for row in summary.to_dict("records"):
+        part = row.pop("part")
+        mlflow.log_metrics({f"{part}_{name}": float(value) for name, value in row.items()})
 
 
 def _track_history(history: "pd.DataFrame") -> None:

@@ -9,7 +9,10 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from linear_video.clips.digit_cycles import DigitCyclesSettings
+from linear_video.clips.footage import FootageSettings
 from linear_video.clips.moving_symbols import MovingSymbolsSettings
+from linear_video.clips.rotation import RotationSettings
 from linear_video.errors import InputError
 from linear_video.evaluation.settings import EvaluationSettings
 from linear_video.models.settings import IleSettings
@@ -18,9 +21,10 @@ from linear_video.training.settings import TrainingSettings
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """Where files come from: ``checksums`` gives each file's name and ``md5:`` or ``sha256:`` sum."""
+    """Where files come from and go to: ``checksums`` gives each file's name and ``md5:`` or ``sha256:`` sum."""
 
     url: str
+    folder: str
     checksums: dict[str, str]
 
 
@@ -37,6 +41,7 @@ class IleExperiments:
     """The ILE on every dataset it is trained on."""
 
     moving_symbols: IleExperiment
+    ucf_sports: IleExperiment
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,22 @@ class Parameters:
     Attributes:
         seed: of everything random: clips, initial weights, noise.
         moving_symbols: the simulated dataset.
-        download_mnist: where MNIST's files are fetched.
+        ucf_sports, ucla_textures: datasets read from recordings.
+        small_norb: rotating objects.
+        digit_cycles: counting sequences.
+        download_mnist, download_small_norb: where their files are fetched.
         evaluation: what is predicted and scored, by every experiment.
         ile: the experiments of the Invertible Linear Embedding.
     """
 
     seed: int
     moving_symbols: MovingSymbolsSettings
+    ucf_sports: FootageSettings
+    ucla_textures: FootageSettings
+    small_norb: RotationSettings
+    digit_cycles: DigitCyclesSettings
     download_mnist: DownloadSettings
+    download_small_norb: DownloadSettings
     evaluation: EvaluationSettings
     ile: IleExperiments
 
@@ -62,16 +75,12 @@ class Parameters:
             raise ValueError(f"seed must be within [0, 2^31), not {self.seed}.")
         # Found out only after the training otherwise.
         wanted = self.evaluation.context + self.evaluation.horizon
-        if self.moving_symbols.frames < wanted:
-            raise ValueError(
-                f"evaluation.context + evaluation.horizon are {wanted} frames, "
-                f"but moving_symbols.frames is {self.moving_symbols.frames}."
-            )
-        if self.moving_symbols.clips["test"] < self.evaluation.sequences:
-            raise ValueError(
-                f"evaluation.sequences is {self.evaluation.sequences}, "
-                f"but moving_symbols.clips.test only {self.moving_symbols.clips['test']}."
-            )
+        for dataset in ("moving_symbols", "ucf_sports"):
+            frames = getattr(self, dataset).frames
+            if frames < wanted:
+                raise ValueError(
+                    f"evaluation.context + evaluation.horizon are {wanted} frames, but {dataset}.frames is {frames}."
+                )
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Parameters:

@@ -1,5 +1,6 @@
 """What every source of clips produces."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,3 +29,18 @@ class ClipSet:
             )
         if len(self.table) != len(self.frames):
             raise ValueError(f"the table has {len(self.table)} rows for {len(self.frames)} clips.")
+
+
+@dataclass(frozen=True)
+class ClipStream:
+    """Clips on their way to a file, never in memory all at once; what is saved as this is loaded as a ``ClipSet``.
+
+    Attributes:
+        table: as in ``ClipSet``.
+        clip_shape: (T, C, H, W).
+        pieces: gives the frames anew with each call, uint8 (n, T, C, H, W) at a time, in the order of the table.
+    """
+
+    table: pd.DataFrame
+    clip_shape: tuple[int, int, int, int]
+    pieces: Callable[[], Iterator[NDArray[np.uint8]]]

@@ -33,17 +33,33 @@ class Symbol:
 
 
 def load_symbols(source: str, folder: Path, size: int, split: Split) -> list[Symbol]:
-    """Symbols of one split, their longer side resized to ``size`` pixels. Splits never share an image.
+    """Symbols of one split, cropped tightly, their longer side resized to ``size`` pixels.
+
+    Raises:
+        InputError: as ``load_images`` does, and if size is not positive or every image is empty.
+    """
+    if size < 1:
+        raise InputError(f"symbol size must be at least 1 pixel, not {size}.")
+    symbols = []
+    for image, label, name in zip(*load_images(source, folder, split), strict=True):
+        planes = _crop_and_resize(image, size)
+        if planes is not None:
+            symbols.append(Symbol(planes, label, name))
+    if not symbols:
+        raise InputError(f"no symbols for the {split} split in {source}: all images are empty.")
+    return symbols
+
+
+def load_images(source: str, folder: Path, split: Split) -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
+    """Images of one split (as ``Symbol.planes``, not cropped), their labels and names. Splits never share an image.
 
     ``source`` is ``"digits"`` (scikit-learn's 1,797 handwritten digits), ``"mnist"`` (idx files in ``folder``: the
     training file gives train and validation, the test file test) or ``"folder"`` (pictures in ``folder``; in
     sub-folders named by label, or all of one label).
 
     Raises:
-        InputError: if the source is unknown, size is not positive, a file is missing, or nothing is found.
+        InputError: if the source is unknown, a file is missing, or nothing is found.
     """
-    if size < 1:
-        raise InputError(f"symbol size must be at least 1 pixel, not {size}.")
     if source == "digits":
         images, labels, names = _bundled_digits()
         chosen = split_images(images, split)
@@ -56,14 +72,9 @@ def load_symbols(source: str, folder: Path, size: int, split: Split) -> list[Sym
         chosen = split_images(images, split)
     else:
         raise InputError(f"symbol source must be digits, mnist or folder, not {source!r}.")
-    symbols = []
-    for i in chosen:
-        planes = _crop_and_resize(images[i], size)
-        if planes is not None:
-            symbols.append(Symbol(planes, labels[i], names[i]))
-    if not symbols:
+    if not chosen:
         raise InputError(f"no symbols for the {split} split in {source} (found {len(images)} images in all).")
-    return symbols
+    return [images[i] for i in chosen], [labels[i] for i in chosen], [names[i] for i in chosen]
 
 
 def split_images(images: list[NDArray[np.float32]], split: Split, test_share: float = 0.1) -> list[int]:

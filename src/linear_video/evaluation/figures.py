@@ -1,4 +1,4 @@
-"""Pictures of predictions, scores and eigenvalues."""
+"""Pictures of clips, predictions, scores and eigenvalues."""
 
 from typing import Any
 
@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from linear_video.clips.clip_set import ClipSet
+
 Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
 
 MODEL_COLOUR, LAST_COLOUR, MEAN_COLOUR = "#0072b2", "#d55e00", "#7f7f7f"  # told apart by colour-blind readers
@@ -16,6 +18,32 @@ MODEL_COLOUR, LAST_COLOUR, MEAN_COLOUR = "#0072b2", "#d55e00", "#7f7f7f"  # told
 def _image(frame: Frames) -> Frames:
     """(C, H, W) -> (H, W) or (H, W, 3), as matplotlib shows pictures."""
     return frame[0] if len(frame) == 1 else frame.transpose(1, 2, 0)
+
+
+def contact_sheet(splits: dict[str, ClipSet], clips_shown: int, title: str, frames_shown: int = 8) -> Figure:
+    """Some clips of each split in rows, spread evenly over it; above the first, the frames' numbers within a clip."""
+    length, _, height, width = next(iter(splits.values())).frames.shape[1:]
+    moments = np.linspace(0, length - 1, min(frames_shown, length)).round().astype(int)
+    chosen = []
+    for split, clips in splits.items():
+        count = len(clips.frames)
+        for clip in np.linspace(0, count - 1, min(clips_shown, count)).round().astype(int):
+            facts = clips.table.iloc[clip]
+            label = facts["label"] if len(facts["label"]) <= 20 else f"{facts['label'][:19]}…"
+            chosen.append((f"{split}\n{label}\nfrom {facts['start']}", clips.frames[clip, moments]))
+    figure = Figure(figsize=(0.9 * len(moments) * width / height + 1.6, 0.95 * len(chosen) + 0.5), layout="constrained")
+    axes = figure.subplots(len(chosen), len(moments), squeeze=False)
+    for row, (label, frames) in zip(axes, chosen, strict=True):
+        row[0].set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
+        for axis, frame in zip(row, frames, strict=True):
+            axis.imshow(_image(frame), cmap="gray", vmin=0, vmax=255)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+    for axis, moment in zip(axes[0], moments, strict=True):
+        axis.set_title(str(moment), fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    return figure
 
 
 def representative_clips(psnr: NDArray[np.float64], count: int) -> list[int]:

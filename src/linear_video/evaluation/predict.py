@@ -14,7 +14,7 @@ def predict_clips(model: nn.Module, frames: NDArray[np.uint8], settings: Evaluat
     """Predict the horizon after the context of each clip: frames (N, T, C, H, W) -> (sequences, horizon, C, H, W).
 
     Raises:
-        InputError: if there are fewer clips or frames than the settings ask for.
+        InputError: if the clips have fewer frames than the settings ask for.
     """
     wanted = settings.context + settings.horizon
     if frames.shape[1] < wanted:
@@ -22,15 +22,11 @@ def predict_clips(model: nn.Module, frames: NDArray[np.uint8], settings: Evaluat
             f"the test clips have {frames.shape[1]} frames, but context {settings.context} + horizon "
             f"{settings.horizon} need {wanted}; make longer clips or lower the two in the parameter evaluation."
         )
-    if len(frames) < settings.sequences:
-        raise InputError(
-            f"there are {len(frames)} test clips, but evaluation.sequences asks for {settings.sequences}; "
-            "make more test clips or lower it."
-        )
     predictions = []
+    numbers = settings.scored(len(frames))
     size = settings.clips_per_batch
-    for start in tqdm(range(0, settings.sequences, size), desc="predicting", unit="batch", mininterval=1):
-        clips = frames[start : min(start + size, settings.sequences), : settings.context]
+    for start in tqdm(range(0, len(numbers), size), desc="predicting", unit="batch", mininterval=1):
+        clips = frames[numbers[start : start + size], : settings.context]
         context = torch.from_numpy(np.array(clips)).float() / 255
         predictions.append(model.predict(context, settings.horizon).numpy())  # type: ignore[operator]
     return np.concatenate(predictions)

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from linear_video.clips.clip_set import ClipSet
+from linear_video.clips.clip_set import ClipSet, ClipStream
 from linear_video.errors import InputError
 from linear_video.files import replacing_file, replacing_folder
 
 
-class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
+class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
     """A folder with ``frames.npy`` (memory-mapped when loaded), ``clips.parquet`` and, if known, ``states.parquet``."""
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
@@ -33,11 +34,14 @@ class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
         except (ValueError, EOFError) as error:
             raise InputError(f"{folder} holds no valid clips ({error}); make them again.") from error
 
-    def save(self, data: ClipSet) -> None:
+    def save(self, data: ClipSet | ClipStream) -> None:
         """Replace the folder."""
         with replacing_folder(Path(self._filepath)) as folder:
-            np.save(folder / "frames.npy", data.frames, allow_pickle=False)
             data.table.to_parquet(folder / "clips.parquet")
+            if isinstance(data, ClipStream):
+                _write_stream(folder / "frames.npy", data)
+                return
+            np.save(folder / "frames.npy", data.frames, allow_pickle=False)
             if data.states is not None:
                 data.states.to_parquet(folder / "states.parquet")
 
@@ -46,6 +50,22 @@ class ClipSetDataset(AbstractDataset[ClipSet, ClipSet]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}
+
+
+def _write_stream(path: Path, clips: ClipStream) -> None:
+    """Write frames as they come, in the layout of ``np.save``; a memory map would count as memory of ours."""
+    shape = (len(clips.table), *clips.clip_shape)
+    with path.open("wb") as file, tqdm(total=shape[0], desc="writing clips", unit="clip", mininterval=0.5) as bar:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        written = 0
+        for piece in clips.pieces():
+            if piece.dtype != np.uint8 or piece.shape[1:] != clips.clip_shape:
+                raise ValueError(f"a piece of {piece.dtype} {piece.shape} is no clips of {clips.clip_shape}.")
+            file.write(np.ascontiguousarray(piece).data)
+            written += len(piece)
+            bar.update(len(piece))
+    if written != shape[0]:
+        raise ValueError(f"{written} clips came for {shape[0]} rows of the table.")
 
 
 class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):

@@ -58,7 +58,7 @@ def train(
 
 
 def predict(checkpoint: Checkpoint, test_clips: ClipSet, evaluation: dict[str, Any]) -> NDArray[np.float32]:
-    """Predicted frames of the first test clips: (sequences, horizon, C, H, W)."""
+    """Predicted frames of the test clips that are scored: (sequences, horizon, C, H, W)."""
     from linear_video.evaluation.predict import predict_clips
 
     shape = tuple(checkpoint.config["frame_shape"])
@@ -119,7 +119,7 @@ def _split(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Context and truth of the predicted clips, float in [0, 1]."""
     end = settings.context + settings.horizon
-    frames = test_clips.frames[: settings.sequences, :end] / 255
+    frames = test_clips.frames[settings.scored(len(test_clips.frames)), :end] / 255
     truth = frames[:, settings.context :]
     if predictions.shape != truth.shape:
         raise InputError(

@@ -1,0 +1,109 @@
+"""Endless counting: handwritten digits in a fixed cyclic order, another image of the digit at each step."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipStream
+from linear_video.clips.symbols import SPLITS, Split, load_images
+from linear_video.errors import InputError
+
+PIECE = 256  # clips in memory at once
+
+
+@dataclass(frozen=True)
+class DigitCyclesSettings:
+    """What is counted, and with which images.
+
+    Attributes:
+        cycle: the digits of a cycle, such as "1234"; "67896789" is the same as "6789".
+        symbols: ``"digits"`` (scikit-learn's, bundled) or ``"mnist"``.
+        symbols_folder: folder of MNIST's files; unused by ``"digits"``.
+        images_per_digit: images shown at each place of the cycle, for each split. If there are fewer of a digit, all
+            are shown before one is shown again.
+        frame_size: side of the square frame.
+        channels: 1 (grey) or 3 (the same in red, green and blue).
+        frames: frames of a clip. Each clip starts with the last frame of the one before, so that every step from a
+            digit to the next occurs in exactly one clip.
+    """
+
+    cycle: str
+    symbols: Literal["digits", "mnist"]
+    symbols_folder: str
+    images_per_digit: dict[Split, int]
+    frame_size: int
+    channels: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        if len(self.cycle) < 2 or not set(self.cycle) <= set("0123456789"):
+            raise ValueError(f"cycle must be two digits at least, in quotes, not {self.cycle!r}.")
+        if set(self.images_per_digit) != set(SPLITS) or min(self.images_per_digit.values()) < 1:
+            raise ValueError(
+                f"images_per_digit must give at least 1 for each of {', '.join(SPLITS)}, not {self.images_per_digit}."
+            )
+        if self.frame_size < 1:
+            raise ValueError(f"frame_size must be at least 1, not {self.frame_size}.")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
+        if self.frames < 2:
+            raise ValueError(f"frames must be at least 2, not {self.frames}.")
+        shortest = min(self.images_per_digit.values()) * len(self.period)
+        if self.frames > shortest:
+            raise ValueError(f"frames is {self.frames}, but the shortest sequence has {shortest} digits.")
+
+    @property
+    def period(self) -> str:
+        """The cycle without repetition."""
+        return self.cycle[: (2 * self.cycle).find(self.cycle, 1)]
+
+
+def count(settings: DigitCyclesSettings, split: Split, seed: int) -> ClipStream:
+    """One long counting sequence of a split, cut into clips. Splits share no image.
+
+    With I images per digit and a cycle of L digits it has I·L frames, and so I·L - 1 steps (paper: 2,000·4 - 1); what
+    does not fill a last clip is left out.
+
+    Raises:
+        InputError: if a digit has no image.
+    """
+    images, labels, names = load_images(settings.symbols, Path(settings.symbols_folder), split)
+    random = np.random.default_rng((seed, SPLITS.index(split)))
+    cycle = np.array(list(settings.period))
+    digits = np.tile(cycle, settings.images_per_digit[split])  # in the order in which they are shown
+    shown = np.empty(len(digits), np.int64)
+    for digit in np.unique(cycle):
+        places, of_digit = np.flatnonzero(digits == digit), np.flatnonzero(np.array(labels) == digit)
+        if not len(of_digit):
+            raise InputError(f"there is no {split} image of the digit {digit} in {settings.symbols}.")
+        passes = math.ceil(len(places) / len(of_digit))
+        shown[places] = np.concatenate([random.permutation(of_digit) for _ in range(passes)])[: len(places)]
+    starts = np.arange(0, len(digits) - settings.frames + 1, settings.frames - 1)
+    places = starts[:, None] + np.arange(settings.frames)  # (N, T)
+    table = pd.DataFrame(
+        {
+            "source": [",".join(names[i] for i in clip) for clip in shown[places]],
+            "label": ["".join(clip) for clip in digits[places]],
+            "start": starts,
+        }
+    )
+    side = (settings.frame_size, settings.frame_size)
+    used = np.unique(shown)
+    kind = cv2.INTER_AREA if settings.frame_size <= min(images[0].shape[:2]) else cv2.INTER_LINEAR
+    resized = np.stack([cv2.resize(images[i], side, interpolation=kind) for i in used])
+    pictures = np.rint(255 * resized).astype(np.uint8)[:, None].repeat(settings.channels, axis=1)  # (images, C, H, W)
+    clips = np.searchsorted(used, shown)[places]  # (N, T)
+    return ClipStream(table, (settings.frames, *pictures.shape[1:]), partial(_pieces, pictures, clips))
+
+
+def _pieces(pictures: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+    for start in range(0, len(clips), PIECE):
+        yield pictures[clips[start : start + PIECE]]

@@ -1,0 +1,274 @@
+"""Objects on a turntable as clips: small NORB, and folders of pictures as COIL-20 and COIL-100 have them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipStream
+from linear_video.clips.norb import AZIMUTHS, CATEGORIES, NorbPart, find_norb, open_norb
+from linear_video.clips.recordings import natural_order, read_image
+from linear_video.clips.symbols import SPLITS, Split
+from linear_video.errors import InputError
+
+NORB_DEGREES = 360 // AZIMUTHS
+COIL_NAME = re.compile(r"(obj\d+)__(\d+)\.png", re.IGNORECASE)
+CLIPS = ["source", "label", "start", "lighting", "elevation", "camera", "turn", "direction"]
+SOURCES = ["source", "label", "frames", "clips", "reason"]
+
+View = tuple[NorbPart, int] | Path  # part and row of an image pair; or a picture's file
+Configuration = tuple[int, int]  # (lighting, elevation)
+
+
+@dataclass(frozen=True)
+class RotationSettings:
+    """How views of objects become clips of rotation.
+
+    COIL has one lighting and elevation alone. Where a frame turns by several of its views, these are dealt to as many
+    interleaved turns, and the number of the turn takes the place of the elevation.
+
+    Attributes:
+        raw_folder: small NORB's six (or three) matrix files, or pictures ``obj{n}__{view}.png``.
+        object: name of one object (``car/4``, ``obj1``), ``"first"`` or ``"all"``.
+        unusable: ``"skip"`` goes on without objects that cannot be used, ``"fail"`` stops; both list them.
+        frame_size: side of the square frame.
+        channels: 1 (grey) or 3 (red, green, blue).
+        frames: frames of a clip; after the last view comes the first again.
+        window_step: frames from the start of one clip to the next, within a whole turn.
+        degrees_per_frame: a multiple of the data's own step (NORB 20, COIL 5) that divides 360.
+        directions: ``"forward"``, ``"backward"`` (by growing and falling azimuth), or both.
+        cameras: of NORB's two, each giving sequences of its own.
+        validation, test: (lighting, elevation) that are held out.
+    """
+
+    raw_folder: str
+    object: str
+    unusable: Literal["skip", "fail"]
+    frame_size: int
+    channels: int
+    frames: int
+    window_step: int
+    degrees_per_frame: int
+    directions: list[Literal["forward", "backward"]]
+    cameras: list[Literal[0, 1]]
+    validation: tuple[int, int]
+    test: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        for name in ("frame_size", "window_step", "degrees_per_frame"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.frames < 2:
+            raise ValueError(f"frames must be at least 2, not {self.frames}.")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
+        if 360 % self.degrees_per_frame:
+            raise ValueError(f"degrees_per_frame must divide 360, but is {self.degrees_per_frame}.")
+        for name in ("directions", "cameras"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{name} must name each once, and one at least, not {values}.")
+        if list(self.validation) == list(self.test):
+            raise ValueError(f"validation and test are both (lighting, elevation) {list(self.test)}.")
+
+
+@dataclass(frozen=True)
+class TurningObject:
+    """All views of one object.
+
+    Attributes:
+        views: for each (lighting, elevation), the views of a full turn by growing azimuth.
+        degrees: from one view to the next.
+        cameras: that see each view.
+        reason: why the object cannot be used; "" if it can.
+    """
+
+    name: str
+    label: str
+    views: dict[Configuration, list[View]]
+    degrees: int
+    cameras: int
+    reason: str = ""
+
+
+def find_objects(folder: Path, unpacked: Path, hint: str = "") -> list[TurningObject]:
+    """All objects in a folder, in natural order. ``hint`` is for the message when there are none: where to get them.
+
+    Raises:
+        InputError: if there are none, or a matrix file is missing or broken.
+    """
+    objects = []
+    for part in find_norb(folder):
+        objects += _norb_objects(open_norb(folder, part, unpacked))
+    if not objects:
+        objects = _coil_objects(folder)
+    if not objects:
+        raise InputError(f"{folder} holds neither small NORB's files nor pictures obj1__0.png, .... {hint}".rstrip())
+    return sorted(objects, key=lambda o: natural_order(o.name))
+
+
+def _norb_objects(part: NorbPart) -> list[TurningObject]:
+    objects = []
+    for category, instance in np.unique(part.facts[:, :2], axis=0):
+        rows = np.flatnonzero((part.facts[:, :2] == (category, instance)).all(axis=1))
+        views: dict[Configuration, list[View]] = {}
+        azimuths: dict[Configuration, list[int]] = {}
+        for row in rows[np.argsort(part.facts[rows, 3], kind="stable")]:
+            configuration = int(part.facts[row, 4]), int(part.facts[row, 2])
+            views.setdefault(configuration, []).append((part, int(row)))
+            azimuths.setdefault(configuration, []).append(int(part.facts[row, 3]))
+        label = CATEGORIES[category]
+        bad = [c for c, found in azimuths.items() if found != list(range(AZIMUTHS))]
+        reason = f"not {AZIMUTHS} views of a turn at (lighting, elevation) {bad[0]}" if bad else ""
+        objects.append(TurningObject(f"{label}/{instance}", label, views, NORB_DEGREES, 2, reason))
+    return objects
+
+
+def _coil_objects(folder: Path) -> list[TurningObject]:
+    """COIL-20 numbers its views, COIL-100 names their degrees; in both, they are in equal steps from 0."""
+    found: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.rglob("*.png")):
+        if parts := COIL_NAME.fullmatch(path.name):
+            found.setdefault(parts[1], {})[int(parts[2])] = path
+    objects = []
+    for name, views in found.items():
+        numbers = sorted(views)
+        whole = len(numbers) > 1 and 360 % len(numbers) == 0
+        equal = whole and numbers == list(range(0, len(numbers) * numbers[1], numbers[1]))
+        reason = "" if equal else f"its {len(numbers)} views do not make a full turn in equal steps from 0"
+        turn: list[View] = [views[number] for number in numbers]
+        reason = reason or _damaged(turn)
+        objects.append(TurningObject(name, name, {(0, 0): turn}, 360 // len(numbers), 1, reason))
+    return objects
+
+
+def _damaged(turn: list[View]) -> str:
+    """What is wrong with the pictures of an object."""
+    sizes = set()
+    for view in turn:
+        try:
+            sizes.add(_view(view, camera=0, channels=1).shape)
+        except InputError as error:
+            return str(error)
+    (height, width, _), *others = sizes
+    if others:
+        return "its pictures differ in size"
+    return "" if height == width else f"its pictures of {width}x{height} pixels are not square"
+
+
+def _view(view: View, camera: int, channels: int) -> NDArray[np.uint8]:
+    """One picture as it is: uint8 (h, w, C)."""
+    if isinstance(view, Path):
+        return read_image(view, channels)
+    part, row = view
+    return np.repeat(part.images[row, camera][..., None], channels, axis=2)
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """One way round: views of a full turn in the order in which they are shown."""
+
+    object: TurningObject
+    configuration: Configuration
+    camera: int
+    turn: int
+    direction: str
+    views: list[View]
+
+    def frames(self, settings: RotationSettings) -> NDArray[np.uint8]:
+        """(V, C, H, W), resized."""
+        side = (settings.frame_size, settings.frame_size)
+        frames = []
+        for view in self.views:
+            picture = _view(view, self.camera, settings.channels)
+            kind = cv2.INTER_AREA if settings.frame_size <= len(picture) else cv2.INTER_LINEAR
+            resized = cv2.resize(picture, side, interpolation=kind).reshape(*side, settings.channels)
+            frames.append(resized.transpose(2, 0, 1))
+        return np.asarray(np.stack(frames), np.uint8)
+
+
+def rotate(objects: list[TurningObject], settings: RotationSettings) -> tuple[dict[Split, ClipStream], pd.DataFrame]:
+    """Clips of the chosen objects in rotation, and a row for each object: frames, clips, reason why there are none.
+
+    Raises:
+        InputError: if an object or configuration that the settings name is not there, or objects cannot be used.
+    """
+    chosen = _choose(objects, settings)
+    sequences = [sequence for o in chosen if not o.reason for sequence in _sequences(o, settings)]
+    streams = {}
+    for split in SPLITS:
+        held_out = {tuple(settings.validation): "validation", tuple(settings.test): "test"}
+        of_split = [s for s in sequences if held_out.get(s.configuration, "train") == split]
+        rows = [
+            (s.object.name, s.object.label, start, *s.configuration, s.camera, s.turn, s.direction)
+            for s in of_split
+            for start in range(0, len(s.views), settings.window_step)
+        ]
+        shape = (settings.frames, settings.channels, settings.frame_size, settings.frame_size)
+        streams[split] = ClipStream(pd.DataFrame(rows, columns=CLIPS), shape, partial(_pieces, of_split, settings))
+        if not rows:
+            raise InputError(f"no (lighting, elevation) is left for the {split} clips.")
+    clips = pd.concat([stream.table["source"] for stream in streams.values()]).value_counts()
+    frames = {o.name: o.cameras * sum(len(views) for views in o.views.values()) for o in chosen}
+    listed = [(o.name, o.label, frames[o.name], clips.get(o.name, 0), o.reason) for o in chosen]
+    return streams, pd.DataFrame(listed, columns=SOURCES)
+
+
+def _choose(objects: list[TurningObject], settings: RotationSettings) -> list[TurningObject]:
+    if settings.object == "all":
+        chosen = objects
+    elif settings.object == "first":
+        chosen = [o for o in objects if not o.reason][:1] or objects
+    else:
+        chosen = [o for o in objects if o.name == settings.object]
+        if not chosen:
+            raise InputError(
+                f"there is no object {settings.object!r} in {settings.raw_folder}, only "
+                f"{', '.join(o.name for o in objects)}; choose one by the parameter object."
+            )
+    unusable = [o for o in chosen if o.reason]
+    if len(unusable) == len(chosen) or (unusable and settings.unusable == "fail"):
+        listed = "\n".join(f"  - {o.name}: {o.reason}" for o in unusable)
+        raise InputError(f"{len(unusable)} of {len(chosen)} objects in {settings.raw_folder} cannot be used:\n{listed}")
+    return chosen
+
+
+def _sequences(turning: TurningObject, settings: RotationSettings) -> list[_Sequence]:
+    interleaved, rest = divmod(settings.degrees_per_frame, turning.degrees)
+    if rest:
+        raise InputError(
+            f"the views of {turning.name} are {turning.degrees} degrees apart; degrees_per_frame must be a multiple of "
+            f"that, but is {settings.degrees_per_frame}."
+        )
+    sequences = []
+    alone = len(turning.views) == 1
+    for configuration, views in turning.views.items():
+        for turn in range(interleaved):
+            named = (0, turn) if alone else configuration
+            for camera in settings.cameras if turning.cameras > 1 else [0]:
+                for direction in settings.directions:
+                    shown = views[turn::interleaved][:: 1 if direction == "forward" else -1]
+                    sequences.append(_Sequence(turning, named, camera, turn, direction, shown))
+    known = {s.configuration for s in sequences}
+    for split, configuration in (("validation", settings.validation), ("test", settings.test)):
+        if tuple(configuration) not in known:
+            raise InputError(
+                f"{turning.name} has no (lighting, elevation) {list(configuration)} to hold out for {split}, only "
+                f"{', '.join(str(list(c)) for c in sorted(known))}."
+            )
+    return sequences
+
+
+def _pieces(sequences: list[_Sequence], settings: RotationSettings) -> Iterator[NDArray[np.uint8]]:
+    """Frames of clips (n, T, C, H, W), one sequence at a time."""
+    for sequence in sequences:
+        frames = sequence.frames(settings)
+        starts = np.arange(0, len(frames), settings.window_step)
+        yield frames[(starts[:, None] + np.arange(settings.frames)) % len(frames)]

@@ -1,0 +1,141 @@
+"""Clips out of recordings: overlapping windows, without standstill and cuts, split so that nothing is seen twice."""
+
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipStream
+from linear_video.clips.footage import FootageSettings
+from linear_video.clips.symbols import SPLITS, Split
+from linear_video.errors import InputError
+
+PIECE = 64  # clips in memory at once
+SOURCES = ["source", "label", "crop", "split", "clips", "frames", "fps", "still", "cut", "reason"]
+CLIPS = ["source", "label", "crop", "start", "fps"]
+
+
+def cut(
+    recordings: pd.DataFrame, folder: Path, settings: FootageSettings
+) -> tuple[dict[Split, ClipStream], pd.DataFrame]:
+    """Cut clips out of the recordings that ``footage.extract`` has left in ``folder``.
+
+    Returns the clips of each split, in the order of the recordings, and a row for each recording and crop: its split,
+    number of clips, clips passed over for want of motion (``still``) or for a ``cut``, and the reason if there are
+    none. Split by time, a recording stands in several.
+
+    Raises:
+        InputError: if a split would stay empty.
+    """
+    usable = recordings[recordings["reason"] == ""]
+    windows, still, cut_through = [], [], []
+    for index, file in usable["file"].items():
+        frames = np.load(folder / file, mmap_mode="r", allow_pickle=False)
+        passed_over = np.zeros(2, np.int64)
+        for split, first, end in _parts(len(frames), settings):
+            starts = np.arange(first, end - settings.span + 1, settings.window_step)
+            motionless, across = _passed_over(frames, starts, settings)
+            passed_over += (motionless & ~across).sum(), across.sum()
+            windows.append(pd.DataFrame({"recording": index, "start": starts[~motionless & ~across], "split": split}))
+        still.append(passed_over[0])
+        cut_through.append(passed_over[1])
+    clips = pd.concat(windows, ignore_index=True)
+    if settings.split_by == "video":
+        clips["split"] = _split_by_video(clips["recording"].map(recordings["source"]), settings)
+    for split in SPLITS:
+        if not (clips["split"] == split).any():
+            raise InputError(
+                f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; set frames, "
+                "frame_step, least_motion or the other shares lower, or split_by to video."
+            )
+    counts = pd.DataFrame({"still": still, "cut": cut_through}, index=usable.index)
+    counts["clips"] = clips["recording"].value_counts().reindex(usable.index, fill_value=0)
+    sources = recordings.join(counts.reindex(recordings.index, fill_value=0))
+    sources["split"] = clips.groupby("recording")["split"].agg(lambda found: "+".join(dict.fromkeys(found)))
+    sources["split"] = sources["split"].fillna("")
+    for index in counts.index[counts["clips"] == 0]:
+        row = counts.loc[index]
+        sources.loc[index, "reason"] = f"no clip is left: {row['still']} without motion, {row['cut']} across a cut"
+    clips = clips.join(recordings[["source", "label", "crop", "fps", "file"]], on="recording")
+    streams = {}
+    for split in SPLITS:
+        table = clips[clips["split"] == split].sort_values(["recording", "start"], ignore_index=True)
+        shape = (settings.frames, settings.channels, *settings.frame_size)
+        pieces = partial(_pieces, folder, table["file"].tolist(), table["start"].tolist(), settings)
+        streams[split] = ClipStream(table[CLIPS], shape, pieces)
+    return streams, sources[SOURCES]
+
+
+def _pieces(
+    folder: Path, files: list[str], starts: list[int], settings: FootageSettings
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames of clips (n, T, C, H, W), never of two recordings at once."""
+    first = 0
+    while first < len(files):
+        last = first + 1
+        while last < min(len(files), first + PIECE) and files[last] == files[first]:
+            last += 1
+        frames = np.load(folder / files[first], mmap_mode="r", allow_pickle=False)
+        offsets = np.arange(0, settings.span, settings.frame_step)
+        yield frames[np.array(starts[first:last])[:, None] + offsets]
+        first = last
+
+
+def frame_differences(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean absolute difference in [0, 1] of each of the frames (F, C, H, W) from the next: (F - 1,)."""
+    differences = np.empty(len(frames) - 1)
+    for t in range(len(differences)):
+        differences[t] = np.abs(frames[t + 1].astype(np.int16) - frames[t]).mean() / 255
+    return differences
+
+
+def find_cuts(differences: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Where one difference sticks out: at least ``threshold``, and three times its neighbours. Fast motion lasts."""
+    around = np.maximum(np.append(0, differences[:-1]), np.append(differences[1:], 0))
+    return np.asarray((differences >= threshold) & (differences >= 3 * around))
+
+
+def _passed_over(
+    frames: NDArray[np.uint8], starts: NDArray[np.int64], settings: FootageSettings
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which windows lack motion, and which go across a cut."""
+    none = np.zeros(len(starts), np.bool_)
+    if not settings.least_motion and settings.cut_threshold is None:
+        return none, none
+    differences = frame_differences(frames)
+
+    def within(values: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Sum over the differences inside each window."""
+        total = np.append(0, np.cumsum(values, dtype=np.float64))
+        return np.asarray(total[starts + settings.span - 1] - total[starts])
+
+    across = none if settings.cut_threshold is None else within(find_cuts(differences, settings.cut_threshold)) > 0
+    return within(differences) / (settings.span - 1) < settings.least_motion, across
+
+
+def _parts(frames: int, settings: FootageSettings) -> list[tuple[str, int, int]]:
+    """Parts of a recording, each for one split: (split, first frame, one after the last); by video, one for any."""
+    if settings.split_by == "video":
+        return [("", 0, frames)]
+    # A part that is not empty has room for a clip at least.
+    test = frames - max(settings.span, round(settings.test_share * frames))
+    validation = test - max(settings.span, round(settings.validation_share * frames))
+    return [("train", 0, validation), ("validation", max(validation, 0), test), ("test", test, frames)]
+
+
+def _split_by_video(names: pd.Series, settings: FootageSettings) -> pd.Series:
+    """Put each recording, with all its crops, into one split, in an order that its name alone decides."""
+    order = sorted(names.unique(), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    tests = max(1, round(settings.test_share * len(order)))
+    validations = max(1, round(settings.validation_share * len(order)))
+    if len(order) < tests + validations + 1:
+        raise InputError(
+            f"there are clips of {len(order)} recordings in {settings.raw_folder}, too few to put whole ones into "
+            "train, validation and test; add some, or set split_by to time."
+        )
+    parts = ["test"] * tests + ["validation"] * validations + ["train"] * (len(order) - tests - validations)
+    return names.map(dict(zip(order, parts, strict=True)))

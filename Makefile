@@ -24,6 +24,7 @@ lint: .venv/done
 bench: .venv/done
 	$(BIN)/python benchmarks/simulator.py
 	$(BIN)/python benchmarks/solve.py
+	$(BIN)/python benchmarks/footage.py
 
 .venv/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -153,6 +153,13 @@ def test_missing_parameter_is_named(base: dict[str, Any], path: str) -> None:
         ("moving_symbols.symbols", "letters"),
         ("moving_symbols.collisions", "perhaps"),
         ("download_mnist.checksums", ["md5:0"]),
+        ("ucf_sports.frame_size", 32),
+        ("ucf_sports.fit", "stretch"),
+        ("ucf_sports.include", "Golf-Swing-Side"),
+        ("ucla_textures.split_by", "frame"),
+        ("small_norb.directions", "forward"),
+        ("small_norb.test", [0, 1, 2]),
+        ("digit_cycles.cycle", 1234),
     ],
 )
 def test_value_of_a_wrong_type_is_named(base: dict[str, Any], path: str, value: Any) -> None:
@@ -181,6 +188,19 @@ def test_entry_of_a_wrong_type_is_named_with_its_place(base: dict[str, Any]) -> 
         ("evaluation.horizon", 0),
         ("evaluation.horizon", -3),
         ("evaluation.sequences", 0),
+        ("ucf_sports.frames", 1),
+        ("ucf_sports.frame_size", [0, 32]),
+        ("ucf_sports.crops", 2),
+        ("ucf_sports.cut_threshold", 1.5),
+        ("ucf_sports.test_share", 0.9),
+        ("ucla_textures.window_step", 0),
+        ("ucla_textures.channels", 4),
+        ("small_norb.degrees_per_frame", 25),
+        ("small_norb.cameras", [1, 1]),
+        ("small_norb.test", [0, 1]),
+        ("digit_cycles.cycle", "1"),
+        ("digit_cycles.frames", 801),
+        ("digit_cycles.images_per_digit", {"train": 5, "validation": 0, "test": 5}),
         ("ile.moving_symbols.model.state_dimension", 255),
         ("ile.moving_symbols.model.state_dimension", 0),
         ("ile.moving_symbols.training.steps", 0),
@@ -220,7 +240,7 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
     [
         ("moving_symbols.frames", 12, "15 frames, but moving_symbols.frames is 12"),
         ("evaluation.horizon", 6, "16 frames, but moving_symbols.frames is 15"),
-        ("evaluation.sequences", 101, "evaluation.sequences is 101, but moving_symbols.clips.test only 100"),
+        ("ucf_sports.frames", 14, "15 frames, but ucf_sports.frames is 14"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: int, message: str) -> None:

@@ -1,10 +1,7 @@
 """The project as its users run it: the ``kedro`` command in a copy of the project, with ``--env=test``."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import mlflow
@@ -16,29 +13,10 @@ from nbclient import NotebookClient
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-ROOT = Path(__file__).parents[2]
+from tests.pipelines.project import copy_of_project, kedro
+
 RESULTS = Path("data/08_reporting/ile/moving_symbols")
 MODEL = Path("data/06_models/ile/moving_symbols")
-
-
-def kedro(project, *arguments, timeout=300):
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {
-        "DO_NOT_TRACK": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "kedro", *arguments]
-    return subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-def copy_of_project(folder):
-    for name in ("pyproject.toml", ".telemetry"):
-        shutil.copy(ROOT / name, folder / name)
-    for name in ("conf", "src", "notebooks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
-    (folder / "conf/local").mkdir()
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -183,5 +161,7 @@ def test_bad_input_gets_one_message_and_leaves_nothing_half_written(empty_projec
 
 def test_pipelines_are_registered_by_model_and_dataset(project):
     listed = kedro(project, "registry", "list").stdout
-    for name in ("__default__", "ile", "ile.moving_symbols", "moving_symbols", "download_mnist"):
+    datasets = ("moving_symbols", "ucf_sports", "ucla_textures", "small_norb", "digit_cycles")
+    downloads = ("download_mnist", "download_small_norb")
+    for name in ("__default__", "ile", "ile.moving_symbols", "ile.ucf_sports", *datasets, *downloads):
         assert f"- {name}" in listed

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from linear_video.errors import InputError, TrainingError
+from linear_video.evaluation.predict import predict_clips
+from linear_video.evaluation.settings import EvaluationSettings
 from linear_video.models.contract import build
 from linear_video.training.fit import TrainingSteps, fit
 from linear_video.training.settings import TrainingSettings
@@ -221,3 +224,26 @@ def test_two_processes_train_together(tmp_path, strategy):
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
     before = new_model().state_dict()
     assert any((value != before[name]).any() for name, value in model.state_dict().items())
+
+
+def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path):
+    """10,000 clips of 64x64x15 in a file; a sparse one, so that the test needs no room for it."""
+    shape = (10_000, 15, 1, 64, 64)
+    frames = np.lib.format.open_memmap(tmp_path / "frames.npy", "w+", np.uint8, shape)
+    frames[0] = 255
+    frames = np.load(tmp_path / "frames.npy", mmap_mode="r")
+    torch.manual_seed(1)
+    model = build("ile", shape[2:], ILE)
+    settings = replace(SETTINGS, steps=2, validate_every=2, clips_per_step=2)
+    tracemalloc.start()
+    try:
+        fit(model, frames, frames[:1000:500], settings, 0, tmp_path / "state", {})
+        fitted = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        predict_clips(model, frames, EvaluationSettings(sequences=10, clips_per_batch=5))
+        frames.mean(axis=(0, 1), dtype=np.float64)  # as the node that scores does
+        predicted = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert fitted < frames.nbytes / 4  # a thousand clips at a time for the fingerprint
+    assert predicted < frames.nbytes / 20

@@ -91,7 +91,7 @@ class FootageSettings:
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1 or null, not {value}.")
         if self.crops > 1 and self.crop_size is None:
-            raise ValueError("crops above 1 need a crop_size: how high each part is, in pixels of the recording.")
+            raise ValueError(f"crops is {self.crops}; more than 1 need a crop_size, how high each part is.")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
         if not 0 <= self.least_motion <= 1:

@@ -73,12 +73,19 @@ class _Clips(pl.LightningDataModule):
         return DataLoader(steps, batch_size=None, sampler=range(first, last))
 
     def val_dataloader(self) -> DataLoader[Any]:
+        """All validation clips in turn; read when they come, since they may be many."""
         size = self.settings.clips_per_step
-        batches = [
-            (start, torch.from_numpy(np.array(self.validation[start : start + size])))
-            for start in range(0, len(self.validation), size)
-        ]
-        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+        return DataLoader(_InTurn(self.validation, size), batch_size=None, sampler=range(0, len(self.validation), size))
+
+
+class _InTurn(Dataset[tuple[int, Tensor]]):
+    """Item ``start`` is itself and the clips from there on: uint8 (N, T, C, H, W)."""
+
+    def __init__(self, frames: Frames, clips_per_step: int) -> None:
+        self.frames, self.clips_per_step = frames, clips_per_step
+
+    def __getitem__(self, start: int) -> tuple[int, Tensor]:
+        return start, torch.from_numpy(np.array(self.frames[start : start + self.clips_per_step]))
 
 
 class _Fitting(pl.LightningModule):

@@ -9,28 +9,26 @@ from linear_video.clips.clip_set import ClipSet
 CLIPS_SHOWN = 4  # of each split
 
 
-def summarise(train: ClipSet, validation: ClipSet, test: ClipSet, sources: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Clips, sources and frames of each split; and of what was read and rejected, where there are ``sources``.
+def summarise(
+    train: ClipSet, validation: ClipSet, test: ClipSet, sources: pd.DataFrame | None = None, *, dataset: str
+) -> tuple[pd.DataFrame, Any]:
+    """Clips, sources and frames of each split, and of what was read and rejected where there are ``sources``.
 
-    Frames of a split are those of its clips, which may overlap; frames read are those of the recordings.
+    Frames of a split are those of its clips, which may overlap; frames read are those of the recordings. Beside the
+    table, a contact sheet of some clips of each split, as a matplotlib figure.
     """
+    from linear_video.evaluation.figures import contact_sheet
+
+    splits = {"train": train, "validation": validation, "test": test}
     rows: list[dict[str, Any]] = []
-    for name, clips in (("train", train), ("validation", validation), ("test", test)):
+    for name, clips in splits.items():
         shown = clips.table["source"].str.split(",").explode()  # simulated clips name all their images
         count, length = clips.frames.shape[:2]
         rows.append({"part": name, "clips": count, "sources": shown.nunique(), "frames": count * length})
     if sources is not None:
         rejected = sources["reason"] != ""
         for name, part in (("read", sources[~rejected]), ("rejected", sources[rejected])):
-            frames = int(part["frames"].sum())
-            rows.append(
-                {"part": name, "clips": int(part["clips"].sum()), "sources": part["source"].nunique(), "frames": frames}
-            )
-    return pd.DataFrame(rows)
-
-
-def show(train: ClipSet, validation: ClipSet, test: ClipSet, dataset: str) -> Any:
-    """Contact sheet of some clips of each split, as a matplotlib figure."""
-    from linear_video.evaluation.figures import contact_sheet
-
-    return contact_sheet({"train": train, "validation": validation, "test": test}, CLIPS_SHOWN, dataset)
+            once = part.drop_duplicates("source")  # crops of one recording share its frames
+            count, frames = int(part["clips"].sum()), int(once["frames"].sum())
+            rows.append({"part": name, "clips": count, "sources": len(once), "frames": frames})
+    return pd.DataFrame(rows), contact_sheet(splits, CLIPS_SHOWN, dataset)

@@ -4,16 +4,15 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Pipeline, node
 
-from linear_video.pipelines.summary.nodes import show, summarise
+from linear_video.pipelines.summary.nodes import summarise
 
 
 def create_pipeline(dataset: str, *, sources: bool) -> Pipeline:
-    """Nodes ``<dataset>.summarise`` and ``<dataset>.show``; ``sources`` tells whether the dataset lists them."""
-    splits = {"train": "train_clips", "validation": "validation_clips", "test": "test_clips"}
-    nodes = [
-        node(
-            summarise, inputs=splits | ({"sources": "sources"} if sources else {}), outputs="summary", name="summarise"
-        ),
-        node(update_wrapper(partial(show, dataset=dataset), show), inputs=splits, outputs="contact_sheet", name="show"),
-    ]
-    return Pipeline(nodes, namespace=dataset)
+    """Node ``<dataset>.summarise``; ``sources`` tells whether the dataset lists them."""
+    inputs = {"train": "train_clips", "validation": "validation_clips", "test": "test_clips"}
+    if sources:
+        inputs["sources"] = "sources"
+    function = update_wrapper(partial(summarise, dataset=dataset), summarise)
+    return Pipeline(
+        [node(function, inputs=inputs, outputs=["summary", "contact_sheet"], name="summarise")], namespace=dataset
+    )

@@ -10,7 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from linear_video.errors import InputError
-from linear_video.pipelines.download_mnist.nodes import download
+from linear_video.pipelines.download.nodes import download as download_dataset
 
 FILES = {"images.gz": b"pictures" * 1000, "labels.gz": b"0123456789"}
 
@@ -65,6 +65,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def parameters(server: Server, kind: str = "md5") -> dict[str, Any]:
     sums = {name: f"{kind}:{hashlib.new(kind, content).hexdigest()}" for name, content in FILES.items()}
     return {"url": server.url, "checksums": sums}
+
+
+def download(settings: dict[str, Any], folder: Path) -> list[str]:
+    return download_dataset({**settings, "folder": str(folder)}, dataset="mnist")
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

@@ -1,0 +1,148 @@
+"""The datasets that are read from files, as their users run them; real data where the machine has some."""
+
+import os
+import re
+from pathlib import Path
+
+import cv2
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.pipelines.project import copy_of_project, kedro
+
+CLASSES = ("Diving", "Golf", "Running")
+# Real downloads, kept apart from the project: a folder with ucf_sports_like, textures, coil20 and mnist in it.
+REAL_DATA = os.environ.get("LINEAR_VIDEO_DATA")
+
+
+def write_footage(folder: Path) -> None:
+    """Six folders of pictures in three classes: a bright square that moves. One more is broken."""
+    for number in range(6):
+        place = folder / CLASSES[number % 3] / f"{number:03d}"
+        place.mkdir(parents=True)
+        for t in range(30):
+            picture = np.full((24, 32, 3), 10 * number, np.uint8)
+            picture[4 + number : 12 + number, t // 2 : t // 2 + 8] = 250
+            assert cv2.imwrite(str(place / f"{t}.png"), picture)
+    broken = folder / "Golf" / "900"
+    broken.mkdir()
+    (broken / "clip.avi").write_text("this is no video")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A copy of the project in which the ILE has been trained on footage."""
+    folder = copy_of_project(tmp_path_factory.mktemp("project"))
+    write_footage(folder / "data/01_raw/ucf_sports")
+    done = kedro(folder, "run", "--env=test", "--pipelines=ile.ucf_sports")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout + done.stderr
+
+
+def test_footage_becomes_clips_a_trained_model_and_scores(project):
+    folder, _ = project
+    results = folder / "data/08_reporting/ile/ucf_sports"
+    assert {"scores.json", "filmstrip.png", "prediction.gif"} <= {path.name for path in results.iterdir()}
+    for split in ("train", "validation", "test"):
+        frames = np.load(folder / "data/03_primary/ucf_sports" / split / "frames.npy", mmap_mode="r")
+        assert frames.shape[1:] == (15, 1, 16, 16)
+
+
+def test_what_was_read_and_rejected_is_told_saved_and_tracked(project):
+    folder, output = project
+    sources = pd.read_csv(folder / "data/08_reporting/ucf_sports/sources.csv", keep_default_na=False)
+    rejected = sources[sources["reason"] != ""]
+    assert rejected["source"].tolist() == ["Golf/900/clip.avi"]
+    assert "Golf/900/clip.avi: no AVI file" in " ".join(output.split())
+    summary = pd.read_csv(folder / "data/08_reporting/ucf_sports/summary.csv", index_col="part")
+    assert summary.loc["read", ["sources", "frames"]].tolist() == [6, 180]
+    assert summary.loc["rejected", "sources"] == 1
+    splits = summary.loc[["train", "validation", "test"]]
+    assert splits["clips"].sum() == summary.loc["read", "clips"] == 36  # starts 0, 3, ..., 15 of 30 frames
+    assert splits["sources"].sum() == 6
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("linear_video")
+    run = client.search_runs([experiment.experiment_id])[0]
+    assert run.data.tags["dataset"] == "ucf_sports"
+    assert run.data.metrics["train_clips"] == splits.loc["train", "clips"]
+    assert run.data.metrics["rejected_sources"] == 1
+    artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
+    assert {"sources.csv", "summary.csv", "contact_sheet.png"} <= artifacts
+
+
+def test_the_contact_sheet_can_be_opened(project):
+    with Image.open(project[0] / "data/08_reporting/ucf_sports/contact_sheet.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_one_broken_file_stops_the_run_where_that_is_asked_for(project):
+    done = kedro(project[0], "run", "--env=test", "--pipelines=ucf_sports", "--params=ucf_sports.unusable=fail")
+    assert done.returncode != 0
+    assert "Golf/900/clip.avi: no AVI file by its first bytes" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("dataset", "place"),
+    [("ucf_sports", "www.crcv.ucf.edu"), ("ucla_textures", "dyntex"), ("small_norb", "download_small_norb")],
+)
+def test_missing_raw_data_gets_a_message_that_says_where_to_get_it(tmp_path, dataset, place):
+    folder = copy_of_project(tmp_path)
+    done = kedro(folder, "run", f"--pipelines={dataset}")
+    assert done.returncode != 0
+    assert f"data/01_raw/{dataset} holds" in done.stderr
+    assert place in done.stderr
+    assert f"--params={dataset}.raw_folder=" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_counting_needs_no_download(tmp_path):
+    folder = copy_of_project(tmp_path)
+    done = kedro(folder, "run", "--env=test", "--pipelines=digit_cycles")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = pd.read_csv(folder / "data/08_reporting/digit_cycles/summary.csv", index_col="part")
+    assert summary["clips"].tolist() == [399, 79, 79]  # 4 digits, 100 and 20 images of each, one step less
+    assert not (folder / "data/08_reporting/digit_cycles/sources.csv").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(REAL_DATA is None, reason="LINEAR_VIDEO_DATA names no folder of real data")
+@pytest.mark.parametrize("dataset", ["ucf_sports", "ucla_textures", "small_norb", "digit_cycles", "moving_symbols"])
+def test_real_data_is_counted_as_an_independent_count_does(tmp_path, dataset):
+    folder, data = copy_of_project(tmp_path), Path(str(REAL_DATA)).resolve()
+    parameters = {
+        "ucf_sports": f"ucf_sports.raw_folder={data}/ucf_sports_like",
+        "ucla_textures": f"ucla_textures.raw_folder={data}/textures",
+        "small_norb": f"small_norb.raw_folder={data}/coil20,small_norb.object=all",
+        "digit_cycles": f"digit_cycles.symbols=mnist,digit_cycles.symbols_folder={data}/mnist",
+        "moving_symbols": f"moving_symbols.symbols=mnist,moving_symbols.symbols_folder={data}/mnist",
+    }[dataset]
+    done = kedro(folder, "run", f"--pipelines={dataset}", f"--params={parameters}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not re.search("warn", done.stdout + done.stderr, re.IGNORECASE), done.stdout + done.stderr
+    summary = pd.read_csv(folder / f"data/08_reporting/{dataset}/summary.csv", index_col="part")
+    if dataset in ("ucf_sports", "ucla_textures"):
+        root = data / ("ucf_sports_like" if dataset == "ucf_sports" else "textures")
+        frames = {}
+        for path in root.rglob("*"):
+            if path.suffix in (".avi", ".mp4"):
+                video = cv2.VideoCapture(str(path))
+                frames[path] = 0
+                while video.read()[0]:
+                    frames[path] += 1
+            elif path.suffix == ".jpg":
+                frames[path.parent] = frames.get(path.parent, 0) + 1
+        assert summary.loc["read", ["sources", "frames"]].tolist() == [len(frames), sum(frames.values())]
+        assert summary.loc["rejected", "sources"] == 0
+    elif dataset == "small_norb":
+        pictures = [path.name.partition("__")[0] for path in (data / "coil20").glob("obj*.png")]
+        assert summary.loc["read", ["sources", "frames"]].tolist() == [len(set(pictures)), len(pictures)]
+    elif dataset == "digit_cycles":
+        assert summary["clips"].tolist() == [7_999, 799, 799]
+        assert summary["sources"].tolist() == [8_000, 800, 800]
+    else:
+        assert summary["clips"].tolist() == [10_000, 100, 100]
+        assert summary["frames"].tolist() == [150_000, 1_500, 1_500]

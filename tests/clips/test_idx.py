@@ -1,5 +1,6 @@
 import contextlib
 import gzip
+import math
 import struct
 import tracemalloc
 from collections.abc import Callable
@@ -130,6 +131,97 @@ def test_one_wrong_byte_is_an_array_or_an_input_error(tmp_path: Path, place: int
     path.write_bytes(content)
     with contextlib.suppress(InputError):
         read_idx(path)
+
+
+@st.composite
+def forged(draw: st.DrawFn) -> bytes:
+    """Idx files with one thing changed, or with sizes of any kind; and bytes of no format."""
+    change = draw(st.sampled_from(["noise", "sizes", "none", "size", "byte", "cut", "longer"]))
+    if change == "noise":
+        return draw(st.binary(max_size=300))
+    if change == "sizes":
+        sizes = draw(st.lists(st.one_of(st.integers(0, 4), st.integers(0, 2**32 - 1)), max_size=80))
+        return bytes([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes) + draw(st.binary(max_size=64))
+    sizes = draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+    content = bytearray([0, 0, 8, len(sizes)]) + struct.pack(f">{len(sizes)}I", *sizes)
+    start = len(content)
+    content += bytes(37 * i % 251 for i in range(int(np.prod(sizes))))
+    if change == "size":
+        struct.pack_into(">I", content, 4 * draw(st.integers(1, len(sizes))), draw(st.integers(0, 2**32 - 1)))
+    elif change == "byte":
+        content[draw(st.integers(0, start - 1))] = draw(st.integers(0, 255))
+    elif change == "cut":
+        del content[draw(st.integers(0, len(content) - 1)) :]
+    elif change == "longer":
+        content += draw(st.binary(min_size=1, max_size=20))
+    return bytes(content)
+
+
+def meant(content: bytes) -> tuple[tuple[int, ...], bytes] | None:
+    """Shape and values of an idx file by the format's definition; None if it is none of unsigned bytes."""
+    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 64:  # NumPy's most dimensions
+        return None
+    start = 4 + 4 * content[3]
+    shape = tuple(int.from_bytes(content[i : i + 4], "big") for i in range(4, start, 4))
+    return (shape, content[start:]) if len(content) - start == math.prod(shape) and len(content) >= start else None
+
+
+def check_forged(folder: Path, content: bytes, damage: tuple[str, int, int]) -> None:
+    """Read as it is, then compressed; there with nothing, a byte, or the end damaged, or more added."""
+    expected = meant(content)
+    path = save(folder, content)
+    assert peak_bytes(path) < len(content) + 2**20
+    found = read_or_refuse(path)
+    if found is not None:
+        assert found == expected
+    elif expected is not None:  # no array can have this shape, though it holds nothing
+        assert 0 in expected[0]
+        assert max(expected[0]) > 4
+    packed = bytearray(gzip.compress(content, 1))
+    kind, place, value = damage
+    if kind == "byte":
+        packed[place % len(packed)] = value
+    elif kind == "cut":
+        del packed[place % len(packed) :]
+    elif kind == "longer":
+        packed.append(value)
+    path = folder / "file.gz"
+    path.write_bytes(packed)
+    assert peak_bytes(path) < len(content) + 2**20
+    unpacked = read_or_refuse(path)
+    assert unpacked == found if kind == "none" else unpacked in (found, None)
+
+
+def read_or_refuse(path: Path) -> tuple[tuple[int, ...], bytes] | None:
+    """Shape and values that are read; None for an ``InputError``."""
+    try:
+        values = read_idx(path)
+    except InputError:
+        return None
+    assert values.dtype == np.uint8
+    return values.shape, values.tobytes()
+
+
+DAMAGE = st.tuples(
+    st.sampled_from(["none", "none", "byte", "cut", "longer"]), st.integers(0, 5000), st.integers(0, 255)
+)
+
+
+@settings(SETTINGS, max_examples=500)
+@given(content=forged(), damage=DAMAGE)
+def test_forged_files_are_what_their_bytes_say_or_an_input_error(
+    tmp_path: Path, content: bytes, damage: tuple[str, int, int]
+) -> None:
+    check_forged(tmp_path, content, damage)
+
+
+@pytest.mark.slow
+@settings(SETTINGS, max_examples=10_000)
+@given(content=forged(), damage=DAMAGE)
+def test_ten_thousand_forged_files_are_what_their_bytes_say_or_an_input_error(
+    tmp_path: Path, content: bytes, damage: tuple[str, int, int]
+) -> None:
+    check_forged(tmp_path, content, damage)
 
 
 def test_a_gzip_file_is_unpacked_no_further_than_its_header_says(tmp_path: Path) -> None:

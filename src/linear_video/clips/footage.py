@@ -137,16 +137,21 @@ def extract(settings: FootageSettings, folder: Path, hint: str = "") -> pd.DataF
                 mininterval=0.5,
             ):
                 keep.add(key)
-                rows += [row for row in of_source if row["reason"] or matches(row["source"], settings.include)]
+                rows += [row for row in of_source if _included(row["source"], settings.include)]
         finally:
             pool.shutdown(cancel_futures=True)
-    remove_all_but(folder, keep)
     table = pd.DataFrame(_without_copies(rows), columns=COLUMNS).astype({"fps": np.float64})
     if not len(table):
         names = ", ".join(source.name for source in sources[:5])
         raise InputError(f"none of the names in {root} fits include ({', '.join(settings.include)}): {names}, ...")
+    remove_all_but(folder, keep)
     _report(table, settings)
     return table
+
+
+def _included(name: str, patterns: list[str]) -> bool:
+    """Whether a recording is wanted, or one within it, had the file been sound."""
+    return matches(name, patterns) or any(pattern.startswith(f"{name}/") for pattern in patterns)
 
 
 def _is_array(source: Source) -> bool:

@@ -67,9 +67,11 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
     name = folder / f"{PARTS[part]}-*.mat"
     if images.ndim != 4 or images.shape[1] != 2 or images.dtype != np.uint8:
         raise InputError(f"{name}: the images are {images.dtype} {images.shape}, not bytes of the shape (N, 2, h, w).")
-    if category.shape != images.shape[:1] or info.shape != (len(images), 4) or info.dtype != category.dtype != "<i4":
+    shapes_fit = category.shape == images.shape[:1] and info.shape == (len(images), 4)
+    if not shapes_fit or not info.dtype == category.dtype == "<i4":
         raise InputError(
-            f"{name}: {len(images)} images, categories {category.shape} and info {info.shape} do not belong together."
+            f"{name}: {len(images)} images, categories {category.dtype} {category.shape} and info {info.dtype} "
+            f"{info.shape} do not belong together."
         )
     instance, elevation, azimuth, lighting = info.T
     facts = np.stack((category, instance, elevation, azimuth // 2, lighting), axis=1)

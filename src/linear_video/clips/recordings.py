@@ -2,17 +2,22 @@
 
 import math
 import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from linear_video.clips.matlab import CANNOT_WRITE
 from linear_video.errors import InputError
 
 Frame = NDArray[np.uint8]  # (h, w, C)
@@ -74,7 +79,7 @@ def reading() -> Iterator[None]:
 def natural_order(name: str) -> tuple[Any, ...]:
     """Key that sorts numbers within names by value: a2 before a10."""
     parts = re.split(r"(\d+)", name)
-    return (*(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name)
+    return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
 
 
 def matches(name: str, patterns: list[str]) -> bool:
@@ -89,7 +94,8 @@ def find_sources(root: Path) -> list[Source]:
     beside a single video are taken for its frames, as UCF Sports has them. Hidden files, ``gt`` folders and files of
     other kinds are passed over.
     """
-    return list(_find(root, root, (root.resolve(),)))
+    root = root.resolve()  # "." has no name
+    return list(_find(root, root, (root,)))
 
 
 def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
@@ -104,9 +110,18 @@ def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]
         return
     for entry in entries:
         suffix = entry.suffix.lower()
+        if not _is_text(entry.name):  # OpenCV would crash
+            printable = folder / entry.name.encode(errors="backslashreplace").decode()
+            yield _source(printable, root, reason="its name is no valid Unicode")
+            continue
         if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
-        if entry.is_dir():
+        try:
+            is_folder = entry.is_dir()
+        except OSError as error:  # in a folder that may be listed, but not entered
+            yield _source(entry, root, reason=f"cannot be opened ({error.strerror})")
+            continue
+        if is_folder:
             folders.append(entry)
         elif entry.is_symlink() and not entry.exists():
             yield _source(entry, root, reason="a link that leads nowhere or in a circle")
@@ -127,6 +142,14 @@ def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]
             yield _source(entry, root, reason="a link back to a folder that it lies in")
         else:
             yield from _find(entry, root, (*above, real))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _source(
@@ -237,55 +260,59 @@ def _arrays(path: Path, name: str, channels: int) -> Iterator[Recording]:
     NumPy: (T, h, w), with 3 as the last size for colour, and for several recordings with one more axis in front.
     MATLAB: (h, w, T), with 3 before the last size for colour, in variables or in cells, as UCLA-50 has them.
     """
-    if path.suffix.lower() == ".npy":
-        try:
-            with reading():
-                values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except InputError:
-            raise
-        except (ValueError, EOFError, SyntaxError) as error:  # NumPy parses the header as a Python literal
-            raise InputError(f"no valid NumPy file ({error})") from error
-        colour = values.shape[-1] == 3
-        if values.ndim == 3 + colour:
-            yield Recording(name, None, _array_frames(values, channels))
-        elif values.ndim == 4 + colour:
-            for i, recording in enumerate(values):
-                yield Recording(f"{name}/{i:03d}", None, _array_frames(recording, channels))
-        else:
-            raise InputError(f"holds an array of the shape {values.shape}, not (T, h, w), (T, h, w, 3) or several such")
-    else:
+    if path.suffix.lower() == ".mat":
         for part, values in _matlab(path):
-            time_first = values.transpose(-1, 0, 1, 2) if values.ndim == 4 else values.transpose(2, 0, 1)
-            yield Recording(f"{name}/{part}", None, _array_frames(time_first, channels))
+            yield Recording(f"{name}/{part}", None, _array_frames(values, channels))
+        return
+    values = _open_array(path)
+    colour = values.shape[-1:] == (3,)
+    if values.ndim == 3 + colour:
+        yield Recording(name, None, _array_frames(values, channels))
+    elif values.ndim == 4 + colour:
+        for i, recording in enumerate(values):
+            yield Recording(f"{name}/{i:03d}", None, _array_frames(recording, channels))
+    else:
+        raise InputError(f"holds an array of the shape {values.shape}, not (T, h, w), (T, h, w, 3) or several such")
+
+
+def _open_array(path: Path) -> NDArray[Any]:
+    """Memory-map a NumPy file; never unpickles."""
+    try:
+        with reading():
+            return np.lib.format.open_memmap(path, mode="r")
+    except InputError:
+        raise
+    # NumPy parses the header as a Python literal.
+    except (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError) as error:
+        raise InputError(f"no valid NumPy file ({error})") from error
 
 
 def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Names and arrays (h, w, T) or (h, w, 3, T) of a MATLAB file, in variables or cells."""
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        variables = loadmat(path)
-    except NotImplementedError as error:
-        raise InputError("saved by MATLAB's -v7.3; save it again with -v7") from error
-    except (MatReadError, ValueError, TypeError, KeyError, IndexError, OSError, MemoryError, OverflowError) as error:
-        raise InputError(f"no valid MATLAB file ({error})") from error
-    found = False
-    for variable, values in variables.items():
-        if variable.startswith("__") or not isinstance(values, np.ndarray):
-            continue
-        cells = values.ravel() if values.dtype == object else [values]
-        for i, cell in enumerate(cells):
-            whole = isinstance(cell, np.ndarray) and cell.dtype.kind in "uif"
-            if whole and (cell.ndim == 3 or (cell.ndim == 4 and cell.shape[2] == 3)):
-                found = True
-                yield (f"{variable}/{i:03d}" if values.dtype == object else variable), cell
-            elif whole and cell.ndim == 4:  # (h, w, T, N)
-                found = True
-                for k in range(cell.shape[3]):
-                    yield f"{variable}/{k:03d}", cell[..., k]
-    if not found:
-        raise InputError("holds no array of frames (h, w, T)")
+    """Names and arrays (T, h, w) or (T, h, w, 3) of a MATLAB file, in natural order."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "linear_video.clips.matlab", str(path), folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == CANNOT_WRITE:
+            raise OSError(f"{path} cannot be unpacked into {folder}: {done.stdout.strip()}")
+        if "NotImplementedError" in done.stderr:
+            raise InputError("saved by MATLAB's -v7.3; save it again with -v7")
+        if done.returncode:
+            raise InputError(f"no valid MATLAB file ({(done.stderr.splitlines() or ['its reader crashed'])[-1]})")
+        found = False
+        files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in Path(folder).rglob("*.npy")}
+        for name in sorted(files, key=natural_order):
+            values = _open_array(files[name])  # as MATLAB has it: (h, w, T)
+            if values.ndim == 3:
+                yield name, values.transpose(2, 0, 1)
+            elif values.ndim == 4 and values.shape[2] == 3:
+                yield name, values.transpose(3, 0, 1, 2)
+            elif values.ndim == 4:
+                yield from ((f"{name}/{k:03d}", values[..., k].transpose(2, 0, 1)) for k in range(values.shape[3]))
+            else:
+                continue
+            found = True
+        if not found:
+            raise InputError("holds no array of frames (h, w, T)")
 
 
 def _array_frames(values: NDArray[Any], channels: int) -> Iterator[Frame]:
@@ -294,8 +321,7 @@ def _array_frames(values: NDArray[Any], channels: int) -> Iterator[Frame]:
         raise InputError(f"holds {values.dtype} of the shape {values.shape}, not frames")
     factor = 1.0
     if values.dtype != np.uint8:
-        least = min(float(frame.min()) for frame in values)
-        greatest = max(float(frame.max()) for frame in values)
+        least, greatest = (float(extreme([extreme(frame) for frame in values])) for extreme in (np.min, np.max))
         if not 0 <= least <= greatest <= 255:
             raise InputError(f"holds values of [{least:g}, {greatest:g}], not of [0, 255]")
         factor = 255.0 if values.dtype.kind == "f" and greatest <= 1 else 1.0

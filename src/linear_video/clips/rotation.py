@@ -132,20 +132,20 @@ def _norb_objects(part: NorbPart) -> list[TurningObject]:
 
 
 def _coil_objects(folder: Path) -> list[TurningObject]:
-    """COIL-20 numbers its views, COIL-100 names their degrees; in both, they are in equal steps from 0."""
-    found: dict[str, dict[int, Path]] = {}
+    """COIL-20 numbers its views 0, 1, ..., COIL-100 names their degrees 0, 5, ...."""
+    found: dict[str, list[tuple[int, Path]]] = {}
     for path in sorted(folder.rglob("*.png")):
         if parts := COIL_NAME.fullmatch(path.name):
-            found.setdefault(parts[1], {})[int(parts[2])] = path
+            found.setdefault(parts[1], []).append((int(parts[2]), path))
     objects = []
     for name, views in found.items():
-        numbers = sorted(views)
-        whole = len(numbers) > 1 and 360 % len(numbers) == 0
-        equal = whole and numbers == list(range(0, len(numbers) * numbers[1], numbers[1]))
-        reason = "" if equal else f"its {len(numbers)} views do not make a full turn in equal steps from 0"
-        turn: list[View] = [views[number] for number in numbers]
+        numbers = sorted(number for number, _ in views)
+        count = len(numbers)
+        whole = count > 1 and 360 % count == 0 and numbers in (list(range(count)), list(range(0, 360, 360 // count)))
+        reason = "" if whole else f"its {count} views do not make one full turn in equal steps from 0"
+        turn: list[View] = [path for _, path in sorted(views)]
         reason = reason or _damaged(turn)
-        objects.append(TurningObject(name, name, {(0, 0): turn}, 360 // len(numbers), 1, reason))
+        objects.append(TurningObject(name, name, {(0, 0): turn}, 360 // count, 1, reason))
     return objects
 
 
@@ -225,7 +225,8 @@ def _choose(objects: list[TurningObject], settings: RotationSettings) -> list[Tu
     if settings.object == "all":
         chosen = objects
     elif settings.object == "first":
-        chosen = [o for o in objects if not o.reason][:1] or objects
+        usable = [o for o in objects if not o.reason or settings.unusable == "fail"]
+        chosen = usable[:1] or objects
     else:
         chosen = [o for o in objects if o.name == settings.object]
         if not chosen:

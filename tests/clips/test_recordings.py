@@ -403,6 +403,9 @@ COLOUR = noise(11, frames=5, height=7, width=9)
         (GREY.astype(">u2"), [GREY]),
         (GREY.astype(np.float32), [GREY]),
         (GREY / 255, [GREY]),
+        (np.clip(GREY - 0.4, 0, 255), [GREY]),
+        (np.clip(GREY + 0.4, 0, 255) / 255, [GREY]),
+        (np.clip(GREY - 0.4, 0, 255) / 255, [GREY]),
         ((COLOUR / 255).astype(np.float32), [COLOUR]),
         (np.stack([GREY, 255 - GREY]) / 255, [GREY, 255 - GREY]),
         (GREY % 2, [GREY % 2]),
@@ -678,6 +681,8 @@ def test_damaged_files_are_read_or_an_input_error(
         "{1: 2, 'a': 3}",
         "(" * 50,
         "(" * 5000 + ")" * 4000,
+        "-" * 9000 + "1",
+        "1+" * 4000 + "1",
         "'''",
         "[]",
         "",
@@ -757,7 +762,7 @@ def test_many_damaged_matlab_files_are_read_or_an_input_error(tmp_path: Path) ->
         read_or_refuse(put(path, content))
 
 
-@pytest.mark.parametrize("name", ["{}/trace", "../trace", "../../trace"])
+@pytest.mark.parametrize("name", ["{}/trace", "../trace", "../../trace", "long" * 70])
 def test_names_within_matlab_files_lead_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     # A file from elsewhere must not choose where we write.
     (tmp_path / "temporary").mkdir()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 CANNOT_WRITE = 74
+LONGEST_NAME = 63  # of a variable in MATLAB
 
 
 def unpack_matlab(path: Path, folder: Path) -> None:
@@ -22,7 +23,8 @@ def unpack_matlab(path: Path, folder: Path) -> None:
 
     for variable, values in loadmat(path).items():
         # What is no name in MATLAB could be a path that leads out of the folder.
-        if variable.startswith("__") or not variable.isidentifier() or not isinstance(values, np.ndarray):
+        named = variable.isidentifier() and len(variable) <= LONGEST_NAME and not variable.startswith("__")
+        if not named or not isinstance(values, np.ndarray):
             continue
         in_cells = values.dtype == object
         for i, cell in enumerate(values.ravel() if in_cells else [values]):

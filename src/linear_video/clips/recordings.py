@@ -35,6 +35,9 @@ VIDEO_STARTS: dict[str, tuple[int, tuple[bytes, ...]]] = {
 }
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 ARRAY_SUFFIXES = (".npy", ".mat")
+KNOWN_SUFFIXES = (*VIDEO_STARTS, *FRAME_SUFFIXES, *ARRAY_SUFFIXES)
+# What NumPy raises for a header that is no Python literal, or a strange one.
+NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
 NO_CLASS = ("ucf_sports_actions", "ucf action")  # folders of UCF Sports' own archive above the classes
 IGNORED_FOLDERS = ("gt", "gt2", "__MACOSX")  # UCF Sports' ground truth; what macOS adds to archives
 
@@ -94,8 +97,8 @@ def find_sources(root: Path) -> list[Source]:
     beside a single video are taken for its frames, as UCF Sports has them. Hidden files, ``gt`` folders and files of
     other kinds are passed over.
     """
-    root = root.resolve()  # "." has no name
-    return list(_find(root, root, (root,)))
+    root = root.absolute()  # "." has no name
+    return list(_find(root, root, (root.resolve(),)))
 
 
 def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
@@ -110,11 +113,11 @@ def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]
         return
     for entry in entries:
         suffix = entry.suffix.lower()
-        if not _is_text(entry.name):  # OpenCV would crash
+        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
+            continue
+        if not _is_text(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
             yield _source(printable, root, reason="its name is no valid Unicode")
-            continue
-        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
         try:
             is_folder = entry.is_dir()
@@ -125,7 +128,7 @@ def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]
             folders.append(entry)
         elif entry.is_symlink() and not entry.exists():
             yield _source(entry, root, reason="a link that leads nowhere or in a circle")
-        elif suffix not in (*VIDEO_STARTS, *FRAME_SUFFIXES, *ARRAY_SUFFIXES):
+        elif suffix not in KNOWN_SUFFIXES:
             continue
         elif not entry.is_file():
             yield _source(entry, root, reason="no regular file")
@@ -283,7 +286,16 @@ def _open_array(path: Path) -> NDArray[Any]:
     except InputError:
         raise
     # NumPy parses the header as a Python literal.
-    except (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        EOFError,
+        SyntaxError,
+        TokenError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         raise InputError(f"no valid NumPy file ({error})") from error
 
 

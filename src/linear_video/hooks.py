@@ -26,6 +26,7 @@ ARTIFACTS = (
     "horizon",
     "spectrum",
     "animation",
+    "loop",
     "scores",
     "history",
     "sources",
@@ -65,6 +66,9 @@ def _show_error(previous: Any) -> Any:
 class TrackingHooks:
     """Put tags, scores, training curves and figures of experiments into the run that kedro-mlflow has opened."""
 
+    def __init__(self) -> None:
+        self.beside: set[str] = set()  # experiments that a run has for comparison
+
     @hook_impl
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
@@ -78,8 +82,11 @@ class TrackingHooks:
         mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # what the UI shows first
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         experiments = {namespace for namespace in namespaces if "." in namespace}
-        if len(experiments) == 1:
-            model, dataset = experiments.pop().split(".", 1)
+        # Beside another model, the linear system is for comparison.
+        main = {name for name in experiments if not name.startswith("lds.")} or experiments
+        self.beside = experiments - main
+        if len(main) == 1:
+            model, dataset = main.pop().split(".", 1)
             mlflow.set_tags({"model": model, "dataset": dataset, "mlflow.runName": f"{model} on {dataset}"})
         elif not experiments and len(namespaces) == 1:
             dataset = namespaces.pop()
@@ -92,8 +99,13 @@ class TrackingHooks:
 
         tracked = mlflow.active_run() is not None
         for name, value in outputs.items():
-            kind = name.rpartition(".")[2]
-            if kind == "scores":
+            experiment, _, kind = name.rpartition(".")
+            prefix = f"{experiment.partition('.')[0]}_" if experiment in self.beside else ""
+            if kind == "scores" and "synthesis" in value:
+                _tell_synthesis(value)
+                if tracked:
+                    _track_synthesis(value, prefix)
+            elif kind == "scores":
                 _tell_scores(value)
                 if tracked:
                     _track_scores(value)
@@ -114,10 +126,10 @@ class TrackingHooks:
         if mlflow.active_run() is None:
             return
         for name in pipeline.all_outputs():
-            if name.rpartition(".")[2] in ARTIFACTS:
-                path = getattr(catalog.get(name), "_filepath", None)
-                if path is not None:
-                    mlflow.log_artifact(str(path))
+            experiment, _, kind = name.rpartition(".")
+            path = getattr(catalog.get(name), "_filepath", None)
+            if kind in ARTIFACTS and path is not None:
+                mlflow.log_artifact(str(path), experiment.partition(".")[0] if experiment in self.beside else None)
 
 
 def _tell_scores(scores: dict[str, Any]) -> None:
@@ -128,6 +140,18 @@ def _tell_scores(scores: dict[str, Any]) -> None:
             f"{scores['model']} on {scores['dataset']}, predicted frame {frame}: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} "
             f"(last frame: {last_psnr:.1f} dB, {last_ssim:.3f})"
         )
+
+
+def _tell_synthesis(scores: dict[str, Any]) -> None:
+    values = (f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in scores["synthesis"].items())
+    logger.info(f"{scores['model']} on {scores['dataset']}: {', '.join(values)}")
+
+
+def _track_synthesis(scores: dict[str, Any], prefix: str) -> None:
+    import mlflow
+
+    numbers = {f"{prefix}{k}": v for k, v in scores["synthesis"].items() if isinstance(v, float) and math.isfinite(v)}
+    mlflow.log_metrics(numbers)
 
 
 def _track_scores(scores: dict[str, Any]) -> None:

@@ -14,8 +14,8 @@ from linear_video.clips.footage import FootageSettings
 from linear_video.clips.moving_symbols import MovingSymbolsSettings
 from linear_video.clips.rotation import RotationSettings
 from linear_video.errors import InputError
-from linear_video.evaluation.settings import EvaluationSettings
-from linear_video.models.settings import IleSettings
+from linear_video.evaluation.settings import EvaluationSettings, SynthesisSettings
+from linear_video.models.settings import DynamicVaeSettings, IleSettings, LdsSettings
 from linear_video.training.settings import TrainingSettings
 
 
@@ -45,6 +45,58 @@ class IleExperiments:
 
 
 @dataclass(frozen=True)
+class DynamicVaePrediction:
+    """One Dynamic VAE on one dataset, for prediction."""
+
+    model: DynamicVaeSettings
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class DynamicVaeSynthesis:
+    """One Dynamic VAE on one dataset, for synthesis."""
+
+    model: DynamicVaeSettings
+    training: TrainingSettings
+    synthesis: SynthesisSettings
+
+
+@dataclass(frozen=True)
+class DynamicVaeExperiments:
+    """The Dynamic VAE on every dataset it is trained on."""
+
+    digit_cycles: DynamicVaeSynthesis
+    ucla_textures: DynamicVaeSynthesis
+    small_norb: DynamicVaeSynthesis
+    moving_symbols: DynamicVaePrediction
+
+
+@dataclass(frozen=True)
+class LdsPrediction:
+    """One linear dynamic system on one dataset, for prediction."""
+
+    model: LdsSettings
+
+
+@dataclass(frozen=True)
+class LdsSynthesis:
+    """One linear dynamic system on one dataset, for synthesis."""
+
+    model: LdsSettings
+    synthesis: SynthesisSettings
+
+
+@dataclass(frozen=True)
+class LdsExperiments:
+    """The linear dynamic system on every dataset it is fitted to."""
+
+    digit_cycles: LdsSynthesis
+    ucla_textures: LdsSynthesis
+    small_norb: LdsSynthesis
+    moving_symbols: LdsPrediction
+
+
+@dataclass(frozen=True)
 class Parameters:
     """All parameters.
 
@@ -57,6 +109,8 @@ class Parameters:
         download_mnist, download_small_norb: where their files are fetched.
         evaluation: what is predicted and scored, by every experiment.
         ile: the experiments of the Invertible Linear Embedding.
+        dynamic_vae: those of the Dynamic VAE.
+        lds: those of the linear dynamic system.
     """
 
     seed: int
@@ -69,6 +123,8 @@ class Parameters:
     download_small_norb: DownloadSettings
     evaluation: EvaluationSettings
     ile: IleExperiments
+    dynamic_vae: DynamicVaeExperiments
+    lds: LdsExperiments
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:

@@ -2,9 +2,24 @@
 
 from kedro.pipeline import Pipeline
 
-from linear_video.pipelines import digit_cycles, download, experiment, footage, moving_symbols, small_norb, summary
+from linear_video.pipelines import (
+    digit_cycles,
+    download,
+    footage,
+    moving_symbols,
+    prediction,
+    small_norb,
+    summary,
+    synthesis,
+    training,
+)
 
-EXPERIMENTS = {"ile": ["moving_symbols", "ucf_sports"]}  # of each model; the first dataset is its default
+PREDICTED, SYNTHESISED = ("moving_symbols", "ucf_sports"), ("digit_cycles", "ucla_textures", "small_norb")
+EXPERIMENTS = {  # of each model; the first dataset is its default
+    "ile": ["moving_symbols", "ucf_sports"],
+    "lds": [*SYNTHESISED, "moving_symbols"],
+    "dynamic_vae": [*SYNTHESISED, "moving_symbols"],
+}
 DOWNLOADS = ("mnist", "small_norb")
 
 
@@ -19,7 +34,14 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[dataset] = footage.create_pipeline(dataset) + summary.create_pipeline(dataset, sources=True)
     for model, datasets in EXPERIMENTS.items():
         for dataset in datasets:
-            pipelines[f"{model}.{dataset}"] = pipelines[dataset] + experiment.create_pipeline(model, dataset)
+            evaluation = synthesis if dataset in SYNTHESISED else prediction
+            pipelines[f"{model}.{dataset}"] = (
+                pipelines[dataset]
+                + training.create_pipeline(model, dataset)
+                + evaluation.create_pipeline(model, dataset)
+            )
+            if model == "dynamic_vae" and dataset in SYNTHESISED:  # beside which it is shown
+                pipelines[f"{model}.{dataset}"] += pipelines[f"lds.{dataset}"]
         pipelines[model] = pipelines[f"{model}.{datasets[0]}"]
     pipelines |= {f"download_{dataset}": download.create_pipeline(dataset) for dataset in DOWNLOADS}
     pipelines["__default__"] = pipelines["ile"]

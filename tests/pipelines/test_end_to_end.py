@@ -163,5 +163,6 @@ def test_pipelines_are_registered_by_model_and_dataset(project):
     listed = kedro(project, "registry", "list").stdout
     datasets = ("moving_symbols", "ucf_sports", "ucla_textures", "small_norb", "digit_cycles")
     downloads = ("download_mnist", "download_small_norb")
-    for name in ("__default__", "ile", "ile.moving_symbols", "ile.ucf_sports", *datasets, *downloads):
+    others = [f"{m}.{d}" for m in ("dynamic_vae", "lds") for d in ("digit_cycles", "ucla_textures", "small_norb")]
+    for name in ("__default__", "ile", "ile.moving_symbols", "ile.ucf_sports", *datasets, *downloads, *others):
         assert f"- {name}" in listed

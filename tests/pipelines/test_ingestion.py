@@ -101,7 +101,7 @@ def test_missing_raw_data_gets_a_message_that_says_where_to_get_it(tmp_path, dat
 
 def test_counting_needs_no_download(tmp_path):
     folder = copy_of_project(tmp_path)
-    done = kedro(folder, "run", "--env=test", "--pipelines=digit_cycles")
+    done = kedro(folder, "run", "--env=test", "--pipelines=digit_cycles", "--params=digit_cycles.frames=2")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = pd.read_csv(folder / "data/08_reporting/digit_cycles/summary.csv", index_col="part")
     assert summary["clips"].tolist() == [399, 79, 79]  # 4 digits, 100 and 20 images of each, one step less
@@ -117,7 +117,7 @@ def test_real_data_is_counted_as_an_independent_count_does(tmp_path, dataset):
         "ucf_sports": f"ucf_sports.raw_folder={data}/ucf_sports_like",
         "ucla_textures": f"ucla_textures.raw_folder={data}/textures",
         "small_norb": f"small_norb.raw_folder={data}/coil20,small_norb.object=all",
-        "digit_cycles": f"digit_cycles.symbols=mnist,digit_cycles.symbols_folder={data}/mnist",
+        "digit_cycles": f"digit_cycles.frames=2,digit_cycles.symbols=mnist,digit_cycles.symbols_folder={data}/mnist",
         "moving_symbols": f"moving_symbols.symbols=mnist,moving_symbols.symbols_folder={data}/mnist",
     }[dataset]
     done = kedro(folder, "run", f"--pipelines={dataset}", f"--params={parameters}")

@@ -95,13 +95,24 @@ def count(settings: DigitCyclesSettings, split: Split, seed: int) -> ClipStream:
             "start": starts,
         }
     )
-    side = (settings.frame_size, settings.frame_size)
     used = np.unique(shown)
-    kind = cv2.INTER_AREA if settings.frame_size <= min(images[0].shape[:2]) else cv2.INTER_LINEAR
-    resized = np.stack([cv2.resize(images[i], side, interpolation=kind) for i in used])
-    pictures = np.rint(255 * resized).astype(np.uint8)[:, None].repeat(settings.channels, axis=1)  # (images, C, H, W)
+    pictures = _pictures([images[i] for i in used], settings)
     clips = np.searchsorted(used, shown)[places]  # (N, T)
     return ClipStream(table, (settings.frames, *pictures.shape[1:]), partial(_pieces, pictures, clips))
+
+
+def labelled_pictures(settings: DigitCyclesSettings, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All images of a split as frames uint8 (N, C, H, W), and their digits (N,)."""
+    images, labels, _ = load_images(settings.symbols, Path(settings.symbols_folder), split)
+    return _pictures(images, settings), np.array([int(label) for label in labels])
+
+
+def _pictures(images: list[NDArray[np.float32]], settings: DigitCyclesSettings) -> NDArray[np.uint8]:
+    """Images (h, w, 1) as frames (N, C, H, W)."""
+    side = (settings.frame_size, settings.frame_size)
+    kind = cv2.INTER_AREA if settings.frame_size <= min(images[0].shape[:2]) else cv2.INTER_LINEAR
+    resized = np.stack([cv2.resize(image, side, interpolation=kind) for image in images])
+    return np.rint(255 * resized).astype(np.uint8)[:, None].repeat(settings.channels, axis=1)
 
 
 def _pieces(pictures: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

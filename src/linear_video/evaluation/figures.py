@@ -154,3 +154,57 @@ def animation(context: Frames, truth: Frames, predicted: Frames, name: str, side
         cv2.putText(header, text, (4, 13), font, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
         pictures.append(np.vstack((header, picture)))
     return np.stack(pictures)
+
+
+def synthesis_strip(
+    rows: dict[str, list[NDArray[np.uint8]]], title: str, sequences: int = 3, frames: int = 16
+) -> Figure:
+    """First frames of some sequences (F, C, H, W), in rows below each other: truth, model and so on."""
+    count = len(next(iter(rows.values())))
+    chosen = np.linspace(0, count - 1, min(sequences, count)).round().astype(int)
+    height, width = next(iter(rows.values()))[0].shape[-2:]
+    lines = len(chosen) * len(rows)
+    figure = Figure(figsize=(0.75 * frames * width / height + 1.0, 0.8 * lines + 0.5), layout="constrained")
+    axes = figure.subplots(lines, frames, squeeze=False)
+    for line, (sequence, name) in enumerate((s, n) for s in chosen for n in rows):
+        shown = rows[name][sequence][:frames]
+        for column, axis in enumerate(axes[line]):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+            if column < len(shown):
+                axis.imshow(_image(shown[column]), cmap="gray", vmin=0, vmax=255)
+            if line == 0:
+                axis.set_title(str(column), fontsize=7)
+        axes[line, 0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def synthesis_animation(
+    rows: dict[str, list[NDArray[np.uint8]]], sequences: int = 6, frames: int = 200, side: int = 96
+) -> NDArray[np.uint8]:
+    """Some sequences side by side, truth, model and so on below each other: uint8 (F, height, width, 3).
+
+    What is shorter starts again.
+    """
+    count = len(next(iter(rows.values())))
+    chosen = np.linspace(0, count - 1, min(sequences, count)).round().astype(int)
+    length = min(frames, max(len(sequence) for several in rows.values() for sequence in several))
+    pictures = []
+    for t in range(length):
+        lines = []
+        for name, several in rows.items():
+            tiles = [_tile(several[s][t % len(several[s])], side) for s in chosen]
+            label = np.zeros((16, sum(tile.shape[1] for tile in tiles), 3), np.uint8)
+            text = f"{name} {t}" if name != "truth" else name
+            cv2.putText(label, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+            lines += [label, np.hstack(tiles)]
+        pictures.append(np.vstack(lines))
+    return np.stack(pictures)
+
+
+def _tile(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """(C, H, W) -> (side + 4, side + 4, 3) with a border."""
+    tile = cv2.resize(frame.transpose(1, 2, 0), (side, side), interpolation=cv2.INTER_NEAREST).reshape(side, side, -1)
+    return np.asarray(np.pad(np.broadcast_to(tile, (side, side, 3)), ((2, 2), (2, 2), (0, 0)), constant_values=60))

@@ -30,3 +30,34 @@ class EvaluationSettings:
     def scored(self, clips: int) -> NDArray[np.int64]:
         """Numbers of the clips that are scored, in order."""
         return np.linspace(0, clips - 1, min(self.sequences, clips)).round().astype(np.int64)
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """What is synthesised and scored.
+
+    Attributes:
+        sequences: sequences, each from a start of its own, spread over the test clips.
+        frames: frames of a sequence.
+        noise_scale: 1 draws from the model, 0 follows its mean.
+        spread_starts: whether the starts are spread over time within the clips, or are their first frames.
+    """
+
+    sequences: int
+    frames: int
+    noise_scale: float
+    spread_starts: bool
+
+    def __post_init__(self) -> None:
+        for name, least in (("sequences", 1), ("frames", 4)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if not 0 <= self.noise_scale < float("inf"):
+            raise ValueError(f"noise_scale must be finite and at least 0, not {self.noise_scale}.")
+
+    def starts(self, clips: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Clip and frame of each start, of which the next frame is in the clip too."""
+        numbers = np.arange(self.sequences)
+        spread = np.linspace(0, clips - 1, self.sequences).round().astype(np.int64)
+        clip = spread if self.sequences <= clips else numbers % clips
+        return clip, numbers % (length - 1) if self.spread_starts else np.zeros_like(numbers)

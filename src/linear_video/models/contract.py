@@ -7,15 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from linear_video.errors import InputError
+from linear_video.models.dynamic_vae import DynamicVae
 from linear_video.models.ile import InvertibleLinearEmbedding
 from linear_video.models.last_frame import LastFrame
-from linear_video.models.settings import IleSettings, LastFrameSettings
+from linear_video.models.lds import LinearDynamicSystem
+from linear_video.models.settings import DynamicVaeSettings, IleSettings, LastFrameSettings, LdsSettings
 
 
 class VideoModel(Protocol):
     """What training, evaluation and prediction ask of a model (a ``torch.nn.Module``).
 
-    Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``.
+    Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``;
+    ``synthesise(start, frames, seed)``, endless sequences with noise; and ``fit_closed_form(frames)``, which is called
+    with all training clips after the training, or instead of it where there is no ``loss``.
     """
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -29,6 +33,8 @@ class VideoModel(Protocol):
 
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "ile": (InvertibleLinearEmbedding, IleSettings),
+    "dynamic_vae": (DynamicVae, DynamicVaeSettings),
+    "lds": (LinearDynamicSystem, LdsSettings),
     "last_frame": (LastFrame, LastFrameSettings),
 }
 

@@ -1,21 +1,12 @@
 """Invertible Linear Embedding: a flow whose embeddings follow a linear system (Pottorff, Nielsen, Wingate 2019)."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from linear_video.models.flow import Flow
 from linear_video.models.linear_prior import LinearPrior
 from linear_video.models.settings import IleSettings
-
-
-class Spectrum(NamedTuple):
-    """Eigenvalues of the transition, one of each conjugate pair, with what they mean."""
-
-    eigenvalues: Tensor  # complex128 (n/2,)
-    period: Tensor  # frames per turn, inf for a mode that does not turn
-    half_life: Tensor  # frames until the amplitude has halved, inf for modulus 1
+from linear_video.models.spectrum import Spectrum, spectrum_of
 
 
 class InvertibleLinearEmbedding(nn.Module):
@@ -155,7 +146,4 @@ class InvertibleLinearEmbedding(nn.Module):
     @torch.no_grad()
     def spectrum(self) -> Spectrum:
         """Eigenvalues of A with period and half-life in frames."""
-        eigenvalues = self.prior.eigenvalues()
-        period = 2 * torch.pi / eigenvalues.angle()
-        half_life = -torch.log(torch.tensor(2.0, dtype=torch.float64)) / eigenvalues.abs().clamp(max=1).log()
-        return Spectrum(eigenvalues, period.abs(), half_life.abs())
+        return spectrum_of(self.prior.eigenvalues())

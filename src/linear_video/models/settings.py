@@ -87,3 +87,83 @@ class IleSettings:
 @dataclass(frozen=True)
 class LastFrameSettings:
     """The last frame has none."""
+
+
+@dataclass(frozen=True)
+class DynamicVaeSettings:
+    """Settings of the Dynamic VAE.
+
+    Attributes:
+        state_dimension: n, of the state h and of the innovation v.
+        filter_size: of every convolution, odd.
+        channels: of the deepest hidden map, which has an eighth of the frame's height and width.
+        channel_factor: channels of a map are those of the next deeper one divided by this; paper: 4.
+        hidden_units: of one more fully connected layer on either side of the latent variables; 0 for none (paper).
+        observation_variance: sigma² of frames of [0, 1]. High: few, simple traits of the frames are kept, which
+            follow each other for long; low: sharp frames.
+        transition: ``"soft"``, A and B with a penalty for instability (paper); ``"hard"``, A of a norm below 1 and B
+            the Cholesky factor of I - A Aᵀ; ``"two_stage"``, both fitted after the training (equation 29).
+        stationarity_weight: lambda of the penalty.
+        greatest_lag: frames of a pair may be that far apart in time. 1 is the paper; farther ones show whether what
+            ought to last does last.
+        lag_doubling: training steps until the lag may be twice as large; it starts with 1.
+        first_angles: ``"spread"`` modes turn by angles from 0 to 180 degrees before training, ``"equal"`` none turns
+            (the authors' code).
+        first_radius: modulus of the turning modes before training, in [0, 1).
+        turning_share: share of the state in modes that turn before training; the rest forgets at once.
+    """
+
+    state_dimension: int
+    filter_size: int
+    channels: int
+    channel_factor: int
+    hidden_units: int
+    observation_variance: float
+    transition: Literal["soft", "hard", "two_stage"]
+    stationarity_weight: float
+    greatest_lag: int
+    lag_doubling: int
+    first_angles: Literal["spread", "equal"]
+    first_radius: float
+    turning_share: float
+
+    def __post_init__(self) -> None:
+        for name in ("state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.state_dimension % 2:
+            raise ValueError(f"state_dimension must be even, not {self.state_dimension}.")
+        if self.filter_size < 1 or self.filter_size % 2 != 1:
+            raise ValueError(f"filter_size must be odd and positive, not {self.filter_size}.")
+        if self.hidden_units < 0:
+            raise ValueError(f"hidden_units must not be below 0, but is {self.hidden_units}.")
+        if not 0 < self.observation_variance < float("inf"):
+            raise ValueError(f"observation_variance must be finite and above 0, not {self.observation_variance}.")
+        if not 0 <= self.stationarity_weight < float("inf"):
+            raise ValueError(f"stationarity_weight must be finite and at least 0, not {self.stationarity_weight}.")
+        if not 0 <= self.first_radius < 1:
+            raise ValueError(f"first_radius must be within [0, 1), not {self.first_radius}.")
+        if not 0 < self.turning_share <= 1:
+            raise ValueError(f"turning_share must be within (0, 1], not {self.turning_share}.")
+        check_choice("transition", self.transition, ("soft", "hard", "two_stage"))
+        check_choice("first_angles", self.first_angles, ("spread", "equal"))
+
+
+@dataclass(frozen=True)
+class LdsSettings:
+    """Settings of Doretto's linear dynamic system.
+
+    Attributes:
+        state_dimension: n.
+        stable: whether singular values of A above 1 are set to 1.
+        exact_up_to: largest number of values of a frame for which principal components are computed exactly.
+    """
+
+    state_dimension: int
+    stable: bool
+    exact_up_to: int
+
+    def __post_init__(self) -> None:
+        for name in ("state_dimension", "exact_up_to"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")

@@ -1,60 +1,19 @@
-"""One experiment: train a model on a dataset, predict its test clips, score and draw.
+"""Predict the test clips of a dataset, score and draw.
 
 PyTorch and matplotlib are imported within the nodes, since every ``kedro`` command imports this file.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from linear_video.clips.clip_set import ClipSet
 from linear_video.errors import InputError
 from linear_video.evaluation.settings import EvaluationSettings
 from linear_video.io.checkpoint import Checkpoint
-from linear_video.training.settings import TrainingSettings
 
 CLIPS_DRAWN = 3  # in a film strip
-
-
-def train(
-    train_clips: ClipSet,
-    validation_clips: ClipSet,
-    model_settings: dict[str, Any],
-    training_settings: dict[str, Any],
-    seed: int,
-    training_state: Path,
-    model_name: str,
-) -> tuple[Checkpoint, pd.DataFrame]:
-    """Fit a model; return it with its config, and the course of its losses."""
-    import torch
-
-    from linear_video.models.contract import build, describe
-    from linear_video.training.fit import fit
-
-    frame_shape = train_clips.frames.shape[2:]
-    torch.manual_seed(seed)
-    model = build(model_name, frame_shape, model_settings)
-    config = describe(model_name, frame_shape, model)
-    history = fit(
-        model,
-        train_clips.frames,
-        validation_clips.frames,
-        TrainingSettings(**training_settings),
-        seed,
-        training_state,
-        identity=config,
-    )
-    config["training"] = {
-        "settings": training_settings,
-        "seed": seed,
-        "clips": len(train_clips.frames),
-        "best_step": int(history["step"].iloc[history["val_loss"].argmin()]),
-        "seconds": float(history["seconds"].iloc[-1]),
-    }
-    return Checkpoint(model, config), history
 
 
 def predict(checkpoint: Checkpoint, test_clips: ClipSet, evaluation: dict[str, Any]) -> NDArray[np.float32]:

@@ -1,0 +1,260 @@
+"""Dynamic VAE: observation and linear transition learned together (Sagel, Shen 2018).
+
+    h_{t+1} = A h_t + B v_t,   y_t = f(h_t) + w_t,   h, v ~ N(0, I),   A Aᵀ + B Bᵀ = I
+
+A pair of frames is a sample of a variational autoencoder with latent variables (h_t, v_t) and, between them and the
+decoder f of either frame, the dynamic layer F = [[I, 0], [A, B]] (equation 33).
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from linear_video.models.settings import DynamicVaeSettings
+from linear_video.models.spectrum import Spectrum, spectrum_of
+
+HALVINGS = 3  # of the frame by the encoder, undone by the decoder
+GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factored
+
+
+class DynamicVae(nn.Module):
+    """Generative model of frames (C, H, W), float in [0, 1], whose latent state evolves linearly.
+
+    Args:
+        frame_shape: (C, H, W).
+        settings: see ``DynamicVaeSettings``.
+    """
+
+    transition: Tensor
+    noise: Tensor | None
+    steps_seen: Tensor
+
+    def __init__(self, frame_shape: tuple[int, int, int], settings: DynamicVaeSettings) -> None:
+        super().__init__()
+        self.frame_shape, self.settings = tuple(frame_shape), settings
+        state = settings.state_dimension
+        self.encoder = _encoder(frame_shape, settings)
+        self.decoder = _Decoder(frame_shape, settings)
+        transition, noise = _first_transition(settings)
+        if settings.transition == "two_stage":  # independent frames, until A and B are fitted
+            self.register_buffer("transition", torch.zeros(state, state))
+            self.register_buffer("noise", torch.eye(state))
+        else:
+            self.transition = nn.Parameter(transition)
+            self.noise = nn.Parameter(noise) if settings.transition == "soft" else None
+
+        self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
+
+    def system(self) -> tuple[Tensor, Tensor]:
+        """A and B, both (n, n)."""
+        if self.noise is not None:
+            return self.transition, self.noise
+        free = self.transition.double()
+        transition = free * GREATEST_NORM / torch.linalg.matrix_norm(free, 2).clamp(min=GREATEST_NORM)
+        rest = torch.eye(len(free), dtype=free.dtype, device=free.device) - transition @ transition.T
+        return transition.to(self.transition.dtype), torch.linalg.cholesky(rest).to(self.transition.dtype)
+
+    def encode(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of frames (N, 2, C, H, W) -> mean and log-variance of (h, v): (N, 2n) each."""
+        if pairs.ndim != 5 or pairs.shape[1:] != (2, *self.frame_shape):
+            raise ValueError(
+                f"pairs must be (N, 2, {', '.join(map(str, self.frame_shape))}), not {tuple(pairs.shape)}."
+            )
+        mean, log_variance = self.encoder(pairs.flatten(1, 2)).chunk(2, dim=1)
+        return mean, log_variance
+
+    def dynamic_layer(self, latent: Tensor, lag: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """(h_t, v) (N, 2n) -> (h_t, h_{t+lag}) (N, 2, n), equation 33; ``v`` is the innovation of the last step.
+
+        Those of the steps before are drawn from their prior.
+        """
+        transition, noise = self.system()
+        first, innovation = latent.chunk(2, dim=1)
+        state = first
+        for _ in range(lag - 1):
+            drawn = torch.empty_like(state).normal_(generator=generator)
+            state = state @ transition.T + drawn @ noise.T
+        return torch.stack((first, state @ transition.T + innovation @ noise.T), dim=1)
+
+    # --- the contract of every model -------------------------------------------------------------------------------
+
+    def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Equation 34, the mean over all pairs of frames of clips (N, T, C, H, W), and its terms.
+
+        ``generator`` draws the latent variables and the lag of the pairs; without one, the means are taken and the
+        lag is 1.
+        """
+        if clips.shape[1] < 2:
+            raise ValueError(f"clips need at least 2 frames, not {clips.shape[1]}.")
+        lag = self._draw_lag(clips.shape[1] - 1, generator)
+        pairs = torch.stack((clips[:, :-lag], clips[:, lag:]), dim=2).flatten(0, 1)  # (N (T - lag), 2, C, H, W)
+        mean, log_variance = self.encode(pairs)
+        latent = mean
+        if generator is not None:
+            deviation = torch.empty_like(mean).normal_(generator=generator)
+            latent = mean + (log_variance / 2).exp() * deviation
+        states = self.dynamic_layer(latent, lag, generator)  # (pairs, 2, n)
+        error = (self.decoder(states.flatten(0, 1)) - pairs.flatten(0, 1)).square().sum() / len(pairs)
+        parts = {
+            "reconstruction": error / (2 * self.settings.observation_variance),
+            "kl": (mean.square() + log_variance.exp() - log_variance - 1).sum() / (2 * len(pairs)),
+            "stationarity": self.stationarity_error(),
+        }
+        weight = self.settings.stationarity_weight
+        objective = parts["reconstruction"] + parts["kl"] + weight * parts["stationarity"]
+        return objective, parts
+
+    def _draw_lag(self, limit: int, generator: torch.Generator | None) -> int:
+        """How far apart the frames of these pairs are: as often 1 as 2 or 3, as 4 to 7, and so on.
+
+        In training, far ones come later; validation has them from the start, and so prefers what lasts.
+        """
+        greatest = min(limit, self.settings.greatest_lag)
+        if generator is None or greatest == 1:
+            return 1
+        if self.training:
+            doublings = int(self.steps_seen) // self.settings.lag_doubling
+            self.steps_seen += 1
+            greatest = min(greatest, 2 ** min(doublings, 30))
+        drawn = torch.rand((), generator=generator, device=generator.device)
+        return int(min(greatest, (greatest + 1) ** float(drawn)))
+
+    def stationarity_error(self) -> Tensor:
+        """||A Aᵀ + B Bᵀ - I||²_F, which is 0 where the states stay N(0, I)."""
+        transition, noise = self.system()
+        identity = torch.eye(len(transition), dtype=transition.dtype, device=transition.device)
+        return (transition @ transition.T + noise @ noise.T - identity).square().sum()
+
+    @torch.no_grad()
+    def fit_closed_form(self, frames: NDArray[np.uint8]) -> None:
+        """Second of two stages: A by least squares between encoded states (equation 29), singular values up to 1.
+
+        Of the clips uint8 (N, T, C, H, W), few are in memory at once. Does nothing if A is learned with the rest.
+        """
+        if self.settings.transition != "two_stage" or self.noise is None:
+            return
+        state = self.settings.state_dimension
+        before, after = (torch.zeros(state, state, dtype=torch.float64) for _ in range(2))
+        for start in range(0, len(frames), 64):
+            clips = torch.from_numpy(np.array(frames[start : start + 64])).float() / 255
+            pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
+            first, second = self.encode(pairs)[0].double().chunk(2, dim=1)
+            before += first.T @ first
+            after += second.T @ first
+        fitted = torch.linalg.lstsq(before, after.T).solution.T
+        left, values, right = torch.linalg.svd(fitted)
+        transition = left * values.clamp(max=1) @ right
+        self.transition.copy_(transition)
+        self.noise.copy_(left @ torch.diag((1 - values.clamp(max=1) ** 2).sqrt()) @ left.T)
+
+    @torch.no_grad()
+    def predict(self, context: Tensor, horizon: int) -> Tensor:
+        """Frames after the context (N, T, C, H, W), T at least 2, without noise: (N, horizon, C, H, W)."""
+        mean, _ = self.encode(context[:, -2:])
+        # In the first of two stages there was no dynamic layer: what is encoded second is the state itself.
+        two_stage = self.settings.transition == "two_stage"
+        state = mean.chunk(2, dim=1)[1] if two_stage else self.dynamic_layer(mean)[:, 1]
+        transition, _ = self.system()
+        frames = []
+        for _ in range(horizon):
+            state = state @ transition.T
+            frames.append(self.decoder(state).clamp(0, 1))
+        return torch.stack(frames, dim=1)
+
+    @torch.no_grad()
+    def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
+        """Endless sequences (equation 35) from the first pair of ``start`` (N, T, C, H, W): (N, frames, C, H, W)."""
+        generator = torch.Generator(start.device).manual_seed(seed)
+        transition, noise = self.system()
+        state = self.encode(start[:, :2])[0].chunk(2, dim=1)[0]
+        shown = []
+        for _ in range(frames):
+            shown.append(self.decoder(state).clamp(0, 1))
+            drawn = torch.empty_like(state).normal_(generator=generator)
+            state = state @ transition.T + noise_scale * drawn @ noise.T
+        return torch.stack(shown, dim=1)
+
+    @torch.no_grad()
+    def linearization_error(self, clips: Tensor) -> float:
+        """Equation 16: the least E||h(t+1) - M h(t)||² / E||h||² over M, for encoded means of clips (N, T, C, H, W).
+
+        0 if the encoded states evolve linearly, 1 if the next one cannot be told from the last.
+        """
+        if clips.shape[1] < 3:
+            raise ValueError(f"clips need at least 3 frames, not {clips.shape[1]}.")
+        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2)  # (N, T - 1, 2, C, H, W)
+        states = self.encode(pairs.flatten(0, 1))[0].chunk(2, dim=1)[0].double().unflatten(0, pairs.shape[:2])
+        first, second = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
+        residual = second - first @ torch.linalg.lstsq(first, second).solution
+        return float(residual.square().sum() / second.square().sum())
+
+    @torch.no_grad()
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues of A with period and half-life in frames."""
+        return spectrum_of(torch.linalg.eigvals(self.system()[0].double()))
+
+
+def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
+    """A with half of its modes near the unit circle, their angles spread over [0, pi], and the others forgetful."""
+    state, radius = settings.state_dimension, settings.first_radius
+    turning = max(1, round(settings.turning_share * state / 2))
+    if settings.first_angles == "equal":  # the authors' code: no mode turns
+        return radius * torch.eye(state), math.sqrt(1 - radius**2) * torch.eye(state)
+    transition, kept = torch.zeros(state, state), torch.zeros(state)
+    for k, angle in enumerate(torch.linspace(0, math.pi, turning + 2)[1:-1].tolist()):
+        block = slice(2 * k, 2 * k + 2)
+        cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
+        transition[block, block] = torch.tensor([[cosine, sine], [-sine, cosine]])
+        kept[block] = radius
+    return transition, torch.diag((1 - kept**2).sqrt())
+
+
+def _widths(settings: DynamicVaeSettings) -> list[int]:
+    """Channels of the hidden maps, from the deepest to the one before the frame."""
+    return [max(1, settings.channels // settings.channel_factor**k) for k in range(HALVINGS)]
+
+
+def _deepest(frame_shape: tuple[int, int, int]) -> tuple[int, int]:
+    return math.ceil(frame_shape[1] / 2**HALVINGS), math.ceil(frame_shape[2] / 2**HALVINGS)
+
+
+def _encoder(frame_shape: tuple[int, int, int], settings: DynamicVaeSettings) -> nn.Sequential:
+    """Two stacked frames (N, 2C, H, W) -> mean and log-variance (N, 4n)."""
+    kernel, (high, wide) = settings.filter_size, _deepest(frame_shape)
+    layers: list[nn.Module] = []
+    before = 2 * frame_shape[0]
+    for width in reversed(_widths(settings)):
+        layers += [nn.Conv2d(before, width, kernel, padding=kernel // 2), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True)]
+        before = width
+    layers += [nn.Flatten(), *_dense(before * high * wide, 4 * settings.state_dimension, settings)]
+    return nn.Sequential(*layers)
+
+
+def _dense(inputs: int, outputs: int, settings: DynamicVaeSettings) -> list[nn.Module]:
+    if not settings.hidden_units:
+        return [nn.Linear(inputs, outputs)]
+    return [nn.Linear(inputs, settings.hidden_units), nn.ReLU(), nn.Linear(settings.hidden_units, outputs)]
+
+
+class _Decoder(nn.Module):
+    """States (N, n) -> frames (N, C, H, W): fully connected, then upsampling and convolution in turn."""
+
+    def __init__(self, frame_shape: tuple[int, int, int], settings: DynamicVaeSettings) -> None:
+        super().__init__()
+        widths, kernel = _widths(settings), settings.filter_size
+        self.frame_shape, self.deepest = frame_shape, (widths[0], *_deepest(frame_shape))
+        self.dense = nn.Sequential(*_dense(settings.state_dimension, math.prod(self.deepest), settings), nn.ReLU())
+        pairs = zip(widths, [*widths[1:], frame_shape[0]], strict=True)
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, kernel, padding=kernel // 2) for a, b in pairs)
+
+    def forward(self, states: Tensor) -> Tensor:
+        maps: Tensor = self.dense(states).unflatten(1, self.deepest)
+        for k, convolution in enumerate(self.convolutions):
+            maps = convolution(F.interpolate(maps, scale_factor=2, mode="nearest"))
+            if k < len(self.convolutions) - 1:
+                maps = maps.relu()
+        return maps[..., : self.frame_shape[1], : self.frame_shape[2]]  # 28 pixels come out as 32

@@ -1,0 +1,150 @@
+"""The linear dynamic system of Doretto et al. 2003 ("Dynamic textures"), fitted in closed form.
+
+    x_{t+1} = A x_t + B v_t,    y_t = C x_t + mean,    v_t ~ N(0, I)
+
+C holds the leading principal components of the frames, A is the least squares fit of each state to the next, and B is
+a square root of the residuals' covariance. Clips count as series of their own: no step is taken from one to the next.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from linear_video.errors import InputError
+from linear_video.models.settings import LdsSettings
+from linear_video.models.spectrum import Spectrum, spectrum_of
+
+CHUNK = 2**27  # bytes of float64 frames in memory at once
+OVERSAMPLING = 10  # further directions of the randomised decomposition
+
+
+class LinearDynamicSystem(nn.Module):
+    """Doretto's linear dynamic system for frames (C, H, W)."""
+
+    mean: Tensor
+    observation: Tensor
+    transition: Tensor
+    noise: Tensor
+
+    def __init__(self, frame_shape: tuple[int, int, int], settings: LdsSettings) -> None:
+        super().__init__()
+        self.frame_shape, self.settings = tuple(frame_shape), settings
+        dimensions, state = int(np.prod(frame_shape)), settings.state_dimension
+        if state > dimensions:
+            raise ValueError(f"state_dimension {state} is more than the frame's {dimensions} values.")
+        self.register_buffer("mean", torch.zeros(dimensions, dtype=torch.float64))
+        self.register_buffer("observation", torch.zeros(dimensions, state, dtype=torch.float64))  # C
+        self.register_buffer("transition", torch.zeros(state, state, dtype=torch.float64))  # A
+        self.register_buffer("noise", torch.zeros(state, state, dtype=torch.float64))  # B
+
+    def fit_closed_form(self, frames: NDArray[np.uint8]) -> None:
+        """Fit to clips uint8 (N, T, C, H, W), which may be memory-mapped: few are in memory at once.
+
+        Raises:
+            InputError: if the clips have fewer frames together than the state has dimensions, or a single frame each.
+        """
+        clips, length = frames.shape[:2]
+        if length < 2 or clips * length <= self.settings.state_dimension:
+            raise InputError(
+                f"{clips} clips of {length} frames are too few for state_dimension {self.settings.state_dimension}."
+            )
+        mean = frames.mean(axis=(0, 1), dtype=np.float64).ravel() / 255
+        observation = self._principal_components(frames, mean)
+        before, after, total = (np.zeros((self.settings.state_dimension,) * 2) for _ in range(3))
+        for piece in self._pieces(frames, mean):  # (n, T, D)
+            states = piece @ observation
+            first, second = (s.reshape(-1, s.shape[-1]) for s in (states[:, :-1], states[:, 1:]))
+            before += first.T @ first
+            after += second.T @ first
+            total += second.T @ second
+        steps = clips * (length - 1)
+        transition = np.asarray(np.linalg.lstsq(before, after.T, rcond=None)[0].T, np.float64)
+        if self.settings.stable:
+            transition = _clip_singular_values(transition)
+        # Covariance of x_{t+1} - A x_t.
+        cross = transition @ after.T
+        residual = (total - cross - cross.T + transition @ before @ transition.T) / steps
+        values, vectors = np.linalg.eigh((residual + residual.T) / 2)
+        noise = vectors * np.sqrt(np.maximum(values, 0))
+        for name, value in (("mean", mean), ("observation", observation), ("transition", transition), ("noise", noise)):
+            getattr(self, name).copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+    def _pieces(self, frames: NDArray[np.uint8], mean: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """Centred clips as float64 (n, T, D)."""
+        size = max(1, CHUNK // (8 * frames[0].size))
+        for start in range(0, len(frames), size):
+            piece = np.asarray(frames[start : start + size])
+            yield piece.reshape(*piece.shape[:2], -1) / 255 - mean
+
+    def _principal_components(self, frames: NDArray[np.uint8], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Leading left singular vectors of the centred frames: (D, n), exact for small frames, else randomised."""
+        dimensions, state = len(mean), self.settings.state_dimension
+        if dimensions <= self.settings.exact_up_to:
+            scatter = np.zeros((dimensions, dimensions))
+            for piece in self._pieces(frames, mean):
+                flat = piece.reshape(-1, dimensions)
+                scatter += flat.T @ flat
+            return np.linalg.eigh(scatter)[1][:, ::-1][:, :state]
+        # Halko, Martinsson, Tropp 2011: a random range, made sharp by two power iterations.
+        random = np.random.default_rng(0)
+        basis = random.standard_normal((dimensions, min(state + OVERSAMPLING, dimensions)))
+        for _ in range(3):
+            basis = np.linalg.qr(basis)[0]
+            image = np.zeros_like(basis)
+            for piece in self._pieces(frames, mean):
+                flat = piece.reshape(-1, dimensions)
+                image += flat.T @ (flat @ basis)
+            basis = image
+        basis = np.linalg.qr(basis)[0]
+        small = np.zeros((basis.shape[1],) * 2)
+        for piece in self._pieces(frames, mean):
+            projected = piece.reshape(-1, dimensions) @ basis
+            small += projected.T @ projected
+        return np.asarray(basis @ np.linalg.eigh(small)[1][:, ::-1][:, :state])
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """States of frames (..., C, H, W): (..., n), float64."""
+        flat = frames.flatten(-3).to(torch.float64)
+        states: Tensor = (flat - self.mean) @ self.observation
+        return states
+
+    def decode(self, states: Tensor) -> Tensor:
+        """Frames (..., C, H, W) of states (..., n), float32 in [0, 1]."""
+        flat = states @ self.observation.T + self.mean
+        frames: Tensor = flat.unflatten(-1, self.frame_shape).clamp(0, 1).float()
+        return frames
+
+    # --- the contract of every model -------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(self, context: Tensor, horizon: int) -> Tensor:
+        """Frames after the context (N, T, C, H, W), from its last one, without noise: (N, horizon, C, H, W)."""
+        state, frames = self.encode(context[:, -1]), []
+        for _ in range(horizon):
+            state = state @ self.transition.T
+            frames.append(self.decode(state))
+        return torch.stack(frames, 1)
+
+    @torch.no_grad()
+    def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
+        """Endless sequences from the first frame of ``start`` (N, T, C, H, W): (N, frames, C, H, W)."""
+        generator = torch.Generator(start.device).manual_seed(seed)
+        state, shown = self.encode(start[:, 0]), []
+        for _ in range(frames):
+            shown.append(self.decode(state))
+            noise = torch.randn(state.shape, generator=generator, dtype=state.dtype, device=state.device)
+            state = state @ self.transition.T + noise_scale * noise @ self.noise.T
+        return torch.stack(shown, 1)
+
+    @torch.no_grad()
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues of A with period and half-life in frames."""
+        return spectrum_of(torch.linalg.eigvals(self.transition))
+
+
+def _clip_singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    left, values, right = np.linalg.svd(matrix)
+    return np.asarray(left * np.minimum(values, 1) @ right)

@@ -1,0 +1,55 @@
+"""Wiring of synthesis and its evaluation: one template, stamped out for each model and dataset."""
+
+from functools import partial, update_wrapper
+from typing import Any
+
+from kedro.pipeline import Pipeline, node
+
+from linear_video.pipelines.synthesis import nodes
+
+# What each dataset's scores are made from, beside the sequences.
+SCORES: dict[str, tuple[Any, dict[str, str]]] = {
+    "digit_cycles": (nodes.score_counting, {"cycles": "params:digit_cycles", "seed": "params:seed"}),
+    "ucla_textures": (nodes.score_textures, {"test_clips": "test_clips"}),
+    "small_norb": (nodes.score_rotation, {"starts": "starts", "test_clips": "test_clips"}),
+}
+
+
+def create_pipeline(model: str, dataset: str) -> Pipeline:
+    """Nodes ``<model>.<dataset>.synthesise``, ``evaluate`` and ``draw``; a strip shows the linear system too."""
+    score, beside = SCORES[dataset]
+    linear = "synthesised" if model == "lds" else f"lds.{dataset}.synthesised"
+    wired = [
+        node(
+            nodes.synthesise,
+            inputs={
+                "checkpoint": "checkpoint",
+                "test_clips": "test_clips",
+                "synthesis": "params:synthesis",
+                "seed": "params:seed",
+            },
+            outputs=["synthesised", "starts"],
+            name="synthesise",
+        ),
+        node(
+            update_wrapper(partial(score, model_name=model, dataset=dataset), score),
+            inputs={"synthesised": "synthesised", **beside},
+            outputs="scores",
+            name="evaluate",
+        ),
+        node(
+            update_wrapper(partial(nodes.draw, model_name=model, dataset=dataset), nodes.draw),
+            inputs={
+                "checkpoint": "checkpoint",
+                "synthesised": "synthesised",
+                "linear": linear,
+                "starts": "starts",
+                "test_clips": "test_clips",
+            },
+            outputs=["filmstrip", "spectrum", "loop"],
+            name="draw",
+        ),
+    ]
+    parameters = {"params:seed"} | ({"params:digit_cycles"} if dataset == "digit_cycles" else set())
+    inputs = {"test_clips": f"{dataset}.test_clips"} | ({linear: linear} if model != "lds" else {})
+    return Pipeline(wired, namespace=f"{model}.{dataset}", inputs=inputs, parameters=parameters)

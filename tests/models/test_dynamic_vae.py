@@ -1,0 +1,647 @@
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor, nn
+
+from linear_video.errors import InputError
+from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
+from linear_video.models.contract import build, describe
+from linear_video.models.dynamic_vae import DynamicVae
+from linear_video.models.settings import DynamicVaeSettings
+from linear_video.models.spectrum import spectrum_of
+
+STATE = 4
+SHAPE = (1, 9, 8)
+SMALL = DynamicVaeSettings(
+    state_dimension=STATE,
+    filter_size=3,
+    channels=8,
+    channel_factor=2,
+    hidden_units=0,
+    observation_variance=0.3,
+    transition="soft",
+    stationarity_weight=7.0,
+    greatest_lag=1,
+    lag_doubling=1,
+    first_angles="spread",
+    first_radius=0.9,
+    turning_share=0.5,
+)
+KINDS = ["soft", "hard", "two_stage"]
+
+
+def make(shape: tuple[int, int, int] = SHAPE, **changes: Any) -> DynamicVae:
+    torch.manual_seed(0)
+    return DynamicVae(shape, dataclasses.replace(SMALL, **changes)).eval()
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def clips(n: int = 3, t: int = 5, shape: tuple[int, ...] = SHAPE, seed: int = 2) -> Tensor:
+    return torch.rand(n, t, *shape, generator=seeded(seed))
+
+
+def root(matrix: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+
+
+def stationary(kind: str) -> DynamicVae:
+    """A model in double precision with a transition of no particular structure and A Aᵀ + B Bᵀ = I."""
+    model = make(transition=kind).double()
+    free = torch.randn(STATE, STATE, generator=seeded(5), dtype=torch.float64)
+    with torch.no_grad():
+        model.transition.copy_(0.8 * free / torch.linalg.matrix_norm(free, 2))
+        if model.noise is not None:
+            model.noise.copy_(root(torch.eye(STATE).double() - model.transition @ model.transition.T))
+    return model
+
+
+class PixelEncoder(nn.Module):
+    """Frames (1, 1, n) are their own states: mean (first frame, second frame), and a constant log-variance."""
+
+    def __init__(self, scale: float = 1.0, log_variance: float = 0.0) -> None:
+        super().__init__()
+        self.scale, self.log_variance = scale, log_variance
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        mean = self.scale * stacked.flatten(1)
+        return torch.cat((mean, torch.full_like(mean, self.log_variance)), dim=1)
+
+
+class PixelDecoder(nn.Module):
+    """The inverse of PixelEncoder, for states within ±1 / (2 scale) after a shift to grey."""
+
+    def __init__(self, scale: float = 1.0, grey: float = 0.0) -> None:
+        super().__init__()
+        self.scale, self.grey = scale, grey
+
+    def forward(self, states: Tensor) -> Tensor:
+        return (self.scale * states + self.grey)[:, None, None]
+
+
+# --- the dynamic layer ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_dynamic_layer_gives_two_states_the_joint_covariance_of_a_stationary_process(kind: str) -> None:
+    model = stationary(kind)
+    with torch.no_grad():
+        F = model.dynamic_layer(torch.eye(2 * STATE).double()).flatten(1).T  # a unit vector gives a column
+        A = model.system()[0]
+    identity = torch.eye(STATE).double()
+    joint = torch.cat((torch.cat((identity, A.T), 1), torch.cat((A, identity), 1)))  # equation 32
+    torch.testing.assert_close(F @ F.T, joint, rtol=0, atol=1e-12)
+    assert A.abs().max() > 0.1
+    torch.testing.assert_close(A, model.transition.detach())
+
+
+@pytest.mark.parametrize("lag", [2, 5])
+def test_states_some_frames_apart_have_a_power_of_a_as_covariance(lag: int) -> None:
+    model, samples = stationary("hard"), 200_000
+    latent = torch.randn(samples, 2 * STATE, generator=seeded(), dtype=torch.float64)
+    with torch.no_grad():
+        pairs = model.dynamic_layer(latent, lag, seeded(1))
+        power = torch.linalg.matrix_power(model.system()[0], lag)
+    found = torch.cov(pairs.flatten(1).T)
+    torch.testing.assert_close(found[:STATE, :STATE], torch.eye(STATE).double(), rtol=0, atol=0.015)
+    torch.testing.assert_close(found[STATE:, STATE:], torch.eye(STATE).double(), rtol=0, atol=0.015)
+    torch.testing.assert_close(found[STATE:, :STATE], power, rtol=0, atol=0.015)
+    assert power.abs().max() > 0.05
+
+
+def test_innovation_of_the_latent_variables_is_that_of_the_last_step() -> None:
+    model = stationary("soft")
+    latent = torch.randn(1, 2 * STATE, generator=seeded(), dtype=torch.float64)
+    changed = latent.clone()
+    changed[:, STATE:] += torch.arange(1.0, STATE + 1)
+    with torch.no_grad():
+        difference = model.dynamic_layer(changed, 3, seeded(1)) - model.dynamic_layer(latent, 3, seeded(1))
+        B = model.system()[1]
+    torch.testing.assert_close(difference[0, 0], torch.zeros(STATE).double())
+    torch.testing.assert_close(difference[0, 1], B @ torch.arange(1.0, STATE + 1).double())
+
+
+# --- the transition ------------------------------------------------------------------------------------------------
+
+
+@given(hnp.arrays(np.float32, (STATE, STATE), elements=st.floats(-(2**20), 2**20, width=32)))
+@hypothesis_settings(max_examples=60)
+def test_hard_form_is_stable_and_stationary_whatever_its_parameters(free: np.ndarray) -> None:
+    model = make(transition="hard")
+    with torch.no_grad():
+        model.transition.copy_(torch.from_numpy(free))
+        A, B = model.system()
+        assert np.linalg.norm(A.double().numpy(), 2) < 1
+        assert model.stationarity_error() < 1e-10
+    np.testing.assert_allclose((A @ A.T + B @ B.T).numpy(), np.eye(STATE), atol=1e-5)
+
+
+def test_hard_form_keeps_the_direction_of_its_parameters() -> None:
+    free = torch.randn(STATE, STATE, generator=seeded())
+    found = []
+    for size in (0.5, 3.0, 300.0):
+        model = make(transition="hard")
+        with torch.no_grad():
+            model.transition.copy_(size * free / torch.linalg.matrix_norm(free, 2))
+            found.append(model.system()[0])
+    torch.testing.assert_close(found[0], 0.5 * free / torch.linalg.matrix_norm(free, 2))
+    torch.testing.assert_close(found[1], 2 * found[0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found[2], found[1])
+
+
+@pytest.mark.parametrize("size", [0.7, 2.5])
+def test_gradient_through_the_hard_form_is_the_numeric_one(size: float) -> None:
+    model = make(transition="hard").double()
+    free = torch.randn(STATE, STATE, generator=seeded(3), dtype=torch.float64)
+    free *= size / torch.linalg.matrix_norm(free, 2)
+    weights = torch.randn(2, STATE, STATE, generator=seeded(4), dtype=torch.float64)
+
+    def value(parameters: Tensor) -> Tensor:
+        model.transition.data.copy_(parameters)
+        A, B = model.system()
+        return (weights[0] * A + weights[1] * B).sum()
+
+    value(free).backward()
+    numeric, step = torch.zeros_like(free), 1e-6
+    for i, j in np.ndindex(STATE, STATE):
+        moved = torch.zeros_like(free)
+        moved[i, j] = step
+        numeric[i, j] = (value(free + moved) - value(free - moved)).detach() / (2 * step)
+    torch.testing.assert_close(model.transition.grad, numeric, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("angles", ["spread", "equal"])
+@pytest.mark.parametrize("radius", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_states_are_stationary_before_training(angles: str, radius: float, kind: str) -> None:
+    model = make(transition=kind, first_angles=angles, first_radius=radius)
+    assert model.stationarity_error().item() == pytest.approx(0, abs=1e-10)
+
+
+@pytest.mark.parametrize(("state", "share", "turning"), [(8, 0.5, 4), (8, 1.0, 8), (8, 0.01, 2), (2, 1.0, 2)])
+def test_spread_modes_turn_by_different_angles_and_the_others_forget(state: int, share: float, turning: int) -> None:
+    model = make(state_dimension=state, turning_share=share, first_radius=0.8)
+    values = np.linalg.eigvals(model.transition.detach().double().numpy())
+    moduli = np.sort(np.abs(values))
+    np.testing.assert_allclose(moduli, [0.0] * (state - turning) + [0.8] * turning, atol=1e-6)
+    angles = np.sort(np.angle(values[(np.abs(values) > 0.1) & (values.imag > 0)]))
+    assert len(angles) == turning // 2
+    np.testing.assert_allclose(angles, np.pi * np.arange(1, len(angles) + 1) / (len(angles) + 1), atol=1e-6)
+
+
+def test_equal_modes_do_not_turn() -> None:
+    A, B = make(first_angles="equal", first_radius=0.6).system()
+    torch.testing.assert_close(A, 0.6 * torch.eye(STATE))
+    torch.testing.assert_close(B, 0.8 * torch.eye(STATE))
+
+
+# --- the objective -------------------------------------------------------------------------------------------------
+
+
+def pairs_of(batch: Tensor) -> list[Tensor]:
+    return [batch[n : n + 1, t : t + 2] for n in range(len(batch)) for t in range(batch.shape[1] - 1)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parts_of_the_objective_are_those_of_the_paper(kind: str) -> None:
+    model, batch = make(transition=kind), clips()
+    if kind == "soft":
+        with torch.no_grad():
+            model.transition.mul_(1.1)  # not stationary
+    objective, parts = model.loss(batch)
+    A, B = model.system()
+    kl, error = [], []
+    for pair in pairs_of(batch):
+        mean, log_variance = model.encode(pair)
+        posterior = torch.distributions.Normal(mean, log_variance.exp().sqrt())
+        prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+        kl.append(torch.distributions.kl_divergence(posterior, prior).sum().item())
+        h, v = mean[0, :STATE], mean[0, STATE:]
+        shown = model.decoder(torch.stack((h, A @ h + B @ v)))
+        error.append(float(np.sum((shown - pair[0]).detach().double().numpy() ** 2)))
+    stationarity = np.sum((A @ A.T + B @ B.T - torch.eye(STATE)).detach().numpy() ** 2)
+    expected = {
+        "kl": np.mean(kl),
+        "reconstruction": np.mean(error) / (2 * 0.3),
+        "stationarity": stationarity,
+    }
+    assert {name: part.item() for name, part in parts.items()} == pytest.approx(expected, rel=1e-4, abs=1e-9)
+    weighted = expected["kl"] + expected["reconstruction"] + 7 * expected["stationarity"]
+    assert objective.item() == pytest.approx(weighted, rel=1e-4)
+    assert (stationarity > 0.01) == (kind == "soft")
+
+
+def test_latent_variables_are_drawn_with_the_encoders_variance() -> None:
+    """Frames are states: with mean 0 and variance s the expected error is ||x||² + s tr(F Fᵀ) = ||x||² + 2 n s."""
+    model = stationary("soft").float()
+    model.encoder, model.decoder = PixelEncoder(scale=0.0, log_variance=np.log(0.2)), PixelDecoder()
+    model.frame_shape = (1, 1, STATE)
+    batch = torch.full((4000, 6, 1, 1, STATE), 0.5)
+    _, parts = model.loss(batch, seeded())
+    expected = (2 * STATE * 0.25 + 0.2 * 2 * STATE) / (2 * 0.3)
+    assert parts["reconstruction"].item() == pytest.approx(expected, rel=0.02)
+
+
+def test_loss_is_reproducible_by_its_generator() -> None:
+    model, batch = make(), clips()
+    losses = [model.loss(batch, seeded(seed))[0].item() for seed in (1, 1, 2)]
+    assert losses[0] == losses[1] != losses[2]
+    assert model.loss(batch)[0].item() == model.loss(batch)[0].item()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_every_parameter(kind: str) -> None:
+    model = make(transition=kind).train()
+    model.loss(clips(), seeded())[0].backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert ("transition" in gradients, "noise" in gradients) == (kind != "two_stage", kind == "soft")
+    for name, gradient in gradients.items():
+        assert gradient is not None, name
+        assert gradient.isfinite().all(), name
+        assert gradient.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("angles", ["spread", "equal"])
+@pytest.mark.parametrize("radius", [0.0, 0.9])
+def test_gradient_of_the_hard_form_is_finite_at_the_start(angles: str, radius: float) -> None:
+    model = make(transition="hard", first_angles=angles, first_radius=radius)
+    model.loss(clips(), seeded())[0].backward()
+    assert model.transition.grad is not None
+    assert model.transition.grad.isfinite().all()
+
+
+def test_descent_lowers_the_objective() -> None:
+    model = make(transition="hard", observation_variance=0.01)
+    batch = torch.linspace(0.2, 0.9, 4)[:, None, None, None, None].expand(4, 4, *SHAPE)  # a grey of each clip's own
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    before = model.loss(batch)[0].item()
+    for _ in range(100):
+        optimizer.zero_grad()
+        model.loss(batch, seeded())[0].backward()
+        optimizer.step()
+    assert model.loss(batch)[0].item() < 0.8 * before
+
+
+# --- the lag -------------------------------------------------------------------------------------------------------
+
+
+def lags_of(model: DynamicVae, batch: Tensor, steps: int, generator: torch.Generator | None) -> list[int]:
+    """How far apart the frames of the pairs are at each step, read off the encoder's input.
+
+    Frame t is everywhere t.
+    """
+    lags: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        apart = (inputs[0][:, 1] - inputs[0][:, 0]).unique()
+        assert len(apart) == 1
+        lags.append(int(apart))
+        assert len(inputs[0]) == len(batch) * (batch.shape[1] - int(apart))
+
+    hook = model.encoder.register_forward_pre_hook(note)
+    with torch.no_grad():
+        for _ in range(steps):
+            model.loss(batch, generator)
+    hook.remove()
+    return lags
+
+
+def numbered(length: int) -> Tensor:
+    return torch.arange(float(length))[None, :, None, None, None].expand(2, length, *SHAPE)
+
+
+@pytest.mark.parametrize(("greatest_lag", "length", "limit"), [(5, 20, 5), (50, 4, 3), (1, 20, 1), (100, 2, 1)])
+def test_lag_is_never_above_its_limits_and_reaches_them(greatest_lag: int, length: int, limit: int) -> None:
+    model = make(greatest_lag=greatest_lag, lag_doubling=1).train()
+    lags = lags_of(model, numbered(length), 150, seeded())
+    assert set(lags) == set(range(1, limit + 1))
+
+
+def test_lag_may_double_every_so_many_training_steps() -> None:
+    model = make(greatest_lag=100, lag_doubling=80).train()
+    lags = lags_of(model, numbered(12), 320, seeded())
+    for stage in range(4):
+        allowed = min(2**stage, 11)
+        assert set(lags[80 * stage : 80 * (stage + 1)]) == set(range(1, allowed + 1))
+
+
+def test_lag_is_as_often_one_as_two_or_three_or_four_to_seven() -> None:
+    model = make(greatest_lag=7).train()
+    model.steps_seen.fill_(1000)
+    lags = np.array([model._draw_lag(100, generator) for generator in [seeded()] for _ in range(3000)])
+    shares = [np.mean((lags >= least) & (lags <= greatest)) for least, greatest in ((1, 1), (2, 3), (4, 7))]
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.04)
+
+
+def test_validation_has_far_pairs_from_the_start() -> None:
+    model = make(greatest_lag=5, lag_doubling=1000)
+    assert set(lags_of(model, numbered(10), 150, seeded())) == set(range(1, 6))
+    assert set(lags_of(model.train(), numbered(10), 150, seeded())) == {1}
+
+
+def test_only_training_steps_count_and_the_lag_is_one_without_a_generator() -> None:
+    model, batch = make(greatest_lag=8), numbered(10)
+    model.steps_seen.fill_(500)
+    assert set(lags_of(model, batch, 30, None)) == {1}
+    lags_of(model, batch, 30, seeded())
+    assert set(lags_of(model.train(), batch, 30, None)) == {1}
+    assert model.steps_seen == 500
+    lags_of(model, batch, 3, seeded())
+    assert model.steps_seen == 503
+
+
+# --- shapes and mistakes -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *((channels, side, side) for side in (28, 32, 48, 64, 96) for channels in (1, 3)),
+        (1, 28, 50),
+        (3, 17, 9),
+        (1, 5, 3),
+    ],
+)
+@pytest.mark.parametrize("hidden", [0, 6])
+def test_frames_of_any_size_come_out_as_they_went_in(shape: tuple[int, int, int], hidden: int) -> None:
+    model, batch = make(shape, hidden_units=hidden, filter_size=5), clips(2, 4, shape)
+    objective, parts = model.loss(batch)
+    assert objective.shape == ()
+    assert objective.isfinite()
+    assert all(part.shape == () for part in parts.values())
+    for frames in (model.predict(batch, 4), model.synthesise(batch, 4)):
+        assert frames.shape == (2, 4, *shape)
+        assert frames.min() >= 0
+        assert frames.max() <= 1
+
+
+@pytest.mark.parametrize("call", ["loss", "predict", "synthesise"])
+@pytest.mark.parametrize("shape", [(3, 5, 3, 9, 8), (3, 5, 1, 8, 9), (3, 1, 1, 9, 8), (5, 1, 9, 8)])
+def test_clips_of_another_shape_are_refused(call: str, shape: tuple[int, ...]) -> None:
+    model, batch = make(), torch.rand(shape, generator=seeded())
+    calls = {
+        "loss": model.loss,
+        "predict": lambda x: model.predict(x, 2),
+        "synthesise": lambda x: model.synthesise(x, 2),
+    }
+    with pytest.raises(ValueError, match=r"pairs must be \(N, 2, 1, 9, 8\)|clips need at least 2 frames, not 1"):
+        calls[call](batch)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"state_dimension": 0},
+        {"state_dimension": 3},
+        {"channels": 0},
+        {"channel_factor": 0},
+        {"greatest_lag": 0},
+        {"lag_doubling": 0},
+        {"filter_size": 4},
+        {"filter_size": -1},
+        {"hidden_units": -1},
+        {"observation_variance": 0.0},
+        {"observation_variance": float("inf")},
+        {"observation_variance": float("nan")},
+        {"stationarity_weight": -1.0},
+        {"stationarity_weight": float("nan")},
+        {"first_radius": 1.0},
+        {"first_radius": -0.1},
+        {"turning_share": 0.0},
+        {"turning_share": 1.1},
+        {"transition": "stable"},
+        {"first_angles": "random"},
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        dataclasses.replace(SMALL, **wrong)
+    with pytest.raises(InputError, match=name):
+        build("dynamic_vae", SHAPE, dataclasses.asdict(SMALL) | wrong)
+
+
+# --- prediction and synthesis --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_prediction_follows_powers_of_a_from_the_last_pair(kind: str) -> None:
+    model, context = stationary(kind), clips().double()
+    frames = model.predict(context, 3)
+    A, B = (matrix.detach().numpy() for matrix in model.system())
+    for n in range(len(context)):
+        mean = model.encode(context[n : n + 1, -2:])[0].detach().numpy()[0]
+        state = A @ mean[:STATE] + B @ mean[STATE:]
+        for k in range(3):
+            ahead = torch.from_numpy(np.linalg.matrix_power(A, k + 1) @ state)
+            expected = model.decoder(ahead[None])[0].detach().clamp(0, 1)
+            torch.testing.assert_close(frames[n, k], expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(model.predict(context[:, -2:], 3), frames)
+
+
+def test_synthesis_is_reproducible_by_seed() -> None:
+    model, batch = make(), clips()
+    first = model.synthesise(batch, 5, seed=1)
+    torch.manual_seed(99)
+    assert torch.equal(first, model.synthesise(batch, 5, seed=1))
+    other = model.synthesise(batch, 5, seed=2)
+    assert torch.equal(first[:, 0], other[:, 0])
+    assert not torch.equal(first[:, 1], other[:, 1])
+
+
+def test_synthesis_without_noise_follows_powers_of_a_from_the_first_pair() -> None:
+    model, batch = stationary("hard"), clips().double()
+    frames = model.synthesise(batch, 4, seed=1, noise_scale=0.0)
+    assert torch.equal(frames, model.synthesise(batch, 4, seed=2, noise_scale=0.0))
+    A = model.system()[0].detach()
+    start = model.encode(batch[:, :2])[0].detach()[:, :STATE]
+    for t in range(4):
+        expected = model.decoder(start @ torch.linalg.matrix_power(A, t).T).detach().clamp(0, 1)
+        torch.testing.assert_close(frames[:, t], expected, rtol=0, atol=1e-10)
+    changed = batch.clone()
+    changed[:, 2:] = 0
+    assert torch.equal(frames, model.synthesise(changed, 4, noise_scale=0.0))
+
+
+def test_states_of_endless_synthesis_stay_standard_normal() -> None:
+    model = stationary("hard")
+    model.frame_shape = (1, 1, STATE)
+    model.encoder, model.decoder = PixelEncoder(), PixelDecoder(0.05, 0.5)  # frames tell states within ±10
+    frames = model.synthesise(torch.zeros(400, 2, 1, 1, STATE).double(), 250)
+    states = ((frames - 0.5) / 0.05).flatten(2)
+    settled = states[:, 50:].flatten(0, 1)
+    assert np.linalg.norm(np.cov(settled.numpy().T) - np.eye(STATE), 2) < 0.1
+    assert settled.mean(0).abs().max() < 0.05
+    step = (states[:, 51:] - states[:, 50:-1] @ model.system()[0].detach().T).flatten(0, 1)
+    B = model.system()[1].detach().numpy()
+    np.testing.assert_allclose(np.cov(step.numpy().T), B @ B.T, atol=0.05)
+
+
+def test_scale_of_the_noise_scales_the_departure_from_the_mean() -> None:
+    model = stationary("soft")
+    model.frame_shape = (1, 1, STATE)
+    model.encoder, model.decoder = PixelEncoder(), PixelDecoder(0.02, 0.5)
+    start = clips(3, 2, (1, 1, STATE)).double()
+    calm, half, full = (model.synthesise(start, 6, seed=3, noise_scale=scale) for scale in (0.0, 0.5, 1.0))
+    torch.testing.assert_close(2 * (half - calm), full - calm)
+    assert (full - calm)[:, 1:].abs().max() > 0.01
+
+
+# --- two stages ----------------------------------------------------------------------------------------------------
+
+
+class MixingEncoder(nn.Module):
+    """Means are a fixed linear map of the stacked frames (1, 1, n); later frames reach further."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = torch.randn(2 * STATE, 2 * STATE, generator=seeded(8))
+        self.mix[STATE:] *= 0.3
+        self.mix[STATE] *= 20
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        mean = stacked.flatten(1) @ self.mix.T
+        return torch.cat((mean, torch.zeros_like(mean)), dim=1)
+
+
+def two_stage(encoder: nn.Module) -> DynamicVae:
+    model = make((1, 1, STATE), transition="two_stage")
+    model.encoder, model.decoder = encoder, PixelDecoder()
+    return model
+
+
+def test_second_stage_is_least_squares_between_encoded_states_with_clipped_singular_values() -> None:
+    model = two_stage(MixingEncoder())
+    frames = np.random.default_rng(0).integers(0, 256, (150, 4, 1, 1, STATE), dtype=np.uint8)  # several pieces
+    model.fit_closed_form(frames)
+    pairs = torch.cat(pairs_of(torch.from_numpy(frames).float() / 255))
+    mean = model.encode(pairs)[0].double().numpy()
+    fitted = np.linalg.lstsq(mean[:, :STATE], mean[:, STATE:], rcond=None)[0].T
+    left, values, right = np.linalg.svd(fitted)
+    assert values[0] > 1.01
+    assert values[-1] < 0.99
+    A, B = (matrix.double().numpy() for matrix in model.system())
+    np.testing.assert_allclose(A, left @ np.diag(np.minimum(values, 1)) @ right, atol=1e-5)
+    np.testing.assert_allclose(A @ A.T + B @ B.T, np.eye(STATE), atol=1e-5)
+    assert model.stationarity_error() < 1e-10
+
+
+def test_frames_are_independent_before_the_second_stage() -> None:
+    A, B = make(transition="two_stage").system()
+    assert torch.equal(A, torch.zeros(STATE, STATE))
+    assert torch.equal(B, torch.eye(STATE))
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_second_stage_changes_nothing_that_was_learned(kind: str) -> None:
+    model = make(transition=kind)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.fit_closed_form(np.random.default_rng(0).integers(0, 256, (3, 4, *SHAPE), dtype=np.uint8))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_two_stage_prediction_starts_from_the_encoded_last_frame() -> None:
+
+    # still takes it for the innovation and starts from A h(t) + B h(t+1).
+    model = two_stage(PixelEncoder())
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (100, 2, 1, 1, STATE), dtype=np.uint8)
+    frames[:, 1] = (0.5 * frames[:, 0] + 0.5 * frames[:, 1]).astype(np.uint8)
+    model.fit_closed_form(frames)
+    context = torch.from_numpy(frames[:5]).float() / 255
+    expected = context[:, -1, 0, 0] @ model.system()[0].T
+    torch.testing.assert_close(model.predict(context, 1)[:, 0, 0, 0], expected.clamp(0, 1))
+
+
+# --- linearization error -------------------------------------------------------------------------------------------
+
+
+def test_linearization_error_needs_three_frames() -> None:
+
+    with pytest.raises(ValueError, match="frames"):
+        pixel_model().linearization_error(torch.rand(5, 2, 1, 1, STATE, generator=seeded()))
+
+
+def pixel_model() -> DynamicVae:
+    model = make((1, 1, STATE))
+    model.encoder = PixelEncoder()
+    return model
+
+
+def test_linearization_error_is_zero_if_states_follow_a_matrix() -> None:
+    turn = torch.linalg.qr(torch.randn(STATE, STATE, generator=seeded()))[0]
+    states = [torch.randn(6, STATE, generator=seeded(1))]
+    for _ in range(7):
+        states.append(states[-1] @ turn.T)
+    batch = torch.stack(states, 1)[:, :, None, None]
+    assert pixel_model().linearization_error(batch) == pytest.approx(0, abs=1e-9)
+
+
+def test_linearization_error_is_one_for_white_noise() -> None:
+    batch = torch.randn(200, 30, 1, 1, STATE, generator=seeded())
+    assert pixel_model().linearization_error(batch) == pytest.approx(1, abs=0.01)
+
+
+def test_linearization_error_of_a_noisy_process_is_the_share_of_its_noise() -> None:
+    """h(t+1) = 0.8 h(t) + 0.6 v(t) is stationary, and 0.36 of its variance is new."""
+    state = torch.randn(400, STATE, generator=seeded())
+    states = [state]
+    for t in range(29):
+        state = 0.8 * state + 0.6 * torch.randn(400, STATE, generator=seeded(t + 1))
+        states.append(state)
+    batch = torch.stack(states, 1)[:, :, None, None]
+    assert pixel_model().linearization_error(batch) == pytest.approx(0.36, abs=0.02)
+
+
+# --- checkpoints and the spectrum ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpoints_give_equal_predictions(kind: str, tmp_path: Path) -> None:
+    model, batch = make(transition=kind, hidden_units=5, greatest_lag=3), clips()
+    model.train().loss(batch, seeded())
+    model.fit_closed_form((batch * 255).byte().numpy())
+    save_checkpoint(tmp_path, model, describe("dynamic_vae", SHAPE, model))
+    loaded = load_checkpoint(tmp_path)
+    assert isinstance(loaded, DynamicVae)
+    assert loaded.settings == model.settings
+    assert loaded.steps_seen == 1
+    model.eval()
+    assert torch.equal(loaded.predict(batch, 3), model.predict(batch, 3))
+    assert torch.equal(loaded.synthesise(batch, 3), model.synthesise(batch, 3))
+    assert loaded.loss(batch)[0] == model.loss(batch)[0]
+
+
+@given(st.floats(0.01, 0.999), st.floats(0.01, np.pi - 0.01))
+def test_spectrum_of_a_turning_mode_gives_its_period_and_half_life(radius: float, angle: float) -> None:
+    value = radius * np.exp(1j * angle)
+    spectrum = spectrum_of(torch.tensor([value, value.conjugate()]))
+    assert spectrum.eigenvalues.tolist() == [value]
+    np.testing.assert_allclose(np.exp(1j * angle * spectrum.period.numpy()), 1, atol=1e-9)  # a whole turn
+    assert spectrum.period.item() * angle == pytest.approx(2 * np.pi)
+    assert radius ** spectrum.half_life.item() == pytest.approx(0.5)
+
+
+def test_spectrum_of_modes_that_do_not_turn_or_do_not_fade() -> None:
+    spectrum = spectrum_of(torch.tensor([0.5, -0.25, 1.0, 0.0, 1j, -1j, 1.5], dtype=torch.complex128))
+    assert spectrum.period.tolist() == pytest.approx([np.inf, 2, np.inf, np.inf, 4, np.inf])
+    assert spectrum.half_life.tolist() == pytest.approx([1, 0.5, np.inf, 0, np.inf, np.inf])
+
+
+def test_models_spectrum_is_that_of_its_transition() -> None:
+    spectrum = make(state_dimension=6, turning_share=1.0, first_radius=0.5).spectrum()
+    order = spectrum.period.argsort(descending=True)
+    torch.testing.assert_close(spectrum.period[order], torch.tensor([8.0, 4.0, 8 / 3]).double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(spectrum.half_life, torch.ones(3).double(), rtol=1e-5, atol=0)

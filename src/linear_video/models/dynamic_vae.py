@@ -131,25 +131,32 @@ class DynamicVae(nn.Module):
 
     @torch.no_grad()
     def fit_closed_form(self, frames: NDArray[np.uint8]) -> None:
-        """Second of two stages: A by least squares between encoded states (equation 29), singular values up to 1.
+        """Make the states exactly stationary, N(0, I), after the training; the hard form is that already.
 
-        Of the clips uint8 (N, T, C, H, W), few are in memory at once. Does nothing if A is learned with the rest.
+        Singular values of A are cut to 1 (or just below), and B becomes the nearest root of I - A Aᵀ. In two stages,
+        A is first fitted by least squares between encoded states (equation 29) of clips uint8 (N, T, C, H, W), of
+        which few are in memory at once. For A learned together with the rest, what the penalty has left open is
+        little, but modes near the unit circle would make much of it in a thousand frames.
         """
-        if self.settings.transition != "two_stage" or self.noise is None:
+        if self.noise is None:
             return
-        state = self.settings.state_dimension
-        before, after = (torch.zeros(state, state, dtype=torch.float64) for _ in range(2))
-        for start in range(0, len(frames), 64):
-            clips = torch.from_numpy(np.array(frames[start : start + 64])).float() / 255
-            pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
-            first, second = self.encode(pairs)[0].double().chunk(2, dim=1)
-            before += first.T @ first
-            after += second.T @ first
-        fitted = torch.linalg.lstsq(before, after.T).solution.T
-        left, values, right = torch.linalg.svd(fitted)
-        transition = left * values.clamp(max=1) @ right
-        self.transition.copy_(transition)
-        self.noise.copy_(left @ torch.diag((1 - values.clamp(max=1) ** 2).sqrt()) @ left.T)
+        transition, noise = self.transition.double(), self.noise.double()
+        if self.settings.transition == "two_stage":
+            before, after = torch.zeros_like(transition), torch.zeros_like(transition)
+            for start in range(0, len(frames), 64):
+                clips = torch.from_numpy(np.array(frames[start : start + 64])).to(self.transition.device).float() / 255
+                pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
+                first, second = self.encode(pairs)[0].double().chunk(2, dim=1)
+                before += first.T @ first
+                after += second.T @ first
+            transition = torch.linalg.lstsq(before, after.T).solution.T
+        left, values, right = torch.linalg.svd(transition)
+        values = values.clamp(max=GREATEST_NORM)
+        root = left @ torch.diag((1 - values**2).sqrt()) @ left.T
+        # Among all roots, root @ orthogonal, the one nearest to B (orthogonal Procrustes).
+        one, _, two = torch.linalg.svd(root.T @ noise)
+        self.transition.copy_(left @ torch.diag(values) @ right)
+        self.noise.copy_(root @ one @ two)
 
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int) -> Tensor:
@@ -199,13 +206,12 @@ class DynamicVae(nn.Module):
 
 
 def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
-    """A with half of its modes near the unit circle, their angles spread over [0, pi], and the others forgetful."""
+    """A with modes near the unit circle that turn by different angles, and others that forget; B to match."""
     state, radius = settings.state_dimension, settings.first_radius
     turning = max(1, round(settings.turning_share * state / 2))
-    if settings.first_angles == "equal":  # the authors' code: no mode turns
-        return radius * torch.eye(state), math.sqrt(1 - radius**2) * torch.eye(state)
     transition, kept = torch.zeros(state, state), torch.zeros(state)
-    for k, angle in enumerate(torch.linspace(0, math.pi, turning + 2)[1:-1].tolist()):
+    least, greatest = (math.radians(angle) for angle in settings.first_angles)
+    for k, angle in enumerate(torch.linspace(least, greatest, turning + 2)[1:-1].tolist()):
         block = slice(2 * k, 2 * k + 2)
         cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
         transition[block, block] = torch.tensor([[cosine, sine], [-sine, cosine]])

@@ -107,8 +107,8 @@ class DynamicVaeSettings:
         greatest_lag: frames of a pair may be that far apart in time. 1 is the paper; farther ones show whether what
             ought to last does last.
         lag_doubling: training steps until the lag may be twice as large; it starts with 1.
-        first_angles: ``"spread"`` modes turn by angles from 0 to 180 degrees before training, ``"equal"`` none turns
-            (the authors' code).
+        first_angles: between these degrees, evenly spread, modes turn before training; at [0, 0] none does (the
+            authors' code).
         first_radius: modulus of the turning modes before training, in [0, 1).
         turning_share: share of the state in modes that turn before training; the rest forgets at once.
     """
@@ -123,7 +123,7 @@ class DynamicVaeSettings:
     stationarity_weight: float
     greatest_lag: int
     lag_doubling: int
-    first_angles: Literal["spread", "equal"]
+    first_angles: tuple[float, float]
     first_radius: float
     turning_share: float
 
@@ -146,7 +146,9 @@ class DynamicVaeSettings:
         if not 0 < self.turning_share <= 1:
             raise ValueError(f"turning_share must be within (0, 1], not {self.turning_share}.")
         check_choice("transition", self.transition, ("soft", "hard", "two_stage"))
-        check_choice("first_angles", self.first_angles, ("spread", "equal"))
+        least, greatest = self.first_angles
+        if not 0 <= least <= greatest <= 180:
+            raise ValueError(f"first_angles must be [least, greatest] within [0, 180], not [{least}, {greatest}].")
 
 
 @dataclass(frozen=True)

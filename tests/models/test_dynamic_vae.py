@@ -63,8 +63,8 @@ def stationary(kind: str) -> DynamicVae:
     free = torch.randn(STATE, STATE, generator=seeded(5), dtype=torch.float64)
     with torch.no_grad():
         model.transition.copy_(0.8 * free / torch.linalg.matrix_norm(free, 2))
-        if model.noise is not None:
-            model.noise.copy_(root(torch.eye(STATE).double() - model.transition @ model.transition.T))
+        if model.transition_noise is not None:
+            model.transition_noise.copy_(root(torch.eye(STATE).double() - model.transition @ model.transition.T))
     return model
 
 
@@ -266,7 +266,7 @@ def test_gradients_reach_every_parameter(kind: str) -> None:
     model = make(transition=kind).train()
     model.loss(clips(), seeded())[0].backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-    assert ("transition" in gradients, "noise" in gradients) == (kind != "two_stage", kind == "soft")
+    assert ("transition" in gradients, "transition_noise" in gradients) == (kind != "two_stage", kind == "soft")
     for name, gradient in gradients.items():
         assert gradient is not None, name
         assert gradient.isfinite().all(), name
@@ -558,7 +558,7 @@ def test_what_the_penalty_leaves_open_is_closed_by_the_nearest_stationary_system
     with torch.no_grad():
         model.transition.copy_(torch.diag(torch.tensor([1.02, 0.5, -0.9, 0.0])))
         turn = torch.linalg.qr(torch.randn(STATE, STATE, generator=seeded(3)))[0]
-        model.noise.copy_(torch.diag((1 - model.transition.diagonal().clamp(max=1) ** 2).sqrt()) @ turn)
+        model.transition_noise.copy_(torch.diag((1 - model.transition.diagonal().clamp(max=1) ** 2).sqrt()) @ turn)
     before_A, before_B = (matrix.detach().clone() for matrix in model.system())
     assert model.stationarity_error() > 1e-3
     model.fit_closed_form(np.zeros((3, 4, *SHAPE), np.uint8))

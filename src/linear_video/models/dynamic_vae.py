@@ -30,7 +30,7 @@ class DynamicVae(nn.Module):
     """
 
     transition: Tensor
-    noise: Tensor | None
+    transition_noise: Tensor | None
     steps_seen: Tensor
 
     def __init__(self, frame_shape: tuple[int, int, int], settings: DynamicVaeSettings) -> None:
@@ -42,17 +42,17 @@ class DynamicVae(nn.Module):
         transition, noise = _first_transition(settings)
         if settings.transition == "two_stage":  # independent frames, until A and B are fitted
             self.register_buffer("transition", torch.zeros(state, state))
-            self.register_buffer("noise", torch.eye(state))
+            self.register_buffer("transition_noise", torch.eye(state))
         else:
             self.transition = nn.Parameter(transition)
-            self.noise = nn.Parameter(noise) if settings.transition == "soft" else None
+            self.transition_noise = nn.Parameter(noise) if settings.transition == "soft" else None
 
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
 
     def system(self) -> tuple[Tensor, Tensor]:
         """A and B, both (n, n)."""
-        if self.noise is not None:
-            return self.transition, self.noise
+        if self.transition_noise is not None:
+            return self.transition, self.transition_noise
         free = self.transition.double()
         transition = free * GREATEST_NORM / torch.linalg.matrix_norm(free, 2).clamp(min=GREATEST_NORM)
         rest = torch.eye(len(free), dtype=free.dtype, device=free.device) - transition @ transition.T
@@ -138,9 +138,9 @@ class DynamicVae(nn.Module):
         which few are in memory at once. For A learned together with the rest, what the penalty has left open is
         little, but modes near the unit circle would make much of it in a thousand frames.
         """
-        if self.noise is None:
+        if self.transition_noise is None:
             return
-        transition, noise = self.transition.double(), self.noise.double()
+        transition, noise = self.transition.double(), self.transition_noise.double()
         if self.settings.transition == "two_stage":
             before, after = torch.zeros_like(transition), torch.zeros_like(transition)
             for start in range(0, len(frames), 64):
@@ -156,7 +156,7 @@ class DynamicVae(nn.Module):
         # Among all roots, root @ orthogonal, the one nearest to B (orthogonal Procrustes).
         one, _, two = torch.linalg.svd(root.T @ noise)
         self.transition.copy_(left @ torch.diag(values) @ right)
-        self.noise.copy_(root @ one @ two)
+        self.transition_noise.copy_(root @ one @ two)
 
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int) -> Tensor:

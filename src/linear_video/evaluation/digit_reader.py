@@ -14,6 +14,15 @@ LARGEST_TURN = 10
 def train_reader(images: NDArray[np.uint8], labels: NDArray[np.int64], seed: int) -> nn.Module:
     """Train a classifier of images uint8 (N, C, H, W) with labels 0 .. 9 (N,); the same seed gives the same one."""
     pixels, digits = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a second one gains little here, and waits long where another program has the core
+    try:
+        return _train(pixels, digits, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train(pixels: Tensor, digits: Tensor, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # of the CPU alone
         channels = (16, 32, 32)

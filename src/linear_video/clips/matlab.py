@@ -16,7 +16,7 @@ def unpack_matlab(path: Path, folder: Path) -> None:
     """Write the numeric arrays of three dimensions or more as ``<variable>.npy``, and those in cells as numbers.
 
     Raises:
-        NotImplementedError: for files of MATLAB's version 7.3; other exceptions of all kinds for damaged ones.
+        Exception: of many kinds for damaged files, and for those of MATLAB's version 7.3, which the message names.
         SystemExit: with ``CANNOT_WRITE`` if it cannot be written, and the reason on the standard output.
     """
     from scipy.io import loadmat

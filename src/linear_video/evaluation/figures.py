@@ -182,7 +182,7 @@ def synthesis_strip(
 
 
 def synthesis_animation(
-    rows: dict[str, list[NDArray[np.uint8]]], sequences: int = 6, frames: int = 200, side: int = 96
+    rows: dict[str, list[NDArray[np.uint8]]], sequences: int = 4, frames: int = 100, side: int = 64
 ) -> NDArray[np.uint8]:
     """Some sequences side by side, truth, model and so on below each other: uint8 (F, height, width, 3).
 

@@ -127,8 +127,8 @@ class TrackingHooks:
             return
         for name in pipeline.all_outputs():
             experiment, _, kind = name.rpartition(".")
-            path = getattr(catalog.get(name), "_filepath", None)
-            if kind in ARTIFACTS and path is not None:
+            path = getattr(catalog.get(name), "_filepath", None) if kind in ARTIFACTS else None
+            if path is not None:
                 mlflow.log_artifact(str(path), experiment.partition(".")[0] if experiment in self.beside else None)
 
 

@@ -50,7 +50,7 @@ def cut(
         if not (clips["split"] == split).any():
             raise InputError(
                 f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; set frames, "
-                "frame_step, least_motion or the other shares lower, or split_by to video."
+                "frame_step, window_step or least_motion lower, or split by the other of video and time."
             )
     counts = pd.DataFrame({"still": still, "cut": cut_through}, index=usable.index)
     counts["clips"] = clips["recording"].value_counts().reindex(usable.index, fill_value=0)

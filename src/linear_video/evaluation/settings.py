@@ -29,7 +29,7 @@ class EvaluationSettings:
 
     def scored(self, clips: int) -> NDArray[np.int64]:
         """Numbers of the clips that are scored, in order."""
-        return np.linspace(0, clips - 1, min(self.sequences, clips)).round().astype(np.int64)
+        return _spread(self.sequences, clips)
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class SynthesisSettings:
     def starts(self, clips: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clip and frame of each start, of which the next frame is in the clip too."""
         numbers = np.arange(self.sequences)
-        spread = np.linspace(0, clips - 1, self.sequences).round().astype(np.int64)
-        clip = spread if self.sequences <= clips else numbers % clips
+        clip = _spread(self.sequences, clips) if self.sequences <= clips else numbers % clips
         return clip, numbers % (length - 1) if self.spread_starts else np.zeros_like(numbers)
+
+
+def _spread(wanted: int, clips: int) -> NDArray[np.int64]:
+    """Numbers of clips from the first to the last, evenly spread; all, if there are fewer than wanted."""
+    return np.linspace(0, clips - 1, min(wanted, clips)).round().astype(np.int64)

@@ -46,7 +46,6 @@ class DynamicVae(nn.Module):
         else:
             self.transition = nn.Parameter(transition)
             self.transition_noise = nn.Parameter(noise) if settings.transition == "soft" else None
-
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
 
     def system(self) -> tuple[Tensor, Tensor]:

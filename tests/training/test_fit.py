@@ -180,6 +180,17 @@ def test_steps_draw_their_clips_by_seed_and_number():
     assert {clip.tobytes() for clip in drawn} == {clip.tobytes() for clip in clips(0)}
 
 
+@pytest.mark.parametrize("transition", ["soft", "hard", "two_stage"])
+def test_one_set_of_learning_rates_does_for_every_form_of_the_transition(tmp_path, transition):
+    settings = {"state_dimension": 4, "filter_size": 3, "channels": 4, "channel_factor": 2, "hidden_units": 0}
+    settings |= {"observation_variance": 1.0, "transition": transition, "stationarity_weight": 100.0}
+    settings |= {"greatest_lag": 2, "lag_doubling": 10, "first_angles": (0, 90), "first_radius": 0.9}
+    model = build("dynamic_vae", (1, 8, 8), {**settings, "turning_share": 1.0})
+    before = model.transition.detach().clone()
+    train(tmp_path, model, replace(SETTINGS, learning_rates={"transition": 1e-2}, weight_average=0.0))
+    assert torch.equal(model.transition, before) == (transition == "two_stage")
+
+
 def test_clips_are_read_from_a_memory_map_not_loaded(tmp_path):
     np.save(tmp_path / "frames.npy", clips(0))
     frames = np.load(tmp_path / "frames.npy", mmap_mode="r")

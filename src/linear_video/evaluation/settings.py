@@ -1,9 +1,12 @@
 """Settings of prediction and evaluation."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipSet
 
 
 @dataclass(frozen=True)
@@ -13,19 +16,25 @@ class EvaluationSettings:
     Attributes:
         context: frames that the model sees.
         horizon: frames that it predicts.
-        sequences: test clips that are scored, spread evenly over all; all, if there are fewer.
+        sequences: held-out clips that are scored, spread evenly over all; all, if there are fewer.
         clips_per_batch: clips predicted at once.
+        held_out: ``"test"``, or ``"validation"`` while settings are being chosen; of synthesis too.
     """
 
     context: int = 10
     horizon: int = 5
     sequences: int = 100
     clips_per_batch: int = 50
+    held_out: Literal["validation", "test"] = "test"
 
     def __post_init__(self) -> None:
         for name in ("context", "horizon", "sequences", "clips_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+
+    def chosen(self, validation_clips: ClipSet, test_clips: ClipSet) -> ClipSet:
+        """Of both, the clips that are held out for this evaluation."""
+        return {"validation": validation_clips, "test": test_clips}[self.held_out]
 
     def scored(self, clips: int) -> NDArray[np.int64]:
         """Numbers of the clips that are scored, in order."""
@@ -37,7 +46,7 @@ class SynthesisSettings:
     """What is synthesised and scored.
 
     Attributes:
-        sequences: sequences, each from a start of its own, spread over the test clips.
+        sequences: sequences, each from a start of its own, spread over the held-out clips.
         frames: frames of a sequence.
         noise_scale: 1 draws from the model, 0 follows its mean.
         spread_starts: whether the starts are spread over time within the clips, or are their first frames.

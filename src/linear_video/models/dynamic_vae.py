@@ -29,8 +29,6 @@ class DynamicVae(nn.Module):
         settings: see ``DynamicVaeSettings``.
     """
 
-    transition: Tensor
-    transition_noise: Tensor | None
     steps_seen: Tensor
 
     def __init__(self, frame_shape: tuple[int, int, int], settings: DynamicVaeSettings) -> None:
@@ -40,12 +38,11 @@ class DynamicVae(nn.Module):
         self.encoder = _encoder(frame_shape, settings)
         self.decoder = _Decoder(frame_shape, settings)
         transition, noise = _first_transition(settings)
-        if settings.transition == "two_stage":  # independent frames, until A and B are fitted
-            self.register_buffer("transition", torch.zeros(state, state))
-            self.register_buffer("transition_noise", torch.eye(state))
-        else:
-            self.transition = nn.Parameter(transition)
-            self.transition_noise = nn.Parameter(noise) if settings.transition == "soft" else None
+        learned = settings.transition != "two_stage"
+        if not learned:  # independent frames, until A and B are fitted
+            transition, noise = torch.zeros(state, state), torch.eye(state)
+        self.transition = nn.Parameter(transition, requires_grad=learned)
+        self.transition_noise = None if settings.transition == "hard" else nn.Parameter(noise, requires_grad=learned)
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
 
     def system(self) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Predict the test clips of a dataset, score and draw.
+"""Predict the held-out clips of a dataset, score and draw.
 
 PyTorch and matplotlib are imported within the nodes, since every ``kedro`` command imports this file.
 """
@@ -16,22 +16,27 @@ from linear_video.io.checkpoint import Checkpoint
 CLIPS_DRAWN = 3  # in a film strip
 
 
-def predict(checkpoint: Checkpoint, test_clips: ClipSet, evaluation: dict[str, Any]) -> NDArray[np.float32]:
-    """Predicted frames of the test clips that are scored: (sequences, horizon, C, H, W)."""
+def predict(
+    checkpoint: Checkpoint, validation_clips: ClipSet, test_clips: ClipSet, evaluation: dict[str, Any]
+) -> NDArray[np.float32]:
+    """Predicted frames of the held-out clips that are scored: (sequences, horizon, C, H, W)."""
     from linear_video.evaluation.predict import predict_clips
 
+    settings = EvaluationSettings(**evaluation)
+    clips = settings.chosen(validation_clips, test_clips)
     shape = tuple(checkpoint.config["frame_shape"])
-    if shape != test_clips.frames.shape[2:]:
+    if shape != clips.frames.shape[2:]:
         raise InputError(
-            f"the trained model takes frames of the shape {shape}, but the test clips have "
-            f"{test_clips.frames.shape[2:]}; train again, or make the clips as they were."
+            f"the trained model takes frames of the shape {shape}, but the {settings.held_out} clips have "
+            f"{clips.frames.shape[2:]}; train again, or make the clips as they were."
         )
-    return predict_clips(checkpoint.model, test_clips.frames, EvaluationSettings(**evaluation))
+    return predict_clips(checkpoint.model, clips.frames, settings)
 
 
 def evaluate(
     predictions: NDArray[np.float32],
     train_clips: ClipSet,
+    validation_clips: ClipSet,
     test_clips: ClipSet,
     evaluation: dict[str, Any],
     model_name: str,
@@ -40,15 +45,18 @@ def evaluate(
     """PSNR and SSIM of every predicted frame, beside last frame and mean frame."""
     from linear_video.evaluation.scores import score
 
-    context, truth = _split(test_clips, predictions, EvaluationSettings(**evaluation))
+    settings = EvaluationSettings(**evaluation)
+    context, truth = _split(settings.chosen(validation_clips, test_clips), predictions, settings)
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
-    return {"model": model_name, "dataset": dataset, **score(predictions, context, truth, mean_frame)}
+    facts = {"model": model_name, "dataset": dataset, "held_out": settings.held_out}
+    return facts | score(predictions, context, truth, mean_frame)
 
 
 def draw(
     checkpoint: Checkpoint,
     predictions: NDArray[np.float32],
     scores: dict[str, Any],
+    validation_clips: ClipSet,
     test_clips: ClipSet,
     evaluation: dict[str, Any],
 ) -> tuple[Any, Any, Any, NDArray[np.uint8]]:
@@ -56,7 +64,8 @@ def draw(
     from linear_video.evaluation import figures
     from linear_video.evaluation.scores import score_frames
 
-    context, truth = _split(test_clips, predictions, EvaluationSettings(**evaluation))
+    settings = EvaluationSettings(**evaluation)
+    context, truth = _split(settings.chosen(validation_clips, test_clips), predictions, settings)
     psnr, _ = score_frames(predictions, truth)
     few = figures.representative_clips(psnr, CLIPS_DRAWN)
     name = scores["model"]
@@ -74,15 +83,15 @@ def draw(
 
 
 def _split(
-    test_clips: ClipSet, predictions: NDArray[np.float32], settings: EvaluationSettings
+    clips: ClipSet, predictions: NDArray[np.float32], settings: EvaluationSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Context and truth of the predicted clips, float in [0, 1]."""
     end = settings.context + settings.horizon
-    frames = test_clips.frames[settings.scored(len(test_clips.frames)), :end] / 255
+    frames = clips.frames[settings.scored(len(clips.frames)), :end] / 255
     truth = frames[:, settings.context :]
     if predictions.shape != truth.shape:
         raise InputError(
-            f"the saved predictions have the shape {predictions.shape}, but the parameters and test clips ask for "
+            f"the saved predictions have the shape {predictions.shape}, but the parameters and held-out clips ask for "
             f"{truth.shape}; run again from the node predict."
         )
     return frames[:, : settings.context], truth

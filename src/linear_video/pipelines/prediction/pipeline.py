@@ -4,16 +4,18 @@ from functools import partial, update_wrapper
 
 from kedro.pipeline import Pipeline, node
 
+from linear_video.clips.symbols import SPLITS
 from linear_video.pipelines.prediction.nodes import draw, evaluate, predict
 
 
 def create_pipeline(model: str, dataset: str) -> Pipeline:
     """Nodes ``<model>.<dataset>.predict``, ``evaluate`` and ``draw``."""
-    clips = {f"{split}_clips": f"{dataset}.{split}_clips" for split in ("train", "test")}
+    clips = {f"{split}_clips": f"{dataset}.{split}_clips" for split in SPLITS}
+    held_out = {name: name for name in ("validation_clips", "test_clips")} | {"evaluation": "params:evaluation"}
     nodes = [
         node(
             predict,
-            inputs={"checkpoint": "checkpoint", "test_clips": "test_clips", "evaluation": "params:evaluation"},
+            inputs={"checkpoint": "checkpoint", **held_out},
             outputs="predictions",
             name="predict",
         ),
@@ -22,8 +24,7 @@ def create_pipeline(model: str, dataset: str) -> Pipeline:
             inputs={
                 "predictions": "predictions",
                 "train_clips": "train_clips",
-                "test_clips": "test_clips",
-                "evaluation": "params:evaluation",
+                **held_out,
             },
             outputs="scores",
             name="evaluate",
@@ -34,8 +35,7 @@ def create_pipeline(model: str, dataset: str) -> Pipeline:
                 "checkpoint": "checkpoint",
                 "predictions": "predictions",
                 "scores": "scores",
-                "test_clips": "test_clips",
-                "evaluation": "params:evaluation",
+                **held_out,
             },
             outputs=["filmstrip", "horizon", "spectrum", "animation"],
             name="draw",

@@ -12,22 +12,28 @@ from numpy.typing import NDArray
 from linear_video.clips.clip_set import ClipSet
 from linear_video.clips.digit_cycles import DigitCyclesSettings, labelled_pictures
 from linear_video.errors import InputError
-from linear_video.evaluation.settings import SynthesisSettings
+from linear_video.evaluation.settings import EvaluationSettings, SynthesisSettings
 from linear_video.io.checkpoint import Checkpoint
 
 
 def synthesise(
-    checkpoint: Checkpoint, test_clips: ClipSet, synthesis: dict[str, Any], seed: int
+    checkpoint: Checkpoint,
+    validation_clips: ClipSet,
+    test_clips: ClipSet,
+    synthesis: dict[str, Any],
+    evaluation: dict[str, Any],
+    seed: int,
 ) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    """Sequences (sequences, frames, C, H, W), each from two frames of a test clip; and which ones these are.
+    """Sequences (sequences, frames, C, H, W), each from two frames of a held-out clip; and which ones these are.
 
-    Starts are spread over the test clips, and within them over time.
+    Starts are spread over the clips, and within them over time.
     """
     import torch
 
     settings = SynthesisSettings(**synthesis)
-    numbers, offsets = settings.starts(*test_clips.frames.shape[:2])
-    pairs = np.stack([test_clips.frames[n, o : o + 2] for n, o in zip(numbers, offsets, strict=True)])
+    clips = EvaluationSettings(**evaluation).chosen(validation_clips, test_clips)
+    numbers, offsets = settings.starts(*clips.frames.shape[:2])
+    pairs = np.stack([clips.frames[n, o : o + 2] for n, o in zip(numbers, offsets, strict=True)])
     start = torch.from_numpy(pairs).float() / 255
     frames = checkpoint.model.synthesise(start, settings.frames, seed, settings.noise_scale)
     starts = pd.DataFrame({"clip": numbers, "frame": offsets})
@@ -35,7 +41,12 @@ def synthesise(
 
 
 def score_counting(
-    synthesised: NDArray[np.uint8], cycles: dict[str, Any], seed: int, model_name: str, dataset: str
+    synthesised: NDArray[np.uint8],
+    cycles: dict[str, Any],
+    evaluation: dict[str, Any],
+    seed: int,
+    model_name: str,
+    dataset: str,
 ) -> dict[str, Any]:
     """How well the sequences count, read by a classifier of images that no model is trained on."""
     from linear_video.evaluation.digit_reader import read, train_reader
@@ -48,31 +59,44 @@ def score_counting(
     reading, _ = read(reader, others)
     scores = score_counting(*read(reader, synthesised), settings.period)
     accuracy = {"reader_accuracy": float((reading == other_labels).mean())}
-    return _scores(model_name, dataset, synthesised, {**scores, **accuracy, "cycle": settings.period})
+    return _scores(model_name, dataset, evaluation, synthesised, {**scores, **accuracy, "cycle": settings.period})
 
 
 def score_textures(
-    synthesised: NDArray[np.uint8], test_clips: ClipSet, model_name: str, dataset: str
+    synthesised: NDArray[np.uint8],
+    validation_clips: ClipSet,
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+    model_name: str,
+    dataset: str,
 ) -> dict[str, Any]:
     """Distances from held-out footage, and whether the sequences last."""
     from linear_video.evaluation.synthesis import score_texture
 
-    return _scores(model_name, dataset, synthesised, score_texture(synthesised, np.asarray(test_clips.frames)))
+    clips = EvaluationSettings(**evaluation).chosen(validation_clips, test_clips)
+    return _scores(model_name, dataset, evaluation, synthesised, score_texture(synthesised, np.asarray(clips.frames)))
 
 
 def score_rotation(
-    synthesised: NDArray[np.uint8], starts: pd.DataFrame, test_clips: ClipSet, model_name: str, dataset: str
+    synthesised: NDArray[np.uint8],
+    starts: pd.DataFrame,
+    validation_clips: ClipSet,
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+    model_name: str,
+    dataset: str,
 ) -> dict[str, Any]:
     """A full turn against the true views of the held-out configuration."""
     from linear_video.evaluation.synthesis import score_rotation
 
-    turn = test_clips.frames.shape[1] - 1  # the last view of a clip is the first again
-    if not np.array_equal(test_clips.frames[:, 0], test_clips.frames[:, -1]):
+    frames = EvaluationSettings(**evaluation).chosen(validation_clips, test_clips).frames
+    turn = frames.shape[1] - 1  # the last view of a clip is the first again
+    if not np.array_equal(frames[:, 0], frames[:, -1]):
         raise InputError("rotation is scored on clips of one full turn and the first view again; set frames so.")
     views = np.stack(
-        [np.roll(test_clips.frames[c, :turn], -f, axis=0) for c, f in zip(starts["clip"], starts["frame"], strict=True)]
+        [np.roll(frames[c, :turn], -f, axis=0) for c, f in zip(starts["clip"], starts["frame"], strict=True)]
     )
-    return _scores(model_name, dataset, synthesised, score_rotation(synthesised, views))
+    return _scores(model_name, dataset, evaluation, synthesised, score_rotation(synthesised, views))
 
 
 def draw(
@@ -80,14 +104,17 @@ def draw(
     synthesised: NDArray[np.uint8],
     linear: NDArray[np.uint8],
     starts: pd.DataFrame,
+    validation_clips: ClipSet,
     test_clips: ClipSet,
+    evaluation: dict[str, Any],
     model_name: str,
     dataset: str,
 ) -> tuple[Any, Any, NDArray[np.uint8]]:
     """Film strip of truth, model and linear system, spectrum, and an animation of some sequences."""
     from linear_video.evaluation import figures
 
-    truth = [test_clips.frames[c, f:] for c, f in zip(starts["clip"], starts["frame"], strict=True)]
+    frames = EvaluationSettings(**evaluation).chosen(validation_clips, test_clips).frames
+    truth = [frames[c, f:] for c, f in zip(starts["clip"], starts["frame"], strict=True)]
     rows = {"truth": truth, model_name: list(synthesised)}
     if model_name != "lds":
         rows["lds"] = list(linear)
@@ -99,7 +126,10 @@ def draw(
     )
 
 
-def _scores(model_name: str, dataset: str, synthesised: NDArray[np.uint8], scores: dict[str, Any]) -> dict[str, Any]:
+def _scores(
+    model_name: str, dataset: str, evaluation: dict[str, Any], synthesised: NDArray[np.uint8], scores: dict[str, Any]
+) -> dict[str, Any]:
+    held_out = EvaluationSettings(**evaluation).held_out
     sequences, frames, *shape = synthesised.shape
-    facts = {"model": model_name, "dataset": dataset, "n_sequences": sequences, "frames": frames, "frame_shape": shape}
-    return facts | {"synthesis": scores}
+    facts = {"model": model_name, "dataset": dataset, "held_out": held_out, "n_sequences": sequences, "frames": frames}
+    return {**facts, "frame_shape": shape, "synthesis": scores}

@@ -7,11 +7,12 @@ from kedro.pipeline import Pipeline, node
 
 from linear_video.pipelines.synthesis import nodes
 
+HELD_OUT = {name: name for name in ("validation_clips", "test_clips")}
 # What each dataset's scores are made from, beside the sequences.
 SCORES: dict[str, tuple[Any, dict[str, str]]] = {
     "digit_cycles": (nodes.score_counting, {"cycles": "params:digit_cycles", "seed": "params:seed"}),
-    "ucla_textures": (nodes.score_textures, {"test_clips": "test_clips"}),
-    "small_norb": (nodes.score_rotation, {"starts": "starts", "test_clips": "test_clips"}),
+    "ucla_textures": (nodes.score_textures, HELD_OUT),
+    "small_norb": (nodes.score_rotation, {"starts": "starts", **HELD_OUT}),
 }
 
 
@@ -24,8 +25,9 @@ def create_pipeline(model: str, dataset: str) -> Pipeline:
             nodes.synthesise,
             inputs={
                 "checkpoint": "checkpoint",
-                "test_clips": "test_clips",
+                **HELD_OUT,
                 "synthesis": "params:synthesis",
+                "evaluation": "params:evaluation",
                 "seed": "params:seed",
             },
             outputs=["synthesised", "starts"],
@@ -33,7 +35,7 @@ def create_pipeline(model: str, dataset: str) -> Pipeline:
         ),
         node(
             update_wrapper(partial(score, model_name=model, dataset=dataset), score),
-            inputs={"synthesised": "synthesised", **beside},
+            inputs={"synthesised": "synthesised", "evaluation": "params:evaluation", **beside},
             outputs="scores",
             name="evaluate",
         ),
@@ -44,12 +46,15 @@ def create_pipeline(model: str, dataset: str) -> Pipeline:
                 "synthesised": "synthesised",
                 "linear": linear,
                 "starts": "starts",
-                "test_clips": "test_clips",
+                **HELD_OUT,
+                "evaluation": "params:evaluation",
             },
             outputs=["filmstrip", "spectrum", "loop"],
             name="draw",
         ),
     ]
-    parameters = {"params:seed"} | ({"params:digit_cycles"} if dataset == "digit_cycles" else set())
-    inputs = {"test_clips": f"{dataset}.test_clips"} | ({linear: linear} if model != "lds" else {})
+    parameters = {"params:seed", "params:evaluation"} | (
+        {"params:digit_cycles"} if dataset == "digit_cycles" else set()
+    )
+    inputs = {name: f"{dataset}.{name}" for name in HELD_OUT} | ({linear: linear} if model != "lds" else {})
     return Pipeline(wired, namespace=f"{model}.{dataset}", inputs=inputs, parameters=parameters)

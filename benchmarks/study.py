@@ -1,0 +1,81 @@
+"""Run one experiment in several cases and put their scores into one table.
+
+    python benchmarks/study.py counting digit_cycles.symbols_folder=/data/mnist --folder /tmp/studies --workers 2
+
+runs ``benchmarks/studies/counting.yml``. Each case is a ``kedro run`` in a copy of the project of its own, below
+``--folder``; a case that has its scores is not run again, so that an interrupted study goes on. Further arguments are
+parameters for every case.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+PROJECT = Path(__file__).parents[1]
+COPIED = ("pyproject.toml", ".telemetry", "conf", "src")
+
+
+def main() -> None:
+    arguments = _arguments()
+    study: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / f"benchmarks/studies/{arguments.study}.yml"))
+    folder = arguments.folder.absolute() / arguments.study
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        runs = [pool.submit(_run, folder / name, study, name, arguments.parameters) for name in study["cases"]]
+        for run in tqdm(runs, arguments.study, unit="case"):
+            run.result()
+    table = pd.DataFrame([row for name in study["cases"] for row in _rows(folder / name, study, name)])
+    print(table.to_markdown(index=False))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=sorted(path.stem for path in (PROJECT / "benchmarks/studies").glob("*.yml")))
+    parser.add_argument("parameters", nargs="*", help="for every case, such as digit_cycles.symbols_folder=...")
+    parser.add_argument("--folder", type=Path, required=True, help="for the runs; outside the project")
+    parser.add_argument("--workers", type=int, default=1, help="cases at once; each keeps one processor busy")
+    return parser.parse_args()
+
+
+def _run(folder: Path, study: dict[str, Any], name: str, further: list[str]) -> None:
+    """One case, unless it has been run: its parameters become an environment of a copy of the project."""
+    if all((folder / path).exists() for path in study["scores"].values()):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for part in COPIED:
+        source = PROJECT / part
+        shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
+    layers = [OmegaConf.create(layer) for layer in (study.get("parameters", {}), study["cases"][name] or {})]
+    if "env" in study:
+        layers.insert(0, OmegaConf.load(PROJECT / f"conf/{study['env']}/parameters.yml"))
+    (folder / "conf/case").mkdir()
+    OmegaConf.save(OmegaConf.merge(*layers, OmegaConf.from_dotlist(further)), folder / "conf/case/parameters.yml")
+    command = [sys.executable, "-m", "kedro", "run", "--env=case", f"--pipelines={study['pipeline']}"]
+    environment = {**os.environ, "DO_NOT_TRACK": "true", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    with (folder / "run.log").open("w") as log:
+        done = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False)
+    if done.returncode:
+        raise SystemExit(f"{study['pipeline']}, case {name}, failed; see {folder / 'run.log'}.")
+
+
+def _rows(folder: Path, study: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """A row of the table for each file of scores."""
+    rows = []
+    for model, path in study["scores"].items():
+        scores = pd.json_normalize(json.loads((folder / path).read_text())).iloc[0]
+        rows.append({"case": name, "model": model, **{column: scores[column] for column in study["columns"]}})
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -29,11 +29,12 @@ def main() -> None:
     arguments = _arguments()
     study: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / f"benchmarks/studies/{arguments.study}.yml"))
     folder = arguments.folder.absolute() / arguments.study
+    names = arguments.cases or list(study["cases"])
     with ThreadPoolExecutor(arguments.workers) as pool:
-        runs = [pool.submit(_run, folder / name, study, name, arguments.parameters) for name in study["cases"]]
+        runs = [pool.submit(_run, folder / name, study, name, arguments.parameters) for name in names]
         for run in tqdm(runs, arguments.study, unit="case"):
             run.result()
-    table = pd.DataFrame([row for name in study["cases"] for row in _rows(folder / name, study, name)])
+    table = pd.DataFrame([row for name in names for row in _rows(folder / name, study, name)])
     print(table.to_markdown(index=False))
 
 
@@ -43,6 +44,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("parameters", nargs="*", help="for every case, such as digit_cycles.symbols_folder=...")
     parser.add_argument("--folder", type=Path, required=True, help="for the runs; outside the project")
     parser.add_argument("--workers", type=int, default=1, help="cases at once; each keeps one processor busy")
+    parser.add_argument("--cases", nargs="*", help="only these")
     return parser.parse_args()
 
 

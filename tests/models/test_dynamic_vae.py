@@ -35,6 +35,7 @@ SMALL = DynamicVaeSettings(
     first_angles=(0.0, 180.0),
     first_radius=0.9,
     turning_share=0.5,
+    linear_part=False,
 )
 KINDS = ["soft", "hard", "two_stage"]
 

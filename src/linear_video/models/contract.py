@@ -18,8 +18,9 @@ class VideoModel(Protocol):
     """What training, evaluation and prediction ask of a model (a ``torch.nn.Module``).
 
     Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``;
-    ``synthesise(start, frames, seed)``, endless sequences with noise; and ``fit_closed_form(frames)``, which is called
-    with all training clips after the training, or instead of it where there is no ``loss``.
+    ``synthesise(start, frames, seed)``, endless sequences with noise; ``initialise(frames)``, which is called with all
+    training clips before the training; and ``fit_closed_form(frames)``, which is called with them after it, or instead
+    of it where there is no ``loss``.
     """
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:

@@ -7,6 +7,7 @@ decoder f of either frame, the dynamic layer F = [[I, 0], [A, B]] (equation 33).
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from linear_video.models.settings import DynamicVaeSettings
+from linear_video.models.lds import LinearDynamicSystem
+from linear_video.models.settings import DynamicVaeSettings, LdsSettings
 from linear_video.models.spectrum import Spectrum, spectrum_of
 
 HALVINGS = 3  # of the frame by the encoder, undone by the decoder
+EXACT_UP_TO = 3000  # values of a frame, for which the linear part starts with exact principal components
+SMALL = 1e-6  # share of the greatest deviation that the least one counts as, lest it be divided by
 GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factored
 
 
@@ -33,10 +37,11 @@ class DynamicVae(nn.Module):
 
     def __init__(self, frame_shape: tuple[int, int, int], settings: DynamicVaeSettings) -> None:
         super().__init__()
-        self.frame_shape, self.settings = tuple(frame_shape), settings
+        self.frame_shape, self.settings = frame_shape, settings
         state = settings.state_dimension
         self.encoder = _encoder(frame_shape, settings)
         self.decoder = _Decoder(frame_shape, settings)
+        self.linear = _LinearPart(frame_shape, state) if settings.linear_part else None
         transition, noise = _first_transition(settings)
         learned = settings.transition != "two_stage"
         if not learned:  # independent frames, until A and B are fitted
@@ -61,7 +66,12 @@ class DynamicVae(nn.Module):
                 f"pairs must be (N, 2, {', '.join(map(str, self.frame_shape))}), not {tuple(pairs.shape)}."
             )
         mean, log_variance = self.encoder(pairs.flatten(1, 2)).chunk(2, dim=1)
-        return mean, log_variance
+        return (mean if self.linear is None else mean + self.linear.encoder(pairs.flatten(1))), log_variance
+
+    def decode(self, states: Tensor) -> Tensor:
+        """States (N, n) -> mean of the frames (N, C, H, W), not clamped to [0, 1]."""
+        frames: Tensor = self.decoder(states)
+        return frames if self.linear is None else frames + self.linear.decoder(states).unflatten(1, self.frame_shape)
 
     def dynamic_layer(self, latent: Tensor, lag: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """(h_t, v) (N, 2n) -> (h_t, h_{t+lag}) (N, 2, n), equation 33; ``v`` is the innovation of the last step.
@@ -94,7 +104,7 @@ class DynamicVae(nn.Module):
             deviation = torch.empty_like(mean).normal_(generator=generator)
             latent = mean + (log_variance / 2).exp() * deviation
         states = self.dynamic_layer(latent, lag, generator)  # (pairs, 2, n)
-        error = (self.decoder(states.flatten(0, 1)) - pairs.flatten(0, 1)).square().sum() / len(pairs)
+        error = (self.decode(states.flatten(0, 1)) - pairs.flatten(0, 1)).square().sum() / len(pairs)
         parts = {
             "reconstruction": error / (2 * self.settings.observation_variance),
             "kl": (mean.square() + log_variance.exp() - log_variance - 1).sum() / (2 * len(pairs)),
@@ -126,6 +136,39 @@ class DynamicVae(nn.Module):
         return (transition @ transition.T + noise @ noise.T - identity).square().sum()
 
     @torch.no_grad()
+    def initialise(self, frames: NDArray[np.uint8]) -> None:
+        """With a linear part, start as Doretto's linear system of the clips uint8 (N, T, C, H, W), made stationary.
+
+        Its principal components, scaled to states N(0, I), are the linear decoder; the exact posterior mean of (h, v)
+        of a pair of frames is the linear encoder; the networks add nothing yet.
+        """
+        if self.linear is None:
+            return
+        system = LinearDynamicSystem(self.frame_shape, LdsSettings(self.settings.state_dimension, False, EXACT_UP_TO))
+        system.fit_closed_form(frames)
+        squares = sum(system.encode(clips).square().sum(dim=(0, 1)) for clips in _pieces(frames, system.mean.device))
+        deviation = (squares / (frames.shape[0] * frames.shape[1])).sqrt()
+        deviation = deviation.clamp(min=SMALL * float(deviation.max()) + SMALL)
+        if self.settings.transition != "two_stage":
+            self._make_stationary(system.transition * deviation / deviation[:, None], system.noise / deviation[:, None])
+        observation = system.observation * deviation  # (D, n)
+        latent = torch.eye(2 * len(deviation), dtype=self.transition.dtype)
+        states = latent.unflatten(1, (2, -1)) if self.settings.transition == "two_stage" else self.dynamic_layer(latent)
+        loading = (states.double() @ observation.T).flatten(1)  # (2n, 2D), one row for each latent variable
+        precision = loading @ loading.T / self.settings.observation_variance
+        precision += torch.eye(len(precision), dtype=precision.dtype)
+        gain = torch.linalg.solve(precision, loading) / self.settings.observation_variance
+        self.linear.decoder.weight.copy_(observation)
+        self.linear.decoder.bias.copy_(system.mean)
+        self.linear.encoder.weight.copy_(gain)
+        self.linear.encoder.bias.copy_(-gain @ system.mean.repeat(2))
+        last, last_of_decoder = self.encoder[-1], self.decoder.convolutions[-1]
+        assert isinstance(last, nn.Linear)
+        for parameter in (*last.parameters(), *last_of_decoder.parameters()):
+            parameter.zero_()
+        last.bias[len(latent) :] = -precision.diagonal().log()  # the best variance of a factorised posterior
+
+    @torch.no_grad()
     def fit_closed_form(self, frames: NDArray[np.uint8]) -> None:
         """Make the states exactly stationary, N(0, I), after the training; the hard form is that already.
 
@@ -139,19 +182,24 @@ class DynamicVae(nn.Module):
         transition, noise = self.transition.double(), self.transition_noise.double()
         if self.settings.transition == "two_stage":
             before, after = torch.zeros_like(transition), torch.zeros_like(transition)
-            for start in range(0, len(frames), 64):
-                clips = torch.from_numpy(np.array(frames[start : start + 64])).to(self.transition.device).float() / 255
+            for clips in _pieces(frames, self.transition.device):
                 pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
                 first, second = self.encode(pairs)[0].double().chunk(2, dim=1)
                 before += first.T @ first
                 after += second.T @ first
             transition = torch.linalg.lstsq(before, after.T).solution.T
+        self._make_stationary(transition, noise)
+
+    def _make_stationary(self, transition: Tensor, noise: Tensor) -> None:
+        """Take over A with singular values cut, and the B nearest to ``noise`` with A Aᵀ + B Bᵀ = I; float64."""
         left, values, right = torch.linalg.svd(transition)
         values = values.clamp(max=GREATEST_NORM)
+        self.transition.copy_(left @ torch.diag(values) @ right)
+        if self.transition_noise is None:
+            return
         root = left @ torch.diag((1 - values**2).sqrt()) @ left.T
         # Among all roots, root @ orthogonal, the one nearest to B (orthogonal Procrustes).
         one, _, two = torch.linalg.svd(root.T @ noise)
-        self.transition.copy_(left @ torch.diag(values) @ right)
         self.transition_noise.copy_(root @ one @ two)
 
     @torch.no_grad()
@@ -165,7 +213,7 @@ class DynamicVae(nn.Module):
         frames = []
         for _ in range(horizon):
             state = state @ transition.T
-            frames.append(self.decoder(state).clamp(0, 1))
+            frames.append(self.decode(state).clamp(0, 1))
         return torch.stack(frames, dim=1)
 
     @torch.no_grad()
@@ -176,7 +224,7 @@ class DynamicVae(nn.Module):
         state = self.encode(start[:, :2])[0].chunk(2, dim=1)[0]
         shown = []
         for _ in range(frames):
-            shown.append(self.decoder(state).clamp(0, 1))
+            shown.append(self.decode(state).clamp(0, 1))
             drawn = torch.empty_like(state).normal_(generator=generator)
             state = state @ transition.T + noise_scale * drawn @ noise.T
         return torch.stack(shown, dim=1)
@@ -215,6 +263,12 @@ def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
     return transition, torch.diag((1 - kept**2).sqrt())
 
 
+def _pieces(frames: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:
+    """Clips as float in [0, 1], few at a time, since the array may be memory-mapped."""
+    for start in range(0, len(frames), 64):
+        yield torch.from_numpy(np.array(frames[start : start + 64])).to(device).float() / 255
+
+
 def _widths(settings: DynamicVaeSettings) -> list[int]:
     """Channels of the hidden maps, from the deepest to the one before the frame."""
     return [max(1, settings.channels // settings.channel_factor**k) for k in range(HALVINGS)]
@@ -240,6 +294,15 @@ def _dense(inputs: int, outputs: int, settings: DynamicVaeSettings) -> list[nn.M
     if not settings.hidden_units:
         return [nn.Linear(inputs, outputs)]
     return [nn.Linear(inputs, settings.hidden_units), nn.ReLU(), nn.Linear(settings.hidden_units, outputs)]
+
+
+class _LinearPart(nn.Module):
+    """Beside the networks: frames linear in the state, and the mean of (h, v) linear in the pair of frames."""
+
+    def __init__(self, frame_shape: tuple[int, int, int], state: int) -> None:
+        super().__init__()
+        values = math.prod(frame_shape)
+        self.encoder, self.decoder = nn.Linear(2 * values, 2 * state), nn.Linear(state, values)
 
 
 class _Decoder(nn.Module):

@@ -111,6 +111,8 @@ class DynamicVaeSettings:
             authors' code).
         first_radius: modulus of the turning modes before training, in [0, 1).
         turning_share: share of the state in modes that turn before training; the rest forgets at once.
+        linear_part: whether encoder and decoder have a linear part beside their networks. Training then starts as
+            Doretto's linear system made stationary, in place of the first angles and radius.
     """
 
     state_dimension: int
@@ -126,6 +128,7 @@ class DynamicVaeSettings:
     first_angles: tuple[float, float]
     first_radius: float
     turning_share: float
+    linear_part: bool
 
     def __post_init__(self) -> None:
         for name in ("state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling"):

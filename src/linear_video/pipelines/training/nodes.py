@@ -32,6 +32,8 @@ def train(
     frame_shape = train_clips.frames.shape[2:]
     torch.manual_seed(seed)
     model = build(model_name, frame_shape, model_settings)
+    if hasattr(model, "initialise"):
+        model.initialise(train_clips.frames)  # type: ignore[operator]
     config = describe(model_name, frame_shape, model)
     history = fit(
         model,

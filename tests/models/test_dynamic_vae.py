@@ -583,6 +583,98 @@ def test_two_stage_prediction_starts_from_the_encoded_last_frame() -> None:
     torch.testing.assert_close(model.predict(context, 1)[:, 0, 0, 0], expected.clamp(0, 1))
 
 
+# --- the linear part -----------------------------------------------------------------------------------------------
+
+
+def turning_frames(clips: int = 60, length: int = 30) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of a linear system with states N(0, I), and its transition."""
+    random = np.random.default_rng(4)
+    A = np.zeros((STATE, STATE))
+    for k, (radius, angle) in enumerate([(0.97, 0.4), (0.9, 1.3)]):
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        A[2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = radius * turn
+    B = np.linalg.cholesky(np.eye(STATE) - A @ A.T)
+    loading = random.standard_normal((np.prod(SHAPE), STATE)) * [14, 11, 8, 5]
+    state, states = random.standard_normal((clips, STATE)), []
+    for _ in range(length):
+        states.append(state)
+        state = state @ A.T + random.standard_normal((clips, STATE)) @ B.T
+    flat = 128 + np.stack(states, 1) @ loading.T + random.standard_normal((clips, length, np.prod(SHAPE)))
+    return np.clip(np.rint(flat), 0, 255).astype(np.uint8).reshape(clips, length, *SHAPE), A
+
+
+def started(kind: str, variance: float = 1e-3) -> tuple[DynamicVae, np.ndarray, np.ndarray]:
+    frames, A = turning_frames()
+    model = make(transition=kind, linear_part=True, observation_variance=variance)
+    model.initialise(frames)
+    return model, frames, A
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_linear_part_starts_with_the_leading_covariance_of_the_frames(kind: str) -> None:
+    model, frames, _ = started(kind)
+    flat = frames.reshape(-1, np.prod(SHAPE)) / 255
+    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False, bias=True))
+    leading = vectors[:, -STATE:] * values[-STATE:] @ vectors[:, -STATE:].T
+    assert model.linear is not None
+    weight = model.linear.decoder.weight.detach().double().numpy()
+    np.testing.assert_allclose(weight @ weight.T, leading, atol=1e-7)
+    nothing = model.decode(torch.zeros(1, STATE)).detach().numpy()
+    np.testing.assert_allclose(nothing.ravel(), flat.mean(axis=0), atol=1e-6)  # the networks add nothing yet
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_linear_part_starts_stationary_with_the_eigenvalues_of_the_frames(kind: str) -> None:
+    model, _, true = started(kind)
+    A, B = (matrix.detach().double().numpy() for matrix in model.system())
+    np.testing.assert_allclose(A @ A.T + B @ B.T, np.eye(STATE), atol=1e-5)
+    found = np.linalg.eigvals(A)
+    for value in np.linalg.eigvals(true):
+        assert np.abs(found - value).min() < 0.03
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_linear_part_starts_with_the_exact_posterior(kind: str) -> None:
+    """Against conditioning of the joint normal distribution of latent variables and frames."""
+    variance = 2e-3
+    model, frames, _ = started(kind, variance)
+    assert model.linear is not None
+    C, mean = (p.detach().double().numpy() for p in (model.linear.decoder.weight, model.linear.decoder.bias))
+    A, B = (matrix.detach().double().numpy() for matrix in model.system())
+    second = [np.zeros_like(A), np.eye(STATE)] if kind == "two_stage" else [A, B]
+    loading = np.block([[C, np.zeros_like(C)], [C @ second[0], C @ second[1]]])  # (2D, 2n)
+    covariance = loading @ loading.T + variance * np.eye(len(loading))
+    pairs = frames[:3, :2].reshape(3, -1) / 255 - np.tile(mean, 2)
+    expected = pairs @ np.linalg.solve(covariance, loading)
+    encoded, log_variance = model.encode(torch.from_numpy(frames[:3, :2]).float() / 255)
+    np.testing.assert_allclose(encoded.detach().numpy(), expected, atol=2e-4)
+    precision = np.linalg.inv(np.eye(2 * STATE) - loading.T @ np.linalg.solve(covariance, loading))
+    for row in log_variance.detach().numpy():
+        np.testing.assert_allclose(row, -np.log(np.diag(precision)), rtol=1e-3)
+
+
+def test_networks_learn_beside_the_linear_part() -> None:
+    model, frames, _ = started("soft")
+    model.loss(torch.from_numpy(frames[:2]).float() / 255, seeded())[0].backward()
+    for layer in (model.encoder[-1], model.decoder.convolutions[-1], model.linear):
+        for name, parameter in layer.named_parameters():
+            assert parameter.grad.abs().max() > 0, name
+
+
+def test_without_a_linear_part_clips_change_nothing_before_the_training() -> None:
+    model = make()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.initialise(turning_frames()[0])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_linear_part_of_still_frames_is_finite() -> None:
+    model = make(linear_part=True)
+    model.initialise(np.full((3, 5, *SHAPE), 90, np.uint8))
+    shown = model.synthesise(torch.full((2, 2, *SHAPE), 90 / 255), 20)
+    torch.testing.assert_close(shown, torch.full_like(shown, 90 / 255))
+
+
 # --- linearization error -------------------------------------------------------------------------------------------
 
 

@@ -297,12 +297,13 @@ def _dense(inputs: int, outputs: int, settings: DynamicVaeSettings) -> list[nn.M
 
 
 class _LinearPart(nn.Module):
-    """Beside the networks: frames linear in the state, and the mean of (h, v) linear in the pair of frames."""
+    """Frames linear in the state, and the mean of (h, v) linear in the pair of frames: fitted once, then left alone."""
 
     def __init__(self, frame_shape: tuple[int, int, int], state: int) -> None:
         super().__init__()
         values = math.prod(frame_shape)
         self.encoder, self.decoder = nn.Linear(2 * values, 2 * state), nn.Linear(state, values)
+        self.requires_grad_(False)
 
 
 class _Decoder(nn.Module):

@@ -111,8 +111,8 @@ class DynamicVaeSettings:
             authors' code).
         first_radius: modulus of the turning modes before training, in [0, 1).
         turning_share: share of the state in modes that turn before training; the rest forgets at once.
-        linear_part: whether encoder and decoder have a linear part beside their networks. Training then starts as
-            Doretto's linear system made stationary, in place of the first angles and radius.
+        linear_part: whether encoder and decoder have a fixed linear part beside their networks. Training then starts
+            as Doretto's linear system made stationary, in place of the first angles and radius.
     """
 
     state_dimension: int

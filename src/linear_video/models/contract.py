@@ -7,11 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from linear_video.errors import InputError
+from linear_video.models.adversarial import Adversarial
 from linear_video.models.dynamic_vae import DynamicVae
 from linear_video.models.ile import InvertibleLinearEmbedding
 from linear_video.models.last_frame import LastFrame
 from linear_video.models.lds import LinearDynamicSystem
-from linear_video.models.settings import DynamicVaeSettings, IleSettings, LastFrameSettings, LdsSettings
+from linear_video.models.settings import (
+    AdversarialSettings,
+    DynamicVaeSettings,
+    IleSettings,
+    LastFrameSettings,
+    LdsSettings,
+)
 
 
 class VideoModel(Protocol):
@@ -35,6 +42,7 @@ class VideoModel(Protocol):
 MODELS: dict[str, tuple[type[nn.Module], type]] = {
     "ile": (InvertibleLinearEmbedding, IleSettings),
     "dynamic_vae": (DynamicVae, DynamicVaeSettings),
+    "adversarial": (Adversarial, AdversarialSettings),
     "lds": (LinearDynamicSystem, LdsSettings),
     "last_frame": (LastFrame, LastFrameSettings),
 }

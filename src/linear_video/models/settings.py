@@ -155,6 +155,43 @@ class DynamicVaeSettings:
 
 
 @dataclass(frozen=True)
+class AdversarialSettings:
+    """Settings of the adversarial multi-scale network.
+
+    Attributes:
+        input_frames: that the next one is predicted from.
+        size: ``"paper"``, or ``"small"``, close to the authors' training script.
+        lp_weight: of the L_p loss.
+        lp_power: p, 1 or 2.
+        gradient_difference_weight: of the gradient difference loss; 0 leaves it out.
+        gradient_difference_power: alpha, at least 1.
+        adversarial_weight: of the adversarial loss at every scale; 0 leaves out the discriminators.
+    """
+
+    input_frames: int
+    size: Literal["paper", "small"]
+    lp_weight: float
+    lp_power: int
+    gradient_difference_weight: float
+    gradient_difference_power: float
+    adversarial_weight: float
+
+    def __post_init__(self) -> None:
+        if self.input_frames < 1:
+            raise ValueError(f"input_frames must be at least 1, not {self.input_frames}.")
+        check_choice("size", self.size, ("paper", "small"))
+        for name in ("lp_weight", "gradient_difference_weight", "adversarial_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
+        if not self.lp_weight and not self.gradient_difference_weight:
+            raise ValueError("lp_weight and gradient_difference_weight must not both be 0.")
+        if self.lp_power not in (1, 2):
+            raise ValueError(f"lp_power must be 1 or 2, not {self.lp_power}.")
+        if not 1 <= self.gradient_difference_power < float("inf"):
+            raise ValueError(f"gradient_difference_power must be at least 1, not {self.gradient_difference_power}.")
+
+
+@dataclass(frozen=True)
 class LdsSettings:
     """Settings of Doretto's linear dynamic system.
 

@@ -94,6 +94,7 @@ class _Fitting(pl.LightningModule):
         self.model, self.settings, self.seed = model, settings, seed
         self.history: list[dict[str, float]] = []
         self.round_sums: dict[str, Tensor] = {}
+        self.round_counts: dict[str, int] = {}  # a model's steps may differ in what they report
         self.first_bad_step: Tensor | None = None
         self.started = time.perf_counter()
 
@@ -115,6 +116,7 @@ class _Fitting(pl.LightningModule):
             self._check_finite()
         for name, value in parts.items():
             self.round_sums[name] = self.round_sums.get(name, 0) + value
+            self.round_counts[name] = self.round_counts.get(name, 0) + 1
         return objective
 
     def _check_finite(self) -> None:
@@ -122,7 +124,7 @@ class _Fitting(pl.LightningModule):
             raise _not_finite(int(self.first_bad_step))
 
     def on_train_epoch_start(self) -> None:
-        self.round_sums = {}
+        self.round_sums, self.round_counts = {}, {}
 
     def validation_step(self, batch: tuple[int, Tensor]) -> None:
         start, clips = batch
@@ -133,9 +135,8 @@ class _Fitting(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Validation is over, and a checkpoint about to be written."""
         self._check_finite()
-        steps = (self.global_step - 1) % self.settings.validate_every + 1
         row = {"step": self.global_step, "seconds": time.perf_counter() - self.started}
-        row |= {f"train_{name}": float(value) / steps for name, value in self.round_sums.items()}
+        row |= {f"train_{name}": float(value) / self.round_counts[name] for name, value in self.round_sums.items()}
         row |= {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("val_")}
         self.history.append(row)
 

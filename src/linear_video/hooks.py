@@ -2,9 +2,7 @@
 
 import logging
 import math
-import subprocess
 import sys
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from linear_video.commit import git_commit
 from linear_video.errors import InputError, TrainingError
 
 if TYPE_CHECKING:
@@ -32,6 +31,10 @@ ARTIFACTS = (
     "sources",
     "summary",
     "contact_sheet",
+    "table",
+    "models",
+    "markdown",
+    "page",
 )
 
 
@@ -78,7 +81,7 @@ class TrackingHooks:
 
         if mlflow.active_run() is None:
             return
-        mlflow.set_tag("git_commit", _git_commit())
+        mlflow.set_tag("git_commit", git_commit())
         mlflow.set_experiment_tag("mlflow.experimentKind", "custom_model_development")  # what the UI shows first
         namespaces = {node.namespace for node in pipeline.nodes if node.namespace}
         experiments = {namespace for namespace in namespaces if "." in namespace}
@@ -184,13 +187,3 @@ def _track_history(history: "pd.DataFrame") -> None:
     for row in history.to_dict("records"):
         values = {str(name): float(value) for name, value in row.items() if name != "step" and math.isfinite(value)}
         mlflow.log_metrics(values, step=int(row["step"]))
-
-
-def _git_commit() -> str:
-    """Commit of the project, marked if files have changed since; ``unknown`` outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()

@@ -15,7 +15,7 @@ from linear_video.clips.moving_symbols import MovingSymbolsSettings
 from linear_video.clips.rotation import RotationSettings
 from linear_video.errors import InputError
 from linear_video.evaluation.settings import EvaluationSettings, SynthesisSettings
-from linear_video.models.settings import DynamicVaeSettings, IleSettings, LdsSettings
+from linear_video.models.settings import AdversarialSettings, DynamicVaeSettings, IleSettings, LdsSettings
 from linear_video.training.settings import TrainingSettings
 
 
@@ -42,6 +42,22 @@ class IleExperiments:
 
     moving_symbols: IleExperiment
     ucf_sports: IleExperiment
+
+
+@dataclass(frozen=True)
+class AdversarialExperiment:
+    """One adversarial network on one dataset."""
+
+    model: AdversarialSettings
+    training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class AdversarialExperiments:
+    """The adversarial network on every dataset it is trained on."""
+
+    moving_symbols: AdversarialExperiment
+    ucf_sports: AdversarialExperiment
 
 
 @dataclass(frozen=True)
@@ -109,6 +125,7 @@ class Parameters:
         download_mnist, download_small_norb: where their files are fetched.
         evaluation: what is predicted and scored, by every experiment.
         ile: the experiments of the Invertible Linear Embedding.
+        adversarial: those of the adversarial multi-scale network.
         dynamic_vae: those of the Dynamic VAE.
         lds: those of the linear dynamic system.
     """
@@ -123,6 +140,7 @@ class Parameters:
     download_small_norb: DownloadSettings
     evaluation: EvaluationSettings
     ile: IleExperiments
+    adversarial: AdversarialExperiments
     dynamic_vae: DynamicVaeExperiments
     lds: LdsExperiments
 

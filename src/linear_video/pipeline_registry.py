@@ -1,8 +1,9 @@
-"""All pipelines by name: each dataset, each experiment ``<model>.<dataset>``, each download."""
+"""All pipelines by name: each dataset, each experiment ``<model>.<dataset>``, comparisons, downloads."""
 
 from kedro.pipeline import Pipeline
 
 from linear_video.pipelines import (
+    comparison,
     digit_cycles,
     download,
     footage,
@@ -17,6 +18,7 @@ from linear_video.pipelines import (
 PREDICTED, SYNTHESISED = ("moving_symbols", "ucf_sports"), ("digit_cycles", "ucla_textures", "small_norb")
 EXPERIMENTS = {  # of each model; the first dataset is its default
     "ile": ["moving_symbols", "ucf_sports"],
+    "adversarial": ["moving_symbols", "ucf_sports"],
     "lds": [*SYNTHESISED, "moving_symbols"],
     "dynamic_vae": [*SYNTHESISED, "moving_symbols"],
 }
@@ -43,6 +45,10 @@ def register_pipelines() -> dict[str, Pipeline]:
             if model == "dynamic_vae" and dataset in SYNTHESISED:  # beside which it is shown
                 pipelines[f"{model}.{dataset}"] += pipelines[f"lds.{dataset}"]
         pipelines[model] = pipelines[f"{model}.{datasets[0]}"]
+    for dataset in PREDICTED:
+        models = [model for model, datasets in EXPERIMENTS.items() if dataset in datasets]
+        pipelines[f"compare.{dataset}"] = comparison.create_pipeline(dataset, models)
+    pipelines["compare"] = pipelines[f"compare.{PREDICTED[0]}"]
     pipelines |= {f"download_{dataset}": download.create_pipeline(dataset) for dataset in DOWNLOADS}
     pipelines["__default__"] = pipelines["ile"]
     return pipelines

@@ -82,7 +82,8 @@ def make_scores(horizon: int) -> dict[str, Any]:
 @pytest.mark.parametrize("horizon", [1, 5])
 def test_horizon_plot_shows_model_and_baselines(tmp_path: Path, horizon: int) -> None:
     scores = make_scores(horizon)
-    figure = horizon_plot(scores, "our model")
+    rows = {"our model": scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}
+    figure = horizon_plot(rows)
     assert [axis.get_ylabel() for axis in figure.axes] == ["PSNR / dB", "SSIM"]
     for axis, metric in zip(figure.axes, ("psnr", "ssim"), strict=True):
         lines = {str(line.get_label()): line for line in axis.get_lines()}

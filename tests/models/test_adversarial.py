@@ -113,12 +113,12 @@ def test_the_prediction_loss_is_that_of_the_paper(power: int, alpha: float) -> N
             shown = model.generate(model.pyramid((2 * clip[t - 2 : t] - 1).flatten(0, 1)[None]))
             for y, s in zip(truth, shown, strict=True):
                 true, seen = y[0, 0].numpy(), s[0, 0].detach().numpy()
-                lp += (np.abs(true - seen) ** power).sum()
+                lp += (np.abs(true - seen) ** power).mean()
                 for i, j in np.ndindex(true.shape):
                     for before in [(i - 1, j), (i, j - 1)]:
                         if min(before) >= 0:
                             steps = abs(true[i, j] - true[before]), abs(seen[i, j] - seen[before])
-                            difference += abs(steps[0] - steps[1]) ** alpha
+                            difference += abs(steps[0] - steps[1]) ** alpha / true.size
     assert parts["lp"].item() == pytest.approx(lp / 4, rel=1e-4)
     assert parts["gradient_difference"].item() == pytest.approx(difference / 4, rel=1e-4)
     assert objective.item() == pytest.approx((lp + 0.5 * difference) / 4, rel=1e-4)

@@ -38,7 +38,8 @@ NAMES = {"model_name": "stays", "dataset": "dots"}
 @pytest.mark.parametrize("held_out", ["validation", "test"])
 def test_predictions_are_of_the_chosen_clips_and_scored_against_them(held_out):
     evaluation = {"context": 3, "horizon": 2, "sequences": 2, "clips_per_batch": 2, "held_out": held_out}
-    predictions = prediction.predict(CHECKPOINT, **HELD_OUT, evaluation=evaluation)
+    predictions, facts = prediction.predict(CHECKPOINT, **HELD_OUT, evaluation=evaluation, **NAMES)
+    assert facts["held_out"] == held_out
     np.testing.assert_allclose(predictions[:, 1], CLIPS[held_out].frames[:, 2] / 255, atol=1e-6)
     scores = prediction.evaluate(predictions, clips_of(0), **HELD_OUT, evaluation=evaluation, **NAMES)
     assert scores["held_out"] == held_out

@@ -1,5 +1,7 @@
 """Pictures of clips, predictions, scores and eigenvalues."""
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -12,7 +14,9 @@ from linear_video.clips.clip_set import ClipSet
 
 Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
 
-MODEL_COLOUR, LAST_COLOUR, MEAN_COLOUR = "#0072b2", "#d55e00", "#7f7f7f"  # told apart by colour-blind readers
+# Told apart by colour-blind readers (Okabe, Ito 2008).
+COLOURS = ("#0072b2", "#d55e00", "#7f7f7f", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MODEL_COLOUR = COLOURS[0]
 
 
 def _image(frame: Frames) -> Frames:
@@ -84,18 +88,16 @@ def filmstrip(context: Frames, truth: Frames, predicted: Frames, title: str) -> 
     return figure
 
 
-def horizon_plot(scores: dict[str, Any], name: str) -> Figure:
-    """PSNR and SSIM against the number of the predicted frame, with 95 % intervals, beside the baselines."""
+def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """PSNR and SSIM against the number of the predicted frame, with 95 % intervals.
+
+    ``rows``: by the name of a model, ``psnr``, ``psnr_ci95``, ``ssim`` and ``ssim_ci95`` of each predicted frame.
+    """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    frames = np.arange(1, scores["horizon"] + 1)
-    rows = [
-        (name, scores, MODEL_COLOUR),
-        ("last frame", scores["last_frame"], LAST_COLOUR),
-        ("mean frame", scores["mean_frame"], MEAN_COLOUR),
-    ]
     for axis, metric, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR / dB", "SSIM"), strict=True):
-        for row, values, colour in rows:
+        for (row, values), colour in zip(rows.items(), itertools.cycle(COLOURS)):
             mean, half = np.array(values[metric]), np.array(values[f"{metric}_ci95"])
+            frames = np.arange(1, len(mean) + 1)
             axis.plot(frames, mean, marker="o", markersize=4, color=colour, label=row)
             axis.fill_between(frames, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
         axis.set_xlabel("predicted frame")
@@ -103,6 +105,26 @@ def horizon_plot(scores: dict[str, Any], name: str) -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def comparison_strip(context: Frames, truth: Frames, predicted: Mapping[str, Frames], title: str) -> Figure:
+    """One clip (T, C, H, W): context and truth, below them what each model predicts."""
+    seen, horizon = min(len(context), 5), len(truth)
+    figure = Figure(figsize=(0.82 * (seen + horizon) + 1.3, 0.82 * (1 + len(predicted)) + 0.5), layout="constrained")
+    axes = figure.subplots(1 + len(predicted), seen + horizon, squeeze=False)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.spines[:].set_visible(False)
+    rows = {"truth": np.concatenate((context[-seen:], truth)), **predicted}
+    for line, (name, frames) in zip(axes, rows.items(), strict=True):
+        for axis, frame in zip(line[-len(frames) :], frames, strict=True):
+            axis.imshow(_image(frame), cmap="gray", vmin=0, vmax=1)
+        line[0].set_ylabel(name.replace("_", " "), fontsize=9, rotation=0, ha="right", va="center")
+    for column, axis in enumerate(axes[0], start=-seen):
+        axis.set_title(f"{column:+d}" if column < 0 else f"+{column + 1}", fontsize=9)
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

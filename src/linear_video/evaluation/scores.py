@@ -37,6 +37,21 @@ def score_frames(predicted: Frames, truth: Frames) -> tuple[NDArray[np.float64],
     return psnr, ssim
 
 
+def sharpness(predicted: Frames, truth: Frames) -> NDArray[np.float64]:
+    """Mathieu's measure of every frame in dB, (N, horizon): 10 log10(1 / mean | |∇Y| - |∇Ŷ| |), |∇| over both axes.
+
+    A frame as sharp as the true one at every pixel is given 100 dB.
+    """
+    differences = np.abs(_gradients(truth) - _gradients(predicted)).mean(axis=(-3, -2, -1))
+    return np.asarray(np.minimum(-10 * np.log10(np.maximum(differences, 1e-30)), PSNR_CEILING))
+
+
+def _gradients(frames: Frames) -> NDArray[np.float64]:
+    """Absolute differences from the pixels above and to the left, added; without the first row and column."""
+    down, right = np.diff(frames, axis=-2)[..., 1:], np.diff(frames, axis=-1)[..., 1:, :]
+    return np.asarray(np.abs(down) + np.abs(right), np.float64)
+
+
 def confidence95(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half-width of the 95 % interval of the mean over the first axis, by Student's t; 0 for a single value."""
     if len(values) < 2:

@@ -36,6 +36,11 @@ class EvaluationSettings:
         """Of both, the clips that are held out for this evaluation."""
         return {"validation": validation_clips, "test": test_clips}[self.held_out]
 
+    def scored_frames(self, validation_clips: ClipSet, test_clips: ClipSet) -> NDArray[np.uint8]:
+        """Context and horizon of the clips that are scored: uint8 (sequences, context + horizon, C, H, W)."""
+        frames = self.chosen(validation_clips, test_clips).frames
+        return np.asarray(frames[self.scored(len(frames)), : self.context + self.horizon])
+
     def scored(self, clips: int) -> NDArray[np.int64]:
         """Numbers of the clips that are scored, in order."""
         return _spread(self.sequences, clips)

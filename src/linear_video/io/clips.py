@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
+from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -66,6 +67,14 @@ def _write_stream(path: Path, clips: ClipStream) -> None:
             bar.update(len(piece))
     if written != shape[0]:
         raise ValueError(f"{written} clips came for {shape[0]} rows of the table.")
+
+
+class ResultsDataset(PartitionedDataset):
+    """Files of the same kind in many folders, by the name of the folder; an empty dictionary, if there are none."""
+
+    def load(self) -> dict[str, Any]:
+        """What reads each file when it is called."""
+        return super().load() if self.exists() else {}
 
 
 class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):

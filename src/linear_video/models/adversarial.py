@@ -102,8 +102,9 @@ class Adversarial(nn.Module):
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """In training in turn the discriminators' loss and the generators'; else that of the prediction alone.
 
-        Means over all windows of clips (N, T, C, H, W), sums over pixels of [-1, 1] and over scales; nothing is drawn.
-        Each step's gradient reaches the networks whose turn it is.
+        Means over all windows of clips (N, T, C, H, W) and over values of [-1, 1], sums over scales; nothing is drawn.
+        (With the paper's sums over values, the weight of the adversary would depend on the frame's size.) Each step's
+        gradient reaches the networks whose turn it is.
         """
         inputs, truth = self._windows(clips)
         if not self.training:
@@ -124,17 +125,17 @@ class Adversarial(nn.Module):
 
     def _prediction_loss(self, shown: list[Tensor], truth: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """L_p and gradient difference loss (equations 3 and 6)."""
-        settings, count = self.settings, len(truth[0])
+        settings = self.settings
         pairs = list(zip(shown, truth, strict=True))
         power, alpha = settings.lp_power, settings.gradient_difference_power
-        parts = {"lp": sum_of([(y - s).abs().pow(power).sum() for s, y in pairs]) / count}
+        parts = {"lp": sum_of([(y - s).abs().pow(power).mean() for s, y in pairs])}
         if settings.gradient_difference_weight:
             differences = [
-                (y.diff(dim=axis).abs() - s.diff(dim=axis).abs()).abs().pow(alpha).sum()
+                (y.diff(dim=axis).abs() - s.diff(dim=axis).abs()).abs().pow(alpha).sum() / y.numel()
                 for s, y in pairs
                 for axis in (-2, -1)
             ]
-            parts["gradient_difference"] = sum_of(differences) / count
+            parts["gradient_difference"] = sum_of(differences)
         weights = {"lp": settings.lp_weight, "gradient_difference": settings.gradient_difference_weight}
         return sum_of([weights[name] * value for name, value in parts.items()]), parts
 

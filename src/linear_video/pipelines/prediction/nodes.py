@@ -3,6 +3,7 @@
 PyTorch and matplotlib are imported within the nodes, since every ``kedro`` command imports this file.
 """
 
+import time
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,17 @@ CLIPS_DRAWN = 3  # in a film strip
 
 
 def predict(
-    checkpoint: Checkpoint, validation_clips: ClipSet, test_clips: ClipSet, evaluation: dict[str, Any]
-) -> NDArray[np.float32]:
-    """Predicted frames of the held-out clips that are scored: (sequences, horizon, C, H, W)."""
+    checkpoint: Checkpoint,
+    validation_clips: ClipSet,
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+    model_name: str,
+    dataset: str,
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Predicted frames of the held-out clips that are scored, (sequences, horizon, C, H, W); what there is to know."""
+    import torch
+
+    from linear_video.evaluation.comparison import fingerprint
     from linear_video.evaluation.predict import predict_clips
 
     settings = EvaluationSettings(**evaluation)
@@ -30,7 +39,23 @@ def predict(
             f"the trained model takes frames of the shape {shape}, but the {settings.held_out} clips have "
             f"{clips.frames.shape[2:]}; train again, or make the clips as they were."
         )
-    return predict_clips(checkpoint.model, clips.frames, settings)
+    checkpoint.model.predict(torch.zeros(1, settings.context, *shape), 1)  # the first time takes longer
+    started = time.perf_counter()
+    predictions = predict_clips(checkpoint.model, clips.frames, settings)
+    seconds = time.perf_counter() - started
+    model, training = checkpoint.model, checkpoint.config.get("training", {})
+    learned = list(model.parameters()) or list(model.buffers())  # the linear system is fitted, not trained
+    facts = {
+        "model": model_name,
+        "dataset": dataset,
+        "held_out": settings.held_out,
+        "clips": fingerprint(settings.scored_frames(validation_clips, test_clips)),
+        "parameters": sum(values.numel() for values in learned),
+        "training_minutes": training.get("seconds", 0.0) / 60,
+        "frames_per_second": predictions.shape[0] * predictions.shape[1] / seconds,
+        "commit": training.get("commit", "unknown"),
+    }
+    return predictions, facts
 
 
 def evaluate(
@@ -46,26 +71,25 @@ def evaluate(
     from linear_video.evaluation.scores import score
 
     settings = EvaluationSettings(**evaluation)
-    context, truth = _split(settings.chosen(validation_clips, test_clips), predictions, settings)
+    context, truth = _split(settings.scored_frames(validation_clips, test_clips), predictions, settings)
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
     facts = {"model": model_name, "dataset": dataset, "held_out": settings.held_out}
     return facts | score(predictions, context, truth, mean_frame)
 
 
 def draw(
-    checkpoint: Checkpoint,
     predictions: NDArray[np.float32],
     scores: dict[str, Any],
     validation_clips: ClipSet,
     test_clips: ClipSet,
     evaluation: dict[str, Any],
-) -> tuple[Any, Any, Any, NDArray[np.uint8]]:
-    """Film strip, horizon plot and spectrum as matplotlib figures; animation."""
+) -> tuple[Any, Any, NDArray[np.uint8]]:
+    """Film strip and horizon plot as matplotlib figures; animation."""
     from linear_video.evaluation import figures
     from linear_video.evaluation.scores import score_frames
 
     settings = EvaluationSettings(**evaluation)
-    context, truth = _split(settings.chosen(validation_clips, test_clips), predictions, settings)
+    context, truth = _split(settings.scored_frames(validation_clips, test_clips), predictions, settings)
     psnr, _ = score_frames(predictions, truth)
     few = figures.representative_clips(psnr, CLIPS_DRAWN)
     name = scores["model"]
@@ -73,21 +97,25 @@ def draw(
         context[few], truth[few], predictions[few], f"{name} on {scores['dataset']}: a bad, a median and a good clip"
     )
     several = figures.representative_clips(psnr, 6)
-    spectrum = checkpoint.model.spectrum()  # type: ignore[operator]
     return (
         strip,
-        figures.horizon_plot(scores, name),
-        figures.spectrum_plot(*(values.numpy() for values in spectrum)),
+        figures.horizon_plot({name: scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}),
         figures.animation(context[several], truth[several], predictions[several], name),
     )
 
 
+def draw_spectrum(checkpoint: Checkpoint) -> Any:
+    """Eigenvalues of the transition as a matplotlib figure."""
+    from linear_video.evaluation import figures
+
+    return figures.spectrum_plot(*(values.numpy() for values in checkpoint.model.spectrum()))
+
+
 def _split(
-    clips: ClipSet, predictions: NDArray[np.float32], settings: EvaluationSettings
+    clips: NDArray[np.uint8], predictions: NDArray[np.float32], settings: EvaluationSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Context and truth of the predicted clips, float in [0, 1]."""
-    end = settings.context + settings.horizon
-    frames = clips.frames[settings.scored(len(clips.frames)), :end] / 255
+    frames = clips / 255
     truth = frames[:, settings.context :]
     if predictions.shape != truth.shape:
         raise InputError(

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from linear_video.clips.clip_set import ClipSet
+from linear_video.commit import git_commit
 from linear_video.io.checkpoint import Checkpoint
 from linear_video.training.settings import TrainingSettings
 
@@ -52,6 +53,7 @@ def train(
         "clips": len(train_clips.frames),
         "best_step": int(history["step"].iloc[history["val_loss"].argmin()]),
         "seconds": float(history["seconds"].iloc[-1]),
+        "commit": git_commit(),
     }
     return Checkpoint(model, config), history
 
@@ -65,5 +67,6 @@ def fit_in_closed_form(train_clips: ClipSet, model_settings: dict[str, Any], mod
     config = describe(model_name, frame_shape, model)
     started = time.perf_counter()
     model.fit_closed_form(train_clips.frames)  # type: ignore[operator]
-    config["training"] = {"clips": len(train_clips.frames), "seconds": time.perf_counter() - started}
+    seconds = time.perf_counter() - started
+    config["training"] = {"clips": len(train_clips.frames), "seconds": seconds, "commit": git_commit()}
     return Checkpoint(model.eval(), config)

@@ -1,0 +1,100 @@
+"""All trained models of a dataset on the same held-out clips: scores, and a page to read."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.clips.clip_set import ClipSet
+from linear_video.commit import git_commit
+from linear_video.errors import InputError
+from linear_video.evaluation.settings import EvaluationSettings
+
+# What a folder of results holds, by the name of the model; read when it is called.
+Predictions = dict[str, Callable[[], NDArray[np.float32]]]
+Facts = dict[str, Callable[[], dict[str, Any]]]
+
+
+def compare(
+    predictions: Predictions,
+    prediction_facts: Facts,
+    validation_clips: ClipSet,
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+    dataset: str,
+    models: list[str],
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Scores of every model that has predictions, a row for each predicted frame; and what is known of each model.
+
+    Raises:
+        InputError: if there are no models yet, or a model has predicted other clips than those that are held out now.
+    """
+    from linear_video.evaluation.comparison import compare, fingerprint
+
+    settings = EvaluationSettings(**evaluation)
+    clips = settings.scored_frames(validation_clips, test_clips)
+    facts = {model: prediction_facts[model]() for model in models if model in prediction_facts}
+    if not facts:
+        raise InputError(
+            f"no model has been trained on {dataset} yet; start with kedro run --pipeline={models[0]}.{dataset}"
+        )
+    others = [model for model, of_model in facts.items() if of_model["clips"] != fingerprint(clips)]
+    if others:
+        again = " and ".join(f"kedro run --pipeline={model}.{dataset}" for model in others)
+        raise InputError(
+            f"{', '.join(others)} predicted other clips than the {settings.held_out} clips that {dataset} and the "
+            f"parameter evaluation now stand for; scores would not compare. Run {again} again (with "
+            f"--from-nodes={others[0]}.{dataset}.predict, if the training is still good)."
+        )
+    context, truth = clips[:, : settings.context] / 255, clips[:, settings.context :] / 255
+    return compare({model: predictions[model]() for model in facts}, context, truth), pd.DataFrame(facts.values())
+
+
+def report(
+    scores: pd.DataFrame,
+    facts: pd.DataFrame,
+    predictions: Predictions,
+    validation_clips: ClipSet,
+    test_clips: ClipSet,
+    evaluation: dict[str, Any],
+    dataset: str,
+    models: list[str],
+) -> tuple[str, str]:
+    """The comparison as Markdown, and as an HTML page with curves and film strips."""
+    from linear_video.evaluation import figures
+    from linear_video.evaluation.comparison import BASELINE
+    from linear_video.evaluation.report import markdown, metric_tables, models_table, page
+    from linear_video.evaluation.scores import score_frames
+
+    settings = EvaluationSettings(**evaluation)
+    clips = settings.scored_frames(validation_clips, test_clips)
+    context, truth = clips[:, : settings.context] / 255, clips[:, settings.context :] / 255
+    shown = {model: predictions[model]() for model in facts["model"]}
+    notes = [
+        f"{len(clips)} {settings.held_out} clips of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} pixels: every model "
+        f"may see the same {settings.context} frames and predicts the next {settings.horizon}. Means over the clips, "
+        "with half-widths of 95 % intervals; gains are over the last frame, clip by clip.",
+        "All models learn from the same training clips; their time of training stands in the last table. "
+        f"Compared at commit {git_commit()[:10]}.",
+    ]
+    missing = [model for model in models if model not in shown]
+    if missing:
+        commands = "; ".join(f"kedro run --pipeline={model}.{dataset}" for model in missing)
+        notes.append(f"Not here, since not trained yet: {', '.join(missing)}. To add: {commands}.")
+    tables = [*metric_tables(scores).values(), models_table(scores, facts)]
+    by_model = {
+        str(name): {str(column): values.to_numpy() for column, values in of_model.items()}
+        for name, of_model in scores.groupby("model", sort=False)
+    }
+    pictures = {"Scores of each predicted frame, with 95 % intervals.": figures.horizon_plot(by_model)}
+    last = np.broadcast_to(context[:, -1:], truth.shape)
+    rows: dict[str, Any] = {**shown, BASELINE: last}
+    order = np.argsort(np.mean([score_frames(p, truth)[0].mean(axis=1) for p in shown.values()], axis=0))
+    for name, clip in (("best", order[-1]), ("median", order[len(order) // 2]), ("worst", order[0])):
+        strip = {model: frames[clip] for model, frames in rows.items()}
+        caption = f"The {name} clip, by the mean PSNR of all models."
+        pictures[caption] = figures.comparison_strip(context[clip], truth[clip], strip, f"{name} clip, number {clip}")
+    title = f"Models compared on {dataset}"
+    return markdown(title, notes, tables), page(title, notes, tables, pictures)

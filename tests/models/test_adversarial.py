@@ -84,7 +84,7 @@ def test_scales_add_to_what_the_coarser_one_has_shown() -> None:
     model = make().eval()
     with torch.no_grad():
         for network in list(model.generators)[1:]:
-            for parameter in network[-2].parameters():
+            for parameter in network[-1].parameters():
                 parameter.zero_()
         shown = model.generate(model.pyramid(torch.rand(2, 2, 16, 16)))
     for coarse, fine in itertools.pairwise(shown):

@@ -84,7 +84,9 @@ class Adversarial(nn.Module):
         shown: list[Tensor] = []
         for generator, seen in zip(self.generators, inputs, strict=True):
             if not shown:
-                shown.append(generator(seen))
+                # The coarsest alone ends in tanh: where finer ones did, they saturated in the first steps, while the
+                # coarser ones still moved, and never learned.
+                shown.append(generator(seen).tanh())
                 continue
             enlarged = F.interpolate(shown[-1], size=seen.shape[-2:], mode="bilinear", align_corners=False)
             shown.append(enlarged + generator(torch.cat((seen, enlarged), dim=1)))
@@ -194,7 +196,7 @@ def _generator(inputs: int, channels: int, scale: Scale) -> nn.Sequential:
     widths = (inputs, *scale.maps, channels)
     for before, after, kernel in zip(widths, widths[1:], scale.kernels, strict=False):
         layers += [nn.Conv2d(before, after, kernel, padding=kernel // 2), nn.ReLU()]
-    return nn.Sequential(*layers[:-1], nn.Tanh())
+    return nn.Sequential(*layers[:-1])
 
 
 def _discriminator(inputs: int, size: tuple[int, int], scale: Scale) -> nn.Sequential:

@@ -501,6 +501,19 @@ def test_scale_of_the_noise_scales_the_departure_from_the_mean() -> None:
     assert (full - calm)[:, 1:].abs().max() > 0.01
 
 
+def test_the_long_run_covariance_is_that_of_long_runs() -> None:
+    model = make(transition="soft")
+    with torch.no_grad():
+        model.transition.copy_(0.8 * torch.linalg.qr(torch.randn(STATE, STATE, generator=seeded(3)))[0])
+        assert model.transition_noise is not None
+        model.transition_noise.copy_(torch.randn(STATE, STATE, generator=seeded(4)))
+        A, B = model.system()
+        state, generator = torch.zeros(100_000, STATE), seeded(5)
+        for _ in range(60):
+            state = state @ A.T + torch.randn(state.shape, generator=generator) @ B.T
+    np.testing.assert_allclose(model.long_run_covariance(), torch.cov(state.T), atol=0.3, rtol=0.03)
+
+
 # --- two stages ----------------------------------------------------------------------------------------------------
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from linear_video.clips.clip_set import ClipSet
 from linear_video.io.checkpoint import Checkpoint
 from linear_video.models.last_frame import LastFrame
 from linear_video.models.settings import LastFrameSettings
+from linear_video.models.spectrum import spectrum_of
 from linear_video.pipelines.prediction import nodes as prediction
 from linear_video.pipelines.synthesis import nodes as synthesis
 
@@ -19,6 +21,9 @@ class Stays(LastFrame):
 
     def synthesise(self, start, frames, seed, noise_scale):
         return start[:, :1].expand(-1, frames, *start.shape[2:])
+
+    def spectrum(self):
+        return spectrum_of(torch.ones(1, dtype=torch.complex128))
 
 
 def clips_of(grey):
@@ -52,8 +57,8 @@ def test_sequences_start_from_the_chosen_clips_and_are_scored_against_them(held_
     settings = {"sequences": 2, "frames": 5, "noise_scale": 0.0, "spread_starts": False}
     shown, starts = synthesis.synthesise(CHECKPOINT, **HELD_OUT, synthesis=settings, evaluation=evaluation, seed=0)
     np.testing.assert_array_equal(shown[:, 4], CLIPS[held_out].frames[:, 0])
-    texture = synthesis.score_textures(shown, **HELD_OUT, evaluation=evaluation, **NAMES)
-    rotation = synthesis.score_rotation(shown, starts, **HELD_OUT, evaluation=evaluation, **NAMES)
+    texture = synthesis.score_textures(CHECKPOINT, shown, **HELD_OUT, evaluation=evaluation, **NAMES)
+    rotation = synthesis.score_rotation(CHECKPOINT, shown, starts, **HELD_OUT, evaluation=evaluation, **NAMES)
     assert texture["held_out"] == rotation["held_out"] == held_out
     assert texture["synthesis"]["late_mean"] == pytest.approx(1)
     assert rotation["synthesis"]["turn_psnr"] > 15  # against the other clips: below 5 dB

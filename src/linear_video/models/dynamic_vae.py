@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor, nn
 
 from linear_video.models.lds import LinearDynamicSystem
@@ -134,6 +135,12 @@ class DynamicVae(nn.Module):
         transition, noise = self.system()
         identity = torch.eye(len(transition), dtype=transition.dtype, device=transition.device)
         return (transition @ transition.T + noise @ noise.T - identity).square().sum()
+
+    @torch.no_grad()
+    def long_run_covariance(self) -> NDArray[np.float64]:
+        """Covariance (n, n) of the states after many steps, P = A P Aᵀ + B Bᵀ; I, if the system is stationary."""
+        transition, noise = (matrix.double().cpu().numpy() for matrix in self.system())
+        return np.asarray(solve_discrete_lyapunov(transition, noise @ noise.T))
 
     @torch.no_grad()
     def initialise(self, frames: NDArray[np.uint8]) -> None:

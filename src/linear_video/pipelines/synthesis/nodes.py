@@ -41,6 +41,7 @@ def synthesise(
 
 
 def score_counting(
+    checkpoint: Checkpoint,
     synthesised: NDArray[np.uint8],
     cycles: dict[str, Any],
     evaluation: dict[str, Any],
@@ -59,10 +60,13 @@ def score_counting(
     reading, _ = read(reader, others)
     scores = score_counting(*read(reader, synthesised), settings.period)
     accuracy = {"reader_accuracy": float((reading == other_labels).mean())}
-    return _scores(model_name, dataset, evaluation, synthesised, {**scores, **accuracy, "cycle": settings.period})
+    return _scores(
+        checkpoint, model_name, dataset, evaluation, synthesised, {**scores, **accuracy, "cycle": settings.period}
+    )
 
 
 def score_textures(
+    checkpoint: Checkpoint,
     synthesised: NDArray[np.uint8],
     validation_clips: ClipSet,
     test_clips: ClipSet,
@@ -74,10 +78,13 @@ def score_textures(
     from linear_video.evaluation.synthesis import score_texture
 
     clips = EvaluationSettings(**evaluation).chosen(validation_clips, test_clips)
-    return _scores(model_name, dataset, evaluation, synthesised, score_texture(synthesised, np.asarray(clips.frames)))
+    return _scores(
+        checkpoint, model_name, dataset, evaluation, synthesised, score_texture(synthesised, np.asarray(clips.frames))
+    )
 
 
 def score_rotation(
+    checkpoint: Checkpoint,
     synthesised: NDArray[np.uint8],
     starts: pd.DataFrame,
     validation_clips: ClipSet,
@@ -96,7 +103,7 @@ def score_rotation(
     views = np.stack(
         [np.roll(frames[c, :turn], -f, axis=0) for c, f in zip(starts["clip"], starts["frame"], strict=True)]
     )
-    return _scores(model_name, dataset, evaluation, synthesised, score_rotation(synthesised, views))
+    return _scores(checkpoint, model_name, dataset, evaluation, synthesised, score_rotation(synthesised, views))
 
 
 def draw(
@@ -127,9 +134,21 @@ def draw(
 
 
 def _scores(
-    model_name: str, dataset: str, evaluation: dict[str, Any], synthesised: NDArray[np.uint8], scores: dict[str, Any]
+    checkpoint: Checkpoint,
+    model_name: str,
+    dataset: str,
+    evaluation: dict[str, Any],
+    synthesised: NDArray[np.uint8],
+    scores: dict[str, Any],
 ) -> dict[str, Any]:
+    """What the scores are about, the scores, and whether the system that was drawn from lasts."""
+    model = checkpoint.model
+    lasts = {"spectral_radius": float(model.spectrum().eigenvalues.abs().max())}
+    if hasattr(model, "long_run_covariance"):
+        covariance = model.long_run_covariance()
+        lasts["stationarity_norm"] = float(model.stationarity_error().detach()) ** 0.5
+        lasts["long_run_covariance_error"] = float(np.abs(covariance - np.eye(len(covariance))).max())
     held_out = EvaluationSettings(**evaluation).held_out
     sequences, frames, *shape = synthesised.shape
     facts = {"model": model_name, "dataset": dataset, "held_out": held_out, "n_sequences": sequences, "frames": frames}
-    return {**facts, "frame_shape": shape, "synthesis": scores}
+    return {**facts, "frame_shape": shape, "synthesis": scores | lasts}

@@ -35,7 +35,12 @@ def create_pipeline(model: str, dataset: str) -> Pipeline:
         ),
         node(
             update_wrapper(partial(score, model_name=model, dataset=dataset), score),
-            inputs={"synthesised": "synthesised", "evaluation": "params:evaluation", **beside},
+            inputs={
+                "checkpoint": "checkpoint",
+                "synthesised": "synthesised",
+                "evaluation": "params:evaluation",
+                **beside,
+            },
             outputs="scores",
             name="evaluate",
         ),

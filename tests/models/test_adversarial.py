@@ -177,6 +177,19 @@ def test_the_adversarial_gradient_reaches_the_generator_of_every_scale() -> None
                 assert (value - without[name]).abs().max() > 1e-6, name
 
 
+def test_training_with_an_adversary_differs_from_training_without() -> None:
+    batch, trained = clips(), []
+    for weight in (0.05, 1e-12):
+        model = make(adversarial_weight=weight).train()
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        for _ in range(6):
+            optimizer.zero_grad(set_to_none=True)
+            model.loss(batch)[0].backward()
+            optimizer.step()
+        trained.append(model.generators.state_dict())
+    assert any((value - trained[1][name]).abs().max() > 1e-5 for name, value in trained[0].items())
+
+
 def test_the_share_of_the_adversarial_gradient_grows_with_its_weight() -> None:
     """Odds of share to rest are proportional to the weight, if the share is what its name says."""
     odds = []

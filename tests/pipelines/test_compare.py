@@ -96,3 +96,13 @@ def test_what_is_known_of_a_model_is_kept_with_its_predictions(project):
     assert facts["parameters"] > 100_000
     assert facts["frames_per_second"] > 0
     assert 0 < facts["training_minutes"] < 5
+
+
+@pytest.mark.slow
+def test_a_second_training_with_the_same_seed_gives_the_same_table(project):
+    folder, _ = project
+    before = (folder / f"{REPORTS}.csv").read_bytes()
+    for pipeline in ("adversarial", "compare"):
+        done = kedro(folder, "run", "--env=test", f"--pipelines={pipeline}")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / f"{REPORTS}.csv").read_bytes() == before

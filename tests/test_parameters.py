@@ -1,15 +1,17 @@
 import copy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 import pytest
 import torch
 from kedro.config import OmegaConfigLoader
+from omegaconf import OmegaConf
 
 from linear_video.errors import InputError
 from linear_video.models.contract import build
 from linear_video.parameters import Parameters, check_parameters
+from linear_video.pipeline_registry import register_pipelines
 from linear_video.settings import CONFIG_LOADER_ARGS
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -246,3 +248,17 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
 def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: int, message: str) -> None:
     [problem] = problems_of(changed(base, path, value))
     assert message in problem
+
+
+STUDIES = sorted((CONF.parent / "benchmarks/studies").glob("*.yml"))
+
+
+@pytest.mark.filterwarnings("ignore:One or more dataset names contain")
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_case_of_a_study_can_be_used(path: Path, base: dict[str, Any]) -> None:
+    study: Any = OmegaConf.to_container(OmegaConf.load(path))
+    assert study["pipeline"] in register_pipelines()
+    parameters = load(study["env"]) if "env" in study else base
+    for case in study["cases"].values():
+        merged = OmegaConf.merge(parameters, study.get("parameters", {}), case or {})
+        check_parameters(cast("Any", OmegaConf.to_container(merged)))

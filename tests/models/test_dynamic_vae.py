@@ -683,6 +683,11 @@ def test_without_a_linear_part_clips_change_nothing_before_the_training() -> Non
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_a_linear_part_with_more_dimensions_than_the_frame_has_values_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than the frame's 12 values"):
+        make((1, 4, 3), linear_part=True, state_dimension=14)
+
+
 def test_a_linear_part_of_still_frames_is_finite() -> None:
     model = make(linear_part=True)
     model.initialise(np.full((3, 5, *SHAPE), 90, np.uint8))

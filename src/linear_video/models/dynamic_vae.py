@@ -40,6 +40,8 @@ class DynamicVae(nn.Module):
         super().__init__()
         self.frame_shape, self.settings = frame_shape, settings
         state = settings.state_dimension
+        if settings.linear_part and state > math.prod(frame_shape):
+            raise ValueError(f"state_dimension {state} is more than the frame's {math.prod(frame_shape)} values.")
         self.encoder = _encoder(frame_shape, settings)
         self.decoder = _Decoder(frame_shape, settings)
         self.linear = _LinearPart(frame_shape, state) if settings.linear_part else None

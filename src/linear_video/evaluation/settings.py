@@ -41,6 +41,11 @@ class EvaluationSettings:
         frames = self.chosen(validation_clips, test_clips).frames
         return np.asarray(frames[self.scored(len(frames)), : self.context + self.horizon])
 
+    def context_and_truth(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a model sees of scored frames, and what it predicts, both in [0, 1]."""
+        scaled = frames / 255
+        return scaled[:, : self.context], scaled[:, self.context :]
+
     def scored(self, clips: int) -> NDArray[np.int64]:
         """Numbers of the clips that are scored, in order."""
         return _spread(self.sequences, clips)

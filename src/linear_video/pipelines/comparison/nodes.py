@@ -48,7 +48,7 @@ def compare(
             f"parameter evaluation now stand for; scores would not compare. Run {again} again (with "
             f"--from-nodes={others[0]}.{dataset}.predict, if the training is still good)."
         )
-    context, truth = clips[:, : settings.context] / 255, clips[:, settings.context :] / 255
+    context, truth = settings.context_and_truth(clips)
     return compare({model: predictions[model]() for model in facts}, context, truth), pd.DataFrame(facts.values())
 
 
@@ -70,7 +70,7 @@ def report(
 
     settings = EvaluationSettings(**evaluation)
     clips = settings.scored_frames(validation_clips, test_clips)
-    context, truth = clips[:, : settings.context] / 255, clips[:, settings.context :] / 255
+    context, truth = settings.context_and_truth(clips)
     shown = {model: predictions[model]() for model in facts["model"]}
     notes = [
         f"{len(clips)} {settings.held_out} clips of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} pixels: every model "

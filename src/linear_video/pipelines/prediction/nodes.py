@@ -115,11 +115,10 @@ def _split(
     clips: NDArray[np.uint8], predictions: NDArray[np.float32], settings: EvaluationSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Context and truth of the predicted clips, float in [0, 1]."""
-    frames = clips / 255
-    truth = frames[:, settings.context :]
+    context, truth = settings.context_and_truth(clips)
     if predictions.shape != truth.shape:
         raise InputError(
             f"the saved predictions have the shape {predictions.shape}, but the parameters and held-out clips ask for "
             f"{truth.shape}; run again from the node predict."
         )
-    return frames[:, : settings.context], truth
+    return context, truth

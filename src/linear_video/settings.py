@@ -1,6 +1,7 @@
 """Settings of the Kedro project."""
 
 import logging
+import os
 
 from kedro.config import OmegaConfigLoader
 from omegaconf.resolvers import oc
@@ -16,6 +17,9 @@ logging.getLogger("py.warnings").addFilter(
 
 # kedro-mlflow's own hooks come in by their entry point and must run first, so that a run is active for ours.
 HOOKS = (ParameterHooks(), TrackingHooks())
+
+# Of the processes that torchrun starts, the first tracks.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if int(os.environ.get("RANK", 0)) else ()
 
 CONFIG_LOADER_CLASS = OmegaConfigLoader
 CONFIG_LOADER_ARGS = {

@@ -48,10 +48,10 @@ def test_scale_stays_within_its_bounds():
     coupling = AffineCoupling(2, 4)
     with torch.no_grad():
         coupling.network[-1].bias.copy_(torch.tensor([1e4, 0.0]))
-    assert coupling._scale_and_shift(torch.ones(1, 1, 2, 2))[0].max() <= SCALE_MAXIMUM
+    assert coupling.scale_and_shift(torch.ones(1, 1, 2, 2))[0].max() <= SCALE_MAXIMUM
     with torch.no_grad():
         coupling.network[-1].bias.copy_(torch.tensor([-1e4, 0.0]))
-    scale, _ = coupling._scale_and_shift(torch.ones(1, 1, 2, 2))
+    scale, _ = coupling.scale_and_shift(torch.ones(1, 1, 2, 2))
     torch.testing.assert_close(scale, torch.full_like(scale, SCALE_MINIMUM))
 
 

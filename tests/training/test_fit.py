@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,15 @@ SETTINGS = TrainingSettings(
     validate_every=4,
     accelerator="cpu",
 )
+ADVERSARIAL = {
+    "input_frames": 2,
+    "size": "small",
+    "lp_weight": 1.0,
+    "lp_power": 2,
+    "gradient_difference_weight": 1.0,
+    "gradient_difference_power": 1.0,
+    "adversarial_weight": 0.05,
+}
 ILE = {"state_dimension": 8, "blocks": 1, "couplings": 2, "hidden_channels": 4}
 
 
@@ -235,6 +245,64 @@ def test_two_processes_train_together(tmp_path, strategy):
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
     before = new_model().state_dict()
     assert any((value != before[name]).any() for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one(tmp_path):
+    """Of the same clips in a step; without noise, which each process draws for itself."""
+    weights = {}
+    for name, changes in (("one", {}), ("two", {"devices": 2, "strategy": "ddp_fork"})):
+        torch.manual_seed(1)
+        model = build("ile", (1, 8, 8), {**ILE, "noise": 0.0})
+        train(tmp_path / name, model, replace(SETTINGS, **changes))
+        weights[name] = model.state_dict()
+    for name, value in weights["one"].items():
+        torch.testing.assert_close(weights["two"][name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_bare_ddp_is_refused_with_what_to_use(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    with pytest.raises(ValueError, match=r"once more for each device.*ddp_spawn.*ddp_fork.*torchrun"):
+        replace(SETTINGS, strategy="ddp")
+
+
+def test_clips_that_lie_on_the_device_give_the_same_weights(tmp_path):
+    one, two = (train(tmp_path / str(on), settings=replace(SETTINGS, clips_on_device=on))[0] for on in (False, True))
+    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16-mixed"}, {"float32_products": "high"}])
+def test_lower_precision_trains_alike(tmp_path, changes):
+    _, history = train(tmp_path / "exact")
+    rounded, rounded_history = train(tmp_path / "rounded", settings=replace(SETTINGS, **changes))
+    assert rounded_history["val_loss"].iloc[-1] == pytest.approx(history["val_loss"].iloc[-1], abs=5e-3)
+    assert rounded.prior.theta_alpha.dtype == torch.float64
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+def test_memory_modes_train_alike(tmp_path, memory):
+    """To rounding, which Adam's first steps, of the gradients' signs, can enlarge."""
+    _, history = train(tmp_path / "plain")
+    torch.manual_seed(1)
+    model = build("ile", (1, 8, 8), {**ILE, "memory": memory})
+    _, recomputed = train(tmp_path / memory, model)
+    np.testing.assert_allclose(recomputed["val_loss"], history["val_loss"], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for the CPU needs a C++ compiler")
+def test_compiled_parts_train_alike(tmp_path):
+    _, history = train(tmp_path / "plain")
+    _, compiled = train(tmp_path / "compiled", settings=replace(SETTINGS, compile=True))
+    np.testing.assert_allclose(compiled["val_loss"], history["val_loss"], rtol=1e-4)
+
+
+def test_compiling_a_model_without_regions_is_refused(tmp_path):
+    torch.manual_seed(0)
+    model = build("adversarial", (1, 8, 8), ADVERSARIAL)
+    with pytest.raises(InputError, match=r"training\.compile.*Adversarial names no parts"):
+        train(tmp_path, model, replace(SETTINGS, compile=True, learning_rates={}))
 
 
 def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path):

@@ -4,17 +4,25 @@ Every piece maps ``(inputs) -> (outputs, log_abs_det)`` in both directions, with
 logarithm) for each frame of the batch. The log-determinant of ``inverse`` is minus that of ``forward``.
 """
 
+import logging
 import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from linear_video.models.recompute import Memory, couple
+
+logger = logging.getLogger(__name__)
+
 Mix = Literal["haar", "none"]
 
 SCALE_MINIMUM, SCALE_MAXIMUM = 0.001, 2.0  # bounds of a coupling's scale in the authors' code
 # Raw network output 0 must mean scale 1, so that the flow starts as the identity.
 _SCALE_OFFSET = math.log((1 - SCALE_MINIMUM) / (SCALE_MAXIMUM - 1))
+INVERSION_ERROR_LIMIT = (
+    1e-3  # relative; beyond it, gradients of the memory mode "reversible" are no longer to be trusted
+)
 
 
 def _check_frames(frames: Tensor) -> None:
@@ -33,29 +41,35 @@ class Squeeze(nn.Module):
         super().__init__()
         if mix not in ("haar", "none"):
             raise ValueError(f"mix must be 'haar' or 'none', not {mix!r}.")
-        haar = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
-        self.matrix: Tensor | None
-        self.register_buffer("matrix", haar if mix == "haar" else None, persistent=False)
+        self.mix = mix
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Squeeze: (N, C, H, W) -> (N, 4C, H/2, W/2), zeros (N,)."""
         _check_frames(inputs)
         n, c, h, w = inputs.shape
-        squares = inputs.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)
-        squares = squares.reshape(n, 4, c * h * w // 4)  # (N, 4, C·H/2·W/2)
-        if self.matrix is not None:
-            squares = self.matrix.to(squares.dtype) @ squares
+        squares = inputs.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 3, 5, 1, 2, 4)  # (N, 2, 2, C, H/2, W/2)
+        if self.mix == "haar":
+            squares = _haar(squares)
         return squares.reshape(n, 4 * c, h // 2, w // 2), inputs.new_zeros(n)
 
     def inverse(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Spread out again: (N, 4C, H/2, W/2) -> (N, C, H, W), zeros (N,)."""
         _check_frames(outputs)
         n, c, h, w = outputs.shape
-        squares = outputs.reshape(n, 4, c // 4 * h * w)
-        if self.matrix is not None:
-            squares = self.matrix.to(squares.dtype).T @ squares
-        squares = squares.reshape(n, 2, 2, c // 4, h, w).permute(0, 3, 4, 1, 5, 2)
-        return squares.reshape(n, c // 4, 2 * h, 2 * w), outputs.new_zeros(n)
+        squares = outputs.reshape(n, 2, 2, c // 4, h, w)
+        if self.mix == "haar":
+            squares = _haar(squares)
+        return squares.permute(0, 3, 4, 1, 5, 2).reshape(n, c // 4, 2 * h, 2 * w), outputs.new_zeros(n)
+
+
+def _haar(squares: Tensor) -> Tensor:
+    """Orthonormal Haar transform of dimensions 1 and 2, of two values each; its own inverse.
+
+    Sums and differences, since autocast would run a matrix product in bf16, and the flow would no longer be invertible.
+    """
+    top, bottom = squares.unbind(1)
+    first, second = torch.stack((top + bottom, top - bottom), 1).unbind(2)
+    return torch.stack((first + second, first - second), 2) / 2
 
 
 class AffineCoupling(nn.Module):
@@ -88,35 +102,45 @@ class AffineCoupling(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def _split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The half that the network sees, and the half that is scaled and shifted."""
         first, second = values.split(self.sizes, dim=1)
         return (second, first) if self.swap else (first, second)
 
-    def _join(self, left: Tensor, right: Tensor) -> Tensor:
+    def join(self, left: Tensor, right: Tensor) -> Tensor:
+        """Undo ``split``."""
         return torch.cat((right, left) if self.swap else (left, right), dim=1)
 
-    def _scale_and_shift(self, left: Tensor) -> tuple[Tensor, Tensor]:
+    def scale_and_shift(self, left: Tensor) -> tuple[Tensor, Tensor]:
+        """What the network makes of the half that it sees, in the half's own type."""
         raw, shift = self.network(left).to(left.dtype).chunk(2, dim=1)  # out of autocast's bf16 again
         return SCALE_MINIMUM + (SCALE_MAXIMUM - SCALE_MINIMUM) * torch.sigmoid(raw + _SCALE_OFFSET), shift
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
-        left, right = self._split(inputs)
-        scale, shift = self._scale_and_shift(left)
-        return self._join(left, right * scale + shift), scale.log().sum(dim=(1, 2, 3))
+    @staticmethod
+    def transform(right: Tensor, scale: Tensor, shift: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Scale and shift one half, or undo it: the half, and log|det| (N,)."""
+        log_abs_det = scale.log().sum(dim=(1, 2, 3))
+        return ((right - shift) / scale, -log_abs_det) if inverse else (right * scale + shift, log_abs_det)
+
+    def forward(self, inputs: Tensor, inverse: bool = False) -> tuple[Tensor, Tensor]:
+        """Scale and shift, or undo it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
+        left, right = self.split(inputs)
+        right, log_abs_det = self.transform(right, *self.scale_and_shift(left), inverse)
+        return self.join(left, right), log_abs_det
 
     def inverse(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Undo it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
-        left, right = self._split(outputs)
-        scale, shift = self._scale_and_shift(left)
-        return self._join(left, (right - shift) / scale), -scale.log().sum(dim=(1, 2, 3))
+        return self.forward(outputs, inverse=True)
 
 
 class Flow(nn.Module):
     """Frames (N, C, H, W) to embeddings (N, D = C·H·W) and back, through blocks of squeezes and couplings.
 
     Each block squeezes, applies its couplings and sends half of the channels to the embedding; the last block sends
-    all. ``squeezes`` of the first block may be more than one: couplings then see fewer, richer pixels and cost less.
+    all. ``first_squeezes`` may be more than one: couplings then see fewer, richer pixels and cost less.
+
+    ``memory`` says what a forward pass keeps for the gradient: everything (``"none"``), each coupling's input
+    (``"checkpoint"``), or one map of values for each block (``"reversible"``); see ``models.recompute``.
 
     Raises:
         ValueError: if the frame's height or width is not divisible by 2 to the number of squeezes.
@@ -131,8 +155,13 @@ class Flow(nn.Module):
         middle_kernel: int = 1,
         mix: Mix = "haar",
         first_squeezes: int = 1,
+        memory: Memory = "none",
     ) -> None:
         super().__init__()
+        self.memory = memory
+        self.inversion_error: Tensor  # largest relative error so far of an input that was computed back
+        self.register_buffer("inversion_error", torch.zeros(()), persistent=False)
+        self.warned = False
         channels, height, width = frame_shape
         divisor = 2 ** (blocks - 1 + first_squeezes)
         if height % divisor or width % divisor or not height or not width:
@@ -156,6 +185,8 @@ class Flow(nn.Module):
             leaving = channels if block == blocks - 1 else channels // 2
             self.shapes.append((leaving, height, width))
             channels -= leaving
+        # Without copies into the order of values that convolutions want: less memory, and no slower anywhere.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def embedding_dimension(self) -> int:
@@ -171,9 +202,10 @@ class Flow(nn.Module):
         leaving = []
         for layers, (channels, _, _) in zip(self.blocks, self.shapes, strict=True):
             assert isinstance(layers, nn.ModuleList)
-            for layer in layers:
-                frames, log_abs_det_layer = layer(frames)
-                log_abs_det = log_abs_det + log_abs_det_layer
+            for squeeze in (layer for layer in layers if isinstance(layer, Squeeze)):
+                frames, _ = squeeze(frames)
+            frames, log_abs_det_block = self._couple(layers, frames, inverse=False)
+            log_abs_det = log_abs_det + log_abs_det_block
             leaving.append(frames[:, frames.shape[1] - channels :].flatten(1))
             frames = frames[:, : frames.shape[1] - channels]
         return torch.cat(leaving, dim=1), log_abs_det
@@ -189,9 +221,24 @@ class Flow(nn.Module):
             assert isinstance(layers, nn.ModuleList)
             left = part.unflatten(1, shape)
             frames = left if frames is None else torch.cat((frames, left), dim=1)
-            for layer in reversed(layers):
-                assert isinstance(layer, Squeeze | AffineCoupling)
-                frames, log_abs_det_layer = layer.inverse(frames)
-                log_abs_det = log_abs_det + log_abs_det_layer
+            frames, log_abs_det_block = self._couple(layers, frames, inverse=True)
+            log_abs_det = log_abs_det + log_abs_det_block
+            for squeeze in (layer for layer in layers if isinstance(layer, Squeeze)):
+                frames, _ = squeeze.inverse(frames)
         assert frames is not None
         return frames, log_abs_det
+
+    def _couple(self, layers: nn.ModuleList, values: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        couplings = [layer for layer in layers if isinstance(layer, AffineCoupling)]
+        return couple(couplings[::-1] if inverse else couplings, values, inverse, self.memory, self.inversion_error)
+
+    def check_numerics(self) -> None:
+        """Warn, once, if gradients of the memory mode ``"reversible"`` are not to be trusted. Waits for the GPU."""
+        error = float(self.inversion_error)
+        if error > INVERSION_ERROR_LIMIT and not self.warned:
+            self.warned = True
+            logger.warning(
+                "Inputs of couplings were computed back from their outputs with a relative error of %.1e: gradients may "
+                "be wrong. Set memory to checkpoint.",
+                error,
+            )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from linear_video.models.flow import Flow
+from linear_video.models.flow import AffineCoupling, Flow
 from linear_video.models.linear_prior import LinearPrior
 from linear_video.models.settings import IleSettings
 from linear_video.models.spectrum import Spectrum, spectrum_of
@@ -30,6 +30,7 @@ class InvertibleLinearEmbedding(nn.Module):
             settings.middle_kernel,
             settings.mix,
             settings.first_squeezes,
+            settings.memory,
         )
         self.prior = LinearPrior(
             self.flow.embedding_dimension,
@@ -126,6 +127,14 @@ class InvertibleLinearEmbedding(nn.Module):
         powers = self.prior.powers(seen + horizon)
         statistics = self.prior.statistics(embeddings, weights, powers[:seen])
         return self.prior.infer(statistics, self.settings.prior_precision), powers
+
+    def regions(self) -> list[nn.Module]:
+        """Parts that are worth compiling one by one: the couplings' networks, of few shapes and many copies."""
+        return [module.network for module in self.flow.modules() if isinstance(module, AffineCoupling)]
+
+    def check_numerics(self) -> None:
+        """Warn, once, if the flow's gradients are not to be trusted."""
+        self.flow.check_numerics()
 
     @torch.no_grad()
     def log_likelihood(self, clips: Tensor, observed: Tensor | None = None) -> Tensor:

@@ -145,11 +145,17 @@ class LinearPrior(nn.Module):
 
     @staticmethod
     def factorise(statistics: Statistics, precision: float) -> Tensor:
-        """Lower Cholesky factor of G + precision I, and a ridge at rounding level."""
+        """Lower Cholesky factor of G + precision I, and a ridge at rounding level.
+
+        Raises:
+            torch.linalg.LinAlgError: on a CPU, if there is none. Elsewhere, where to look would mean to wait for the device,
+                the factor is then NaN.
+        """
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
         ridge = (precision + RIDGE * diagonal.mean(-1, keepdim=True)).expand_as(diagonal)
-        factor: Tensor = torch.linalg.cholesky(statistics.gram + torch.diag_embed(ridge))
-        return factor
+        matrix = statistics.gram + torch.diag_embed(ridge)
+        factor, failed = torch.linalg.cholesky_ex(matrix, check_errors=matrix.device.type == "cpu")
+        return torch.where(failed[..., None, None] == 0, factor, torch.nan)
 
     @staticmethod
     def solve(statistics: Statistics, cholesky: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ class IleSettings:
         prior_precision: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the prior
             of the marginal likelihood, 0 least squares (paper).
         fading_memory: weight of a context frame against the next newer one in a prediction, in (0, 1].
+        memory: what the flow keeps for the gradient: ``"none"`` saves no memory; ``"checkpoint"`` and ``"reversible"``
+            compute the couplings' networks again, from kept inputs or from their outputs (``models.recompute``).
     """
 
     state_dimension: int = 256
@@ -54,6 +56,7 @@ class IleSettings:
     profile_context: int | None = None
     prior_precision: float = 1.0
     fading_memory: float = 1.0
+    memory: Literal["none", "checkpoint", "reversible"] = "none"
 
     def __post_init__(self) -> None:
         if self.state_dimension < 2 or self.state_dimension % 2:
@@ -82,6 +85,7 @@ class IleSettings:
         check_choice("mix", self.mix, ("haar", "none"))
         check_choice("noise_kind", self.noise_kind, ("gaussian", "uniform"))
         check_choice("scale", self.scale, ("learned", "batch_mean"))
+        check_choice("memory", self.memory, ("none", "checkpoint", "reversible"))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import time
 import warnings
@@ -45,17 +46,26 @@ class TrainingSteps(Dataset[tuple[int, Tensor]]):
     """Item ``step`` is the number of the step and its clips, drawn by (seed, step): uint8 (N, T, C, H, W).
 
     What a step sees depends on nothing that came before, so that an interrupted training goes on as it would have.
-    Of several devices, number ``rank`` of ``devices`` takes every ``devices``-th of a step's clips.
+    Of several devices, number ``rank`` of ``devices`` takes every ``devices``-th of a step's clips. With
+    ``numbers_only``, the clips' numbers (N,) stand for the clips, which lie on the device.
     """
 
-    def __init__(self, frames: Frames, clips_per_step: int, seed: int, rank: int = 0, devices: int = 1) -> None:
+    def __init__(
+        self,
+        frames: Frames,
+        clips_per_step: int,
+        seed: int,
+        rank: int = 0,
+        devices: int = 1,
+        numbers_only: bool = False,
+    ) -> None:
         self.frames, self.clips_per_step, self.seed = frames, clips_per_step, seed
-        self.rank, self.devices = rank, devices
+        self.rank, self.devices, self.numbers_only = rank, devices, numbers_only
 
     def __getitem__(self, step: int) -> tuple[int, Tensor]:
         drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
         drawn = np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
-        return step, torch.from_numpy(self.frames[drawn])
+        return step, torch.from_numpy(drawn if self.numbers_only else self.frames[drawn])
 
 
 class _Clips(pl.LightningDataModule):
@@ -69,7 +79,7 @@ class _Clips(pl.LightningDataModule):
         first = self.trainer.current_epoch * self.settings.validate_every
         last = min(first + self.settings.validate_every, self.settings.steps)
         size, rank, devices = self.settings.clips_per_step, self.trainer.global_rank, self.trainer.world_size
-        steps = TrainingSteps(self.train, size, self.seed, rank, devices)
+        steps = TrainingSteps(self.train, size, self.seed, rank, devices, self.settings.clips_on_device)
         return DataLoader(steps, batch_size=None, sampler=range(first, last))
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -92,11 +102,16 @@ class _Fitting(pl.LightningModule):
     def __init__(self, model: nn.Module, settings: TrainingSettings, seed: int) -> None:
         super().__init__()
         self.model, self.settings, self.seed = model, settings, seed
+        self.resident: Tensor | None = None  # all training clips, if they lie on the device
         self.history: list[dict[str, float]] = []
         self.round_sums: dict[str, Tensor] = {}
         self.round_counts: dict[str, int] = {}  # a model's steps may differ in what they report
         self.first_bad_step: Tensor | None = None
         self.started = time.perf_counter()
+
+    def on_fit_start(self) -> None:
+        if self.settings.clips_on_device:
+            self.resident = torch.from_numpy(np.array(self.trainer.datamodule.train)).to(self.device)  # type: ignore[attr-defined]
 
     def _loss(self, clips: Tensor, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
         entropy = np.random.SeedSequence((self.seed, stream, self.global_rank)).generate_state(1, np.uint64)
@@ -106,6 +121,8 @@ class _Fitting(pl.LightningModule):
 
     def training_step(self, batch: tuple[int, Tensor]) -> Tensor:
         step, clips = batch
+        if self.resident is not None:
+            clips = self.resident[clips]
         try:
             objective, parts = self._loss(clips, step)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -120,6 +137,8 @@ class _Fitting(pl.LightningModule):
         return objective
 
     def _check_finite(self) -> None:
+        if hasattr(self.model, "check_numerics"):
+            self.model.check_numerics()  # type: ignore[operator]
         if self.first_bad_step is not None and self.first_bad_step.isfinite():
             raise _not_finite(int(self.first_bad_step))
 
@@ -146,6 +165,12 @@ class _Fitting(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
         self.started = time.perf_counter() - self.history[-1]["seconds"]
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """PyTorch's own; Lightning's refuses fused optimisers beside bf16, for the sake of fp16."""
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.gradient_norm)
 
     def configure_optimizers(self) -> Any:
         """Adam with a rate for each group of parameters, and the schedule of all."""
@@ -225,7 +250,8 @@ def fit(
     """Train a model in place; it ends with the weights of least validation loss.
 
     The state is written to ``folder`` at each validation. If ``folder`` holds the state of the same training
-    (settings, seed, clips and ``identity`` all equal), it goes on from there; of another, it starts afresh.
+    (settings, seed, clips and ``identity`` all equal), it goes on from there; of another, it starts afresh. With the strategy
+    ``"ddp"`` all processes need to see the folder, and only the first returns; the others end.
 
     Args:
         model: meets ``models.contract.VideoModel``.
@@ -244,8 +270,12 @@ def fit(
     """
     if not len(train) or not len(validation):
         raise InputError(f"training needs clips, but has {len(train)} for training and {len(validation)} to validate.")
-    resume = _prepare(folder, settings, seed, (train, validation), identity)
     fitting = _Fitting(model, settings, seed)
+    if settings.compile:
+        if not hasattr(model, "regions"):
+            raise InputError(f"training.compile: {type(model).__name__} names no parts to compile; set it to false.")
+        for region in model.regions():  # type: ignore[operator]
+            region.compile()
     checkpoints = ModelCheckpoint(
         folder,
         filename="best",
@@ -268,13 +298,13 @@ def fit(
         warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's own use of PyTorch
         trainer = pl.Trainer(
             accelerator=settings.accelerator,
-            devices=settings.devices,
-            precision=settings.precision,  # type: ignore[arg-type]
+            devices=int(os.environ["LOCAL_WORLD_SIZE"]) if settings.strategy == "ddp" else settings.devices,
+            num_nodes=settings.processes // int(os.environ["LOCAL_WORLD_SIZE"]) if settings.strategy == "ddp" else 1,
+            precision=settings.precision,
             strategy=settings.strategy,
             # Rounds, not max_steps: with that, Lightning takes up a finished round as an unfinished one.
             max_epochs=math.ceil(settings.steps / settings.validate_every),
             reload_dataloaders_every_n_epochs=1,
-            gradient_clip_val=settings.gradient_norm,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
             plugins=[_WholeFiles()],
@@ -284,17 +314,28 @@ def fit(
             enable_model_summary=False,
             default_root_dir=folder,
         )
+        if settings.strategy == "ddp":
+            trainer.strategy.setup_environment()  # the processes can talk from here on
+        first = trainer.global_rank == 0
+        resume = _prepare(folder, settings, seed, (train, validation), identity) if first else None
+        resume = trainer.strategy.broadcast(resume) if settings.strategy == "ddp" else resume
         data = _Clips(train, validation, settings, seed)
-        threads = torch.get_num_threads()
+        threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
         torch.set_num_threads(settings.threads or threads)
+        torch.set_float32_matmul_precision(settings.float32_products)
         try:
             trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
         finally:
             torch.set_num_threads(threads)
+            torch.set_float32_matmul_precision(products)
     # From the files, since with several devices the training took place in other processes.
     best, last = (torch.load(folder / f"{k}.ckpt", map_location="cpu", weights_only=True) for k in ("best", "last"))
     fitting.load_state_dict(best["state_dict"])
     model.cpu().eval()
+    if settings.strategy == "ddp":
+        trainer.strategy.barrier()  # all have read the files
+        if not first:
+            raise SystemExit(0)
     return pd.DataFrame(last["history"])
 
 

@@ -1,5 +1,6 @@
 """Settings of training: what a parameters file may say. Free of PyTorch, so that reading them is quick."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,8 +21,14 @@ class TrainingSettings:
         validate_every: steps between two validations; each writes a checkpoint to resume from.
         threads: of the CPU that PyTorch may use in training; None leaves it to PyTorch. Small models gain little from
             a second thread, and with a fixed number the weights do not depend on the machine's cores.
-        accelerator, devices, precision, strategy: as Lightning's Trainer takes them. ``"ddp"`` is not for use within
-            a Kedro run, which it would start once more per process.
+        accelerator, devices: as Lightning's Trainer takes them.
+        precision: with ``"bf16-mixed"``, networks compute in bf16; log-determinants stay in float32, the linear system in
+            float64.
+        strategy: ``"auto"``; with several devices ``"ddp_spawn"`` or, on CPUs, ``"ddp_fork"``, which start a process for
+            each; or ``"ddp"``, where ``torchrun`` has started them, and says how many there are in place of ``devices``.
+        float32_products: ``"highest"`` precision of matrix products in float32, or ``"high"``, which may use TF32.
+        clips_on_device: whether all training clips are moved to the device before the first step.
+        compile: whether the parts that a model names (``regions``) are compiled; takes a minute at the start.
     """
 
     steps: int = 2000
@@ -36,8 +43,11 @@ class TrainingSettings:
     threads: int | None = None
     accelerator: str = "auto"
     devices: int = 1
-    precision: str = "32-true"
-    strategy: Literal["auto", "ddp_spawn", "ddp_fork"] = "auto"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    strategy: Literal["auto", "ddp_spawn", "ddp_fork", "ddp"] = "auto"
+    float32_products: Literal["highest", "high"] = "highest"
+    clips_on_device: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "clips_per_step", "validate_every", "devices"):
@@ -45,8 +55,13 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1 or null, not {self.threads}.")
-        if self.clips_per_step % self.devices:
-            raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of devices {self.devices}.")
+        if self.clips_per_step % self.processes:
+            raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of {self.processes} devices.")
+        if self.strategy == "ddp" and not _by_torchrun():
+            raise ValueError(
+                "strategy ddp would start the whole program once more for each device. Use ddp_spawn, or ddp_fork on CPUs; "
+                "or start the run with torchrun."
+            )
         for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():
             if not rate > 0:
                 raise ValueError(f"the learning rate {name} must be above zero, not {rate}.")
@@ -56,3 +71,12 @@ class TrainingSettings:
             raise ValueError(f"gradient_norm must be above zero, not {self.gradient_norm}.")
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"weight_average must be within [0, 1), not {self.weight_average}.")
+
+    @property
+    def processes(self) -> int:
+        """Devices that share a step, over all machines."""
+        return int(os.environ["WORLD_SIZE"]) if self.strategy == "ddp" and _by_torchrun() else self.devices
+
+
+def _by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ

@@ -1,0 +1,152 @@
+"""Gradients of affine couplings that compute again what they need, instead of keeping it.
+
+What a coupling's network computes on its way is far larger than its input. ``"checkpoint"`` keeps the input of each
+coupling. ``"reversible"`` keeps one map of values for a whole chain: a coupling leaves half of the channels as it is, so what scaled
+and shifted the other half can be computed again from the output, and undone (Gomez, Ren, Urtasun, Grosse 2017, "The reversible
+residual network", for residual networks). Either way each network runs twice, on some frames at a time.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+Memory = Literal["none", "checkpoint", "reversible"]
+
+# Of recomputed frames, a quarter at a time, unless that would be so little work that calls cost more than computing.
+PARTS, LEAST_VALUES = 4, 2**14
+
+
+class Coupling(Protocol):
+    """What is asked of a coupling, an ``nn.Module``; ``models.flow.AffineCoupling`` has it."""
+
+    def __call__(self, inputs: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Scale and shift, or undo it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
+        ...
+
+    def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The half that stays, and the half that is scaled and shifted."""
+        ...
+
+    def join(self, left: Tensor, right: Tensor) -> Tensor:
+        """Undo ``split``."""
+        ...
+
+    def scale_and_shift(self, left: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift from the half that stays."""
+        ...
+
+    def transform(self, right: Tensor, scale: Tensor, shift: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """Scale and shift one half, or undo it: the half, and log|det| (N,)."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the network."""
+        ...
+
+
+@dataclass
+class _Tape:
+    """The one map of values that a reversible chain keeps, and which coupling's output it is."""
+
+    first: Tensor  # the chain's input, to measure how well it is computed back
+    values: Tensor
+    number: int
+    error: Tensor  # largest relative error so far
+
+
+class _Step(torch.autograd.Function):
+    """One coupling. With a tape, the backward pass moves the tape on from the coupling's output to its input."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        inputs: Tensor,
+        coupling: Coupling,
+        inverse: bool,
+        tape: _Tape | None,
+        number: int,
+        *parameters: nn.Parameter,
+    ) -> tuple[Tensor, Tensor]:
+        device = inputs.device.type
+        ctx.autocast = {
+            "device_type": device,
+            "dtype": torch.get_autocast_dtype(device),
+            "enabled": torch.is_autocast_enabled(device),
+        }
+        ctx.coupling, ctx.inverse, ctx.tape, ctx.number, ctx.parameters = coupling, inverse, tape, number, parameters
+        parts = [coupling(some, inverse) for some in inputs.split(_frames_at_once(inputs))]
+        outputs, log_abs_det = (torch.cat(part) for part in zip(*parts, strict=True))
+        if tape is None:
+            ctx.save_for_backward(inputs)
+        else:
+            tape.values, tape.number = outputs.detach(), number
+        return outputs, log_abs_det
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        tape: _Tape | None = ctx.tape
+        if tape is not None and tape.number != ctx.number:
+            raise RuntimeError(
+                "the memory mode 'reversible' allows one backward pass through a flow; use 'checkpoint' or 'none'."
+            )
+        known = ctx.saved_tensors[0] if tape is None else tape.values
+        at_once = _frames_at_once(known)
+        split = (tensor.split(at_once) for tensor in (known, *gradients))
+        parts = [_gradients(ctx, *some) for some in zip(*split, strict=True)]
+        if tape is not None:
+            tape.values, tape.number = torch.cat([inputs for inputs, _, _ in parts]), ctx.number - 1
+            if ctx.number == 0:
+                error = torch.linalg.vector_norm(tape.values - tape.first) / torch.linalg.vector_norm(tape.first)
+                torch.maximum(tape.error, error.to(tape.error), out=tape.error)
+        of_parameters = (sum(some) for some in zip(*(found for _, _, found in parts), strict=True))
+        return (torch.cat([gradient for _, gradient, _ in parts]), None, None, None, None, *of_parameters)
+
+
+def _frames_at_once(values: Tensor) -> int:
+    parts = min(PARTS, max(1, values.numel() // LEAST_VALUES))
+    return math.ceil(len(values) / parts)
+
+
+def _gradients(
+    ctx: Any, known: Tensor, output_gradient: Tensor, log_abs_det_gradient: Tensor
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Input of some frames, its gradient, and the parameters', from what is known: the input, or with a tape the output."""
+    coupling: Coupling = ctx.coupling
+    left, right = coupling.split(known)
+    with torch.enable_grad(), torch.autocast(cache_enabled=False, **ctx.autocast):
+        left = left.detach().requires_grad_()
+        scale, shift = coupling.scale_and_shift(left)
+        if ctx.tape is not None:
+            with torch.no_grad():
+                right, _ = coupling.transform(right, scale, shift, not ctx.inverse)
+        right = right.detach().requires_grad_()
+        outputs = coupling.transform(right, scale, shift, ctx.inverse)
+    of_left, of_right = coupling.split(output_gradient)
+    found = torch.autograd.grad(outputs, (left, right, *ctx.parameters), (of_right, log_abs_det_gradient))
+    return coupling.join(left.detach(), right.detach()), coupling.join(of_left + found[0], found[1]), found[2:]
+
+
+def couple(
+    couplings: Sequence[Coupling], values: Tensor, inverse: bool, memory: Memory, error: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Apply couplings one after the other: values (N, C, H, W) -> values (N, C, H, W), log|det| (N,).
+
+    With ``"reversible"`` there can be only one backward pass, in which ``error`` () is raised in place to the relative error
+    with which the chain's input was computed back, if that is larger.
+    """
+    log_abs_det = values.new_zeros(len(values))
+    tape = _Tape(values.detach(), values.detach(), -1, error) if memory == "reversible" else None
+    for number, coupling in enumerate(couplings):
+        if memory == "none" or not torch.is_grad_enabled():
+            values, log_abs_det_coupling = coupling(values, inverse)
+        else:
+            parameters = [parameter for parameter in coupling.parameters() if parameter.requires_grad]
+            values, log_abs_det_coupling = _Step.apply(values, coupling, inverse, tape, number, *parameters)
+        log_abs_det = log_abs_det + log_abs_det_coupling
+    return values, log_abs_det

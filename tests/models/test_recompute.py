@@ -1,0 +1,123 @@
+import logging
+
+import pytest
+import torch
+
+from linear_video.models import recompute
+from linear_video.models.flow import Flow
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def _frames_in_several_parts(monkeypatch):
+    monkeypatch.setattr(recompute, "LEAST_VALUES", 64)
+
+
+def make(memory, dtype=torch.float32, seed=0):
+    """Weights as at the start of a training, but for the last layers', so that the couplings do something."""
+    torch.manual_seed(seed)
+    flow = Flow(SHAPE, blocks=2, couplings=4, hidden_channels=6, memory=memory)
+    with torch.no_grad():
+        for name, parameter in flow.named_parameters():
+            if "network.4" in name:
+                parameter.normal_(std=0.2)
+    return flow.to(dtype)
+
+
+def gradients(flow, seed=1, device_type=None):
+    """Of encoding and decoding, with respect to weights and frames."""
+    dtype = next(flow.parameters()).dtype
+    frames = torch.randn(9, *SHAPE, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    frames.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=device_type == "bf16"):
+        embeddings, log_abs_det = flow(frames)
+        decoded, log_abs_det_back = flow.inverse(0.9 * embeddings)
+    loss = embeddings.square().sum() - 3 * log_abs_det.sum() + decoded.sin().sum() + log_abs_det_back.square().sum()
+    found = torch.autograd.grad(loss, (frames, *flow.parameters()))
+    return torch.cat([gradient.flatten().double() for gradient in found]), loss.detach()
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+def test_modes_change_nothing_in_float64(memory):
+    expected, loss = gradients(make("none", torch.float64))
+    found, same_loss = gradients(make(memory, torch.float64))
+    assert torch.equal(loss, same_loss)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+def test_gradients_round_like_those_of_plain_autograd(memory):
+    """Within 10 times plain's own error against float64, the median of several weights and frames."""
+    errors = {"none": [], memory: []}
+    for seed in range(7):
+        exact, _ = gradients(make("none", torch.float64, seed), seed)
+        for mode, found in errors.items():
+            rounded, _ = gradients(make(mode, torch.float32, seed), seed)
+            found.append((rounded - exact).norm() / exact.norm())
+    plain, recomputed = (torch.stack(errors[mode]).median() for mode in ("none", memory))
+    assert 0 < plain < 1e-4
+    assert recomputed < 10 * plain
+
+
+@pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
+def test_networks_in_bf16_give_the_same_gradients(memory):
+    """Autocast holds in the recomputation, too; the log-determinants and couplings themselves stay in float32."""
+    single, _ = gradients(make("none"))
+    plain, _ = gradients(make("none"), device_type="bf16")
+    found, _ = gradients(make(memory), device_type="bf16")
+    bf16_error = (plain - single).norm()
+    assert bf16_error > 1e-3 * single.norm()  # autocast does something
+    assert (found - plain).norm() < bf16_error
+
+
+def test_a_reversible_chain_keeps_one_map_whatever_its_length():
+    kept = {}
+    for couplings in (2, 8):
+        flow, sizes = Flow(SHAPE, 1, couplings, 6, memory="reversible"), []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            flow(torch.randn(4, *SHAPE))
+        kept[couplings] = sum(sizes)
+    assert kept[2] == kept[8]
+
+
+def test_checkpoints_keep_inputs_alone():
+    flow, sizes = Flow(SHAPE, 1, 5, 64, memory="checkpoint"), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+        flow(torch.randn(4, *SHAPE))
+    assert sum(sizes) == 5 * 4 * 64
+
+
+def test_a_second_backward_pass_is_refused_with_what_to_do():
+    flow = make("reversible")
+    loss = flow(torch.randn(2, *SHAPE))[0].sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="one backward pass.*'checkpoint'"):
+        loss.backward()
+
+
+def test_frozen_weights_get_no_gradient():
+    flow = make("reversible")
+    frozen = next(flow.parameters()).requires_grad_(False)
+    flow(torch.randn(2, *SHAPE))[0].sum().backward()
+    assert frozen.grad is None
+    assert all(parameter.grad is not None for parameter in list(flow.parameters())[1:])
+
+
+def test_inversion_that_spoils_gradients_is_told_once(caplog):
+    flow = make("reversible")
+    with caplog.at_level(logging.WARNING):
+        flow(torch.randn(2, *SHAPE))[0].sum().backward()
+        flow.check_numerics()
+    assert 0 < flow.inversion_error < 1e-5
+    assert not caplog.records
+    with torch.no_grad():  # scales at their minimum shrink what has to be found again below float32's resolution
+        for name, parameter in flow.named_parameters():
+            if name.endswith("network.4.bias"):
+                half = len(parameter) // 2
+                parameter[:half], parameter[half:] = -30.0, 30.0
+    flow(torch.randn(2, *SHAPE))[0].sum().backward()
+    for _ in range(2):
+        flow.check_numerics()
+    assert len(caplog.records) == 1
+    assert "Set memory to checkpoint" in caplog.text

@@ -21,10 +21,10 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Time and memory, beside other flow libraries; writes docs/performance.md.
 bench: .venv/done
-	$(BIN)/python benchmarks/simulator.py
-	$(BIN)/python benchmarks/solve.py
-	$(BIN)/python benchmarks/footage.py
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python benchmarks/performance.py
 
 .venv/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -1,31 +1,17 @@
-"""How fast recordings are read, and in how much memory: ``python benchmarks/footage.py``.
-
-Videos of 320x240 pixels are made first. One worker and two read the same files in turns, so that a load of the machine
-that comes and goes meets both alike. Memory is the peak of a process of its own, for few files and for many.
-"""
+"""How fast recordings are read, and in how much memory."""
 
 import dataclasses
-import os
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-for library in ("OMP", "OPENBLAS", "MKL"):  # before NumPy is imported
-    os.environ[f"{library}_NUM_THREADS"] = "1"
-os.environ["TQDM_DISABLE"] = "1"
+import cv2
+import numpy as np
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+from linear_video.clips.footage import FootageSettings, extract
+from measuring import Step, in_turns, peak_memory, table
 
-from linear_video.clips.footage import FootageSettings, extract  # noqa: E402
-
-FILES, FRAMES, REPETITIONS = 24, 120, 5
+FILES, FRAMES = 24, 120
 FEW, MANY = 50, 500
-TARGET = 1.7  # times the speed of one worker
 SETTINGS = FootageSettings(
     raw_folder="",
     include=[],
@@ -60,45 +46,29 @@ def write_videos(folder: Path, files: int, frames: int) -> None:
         video.release()
 
 
-def seconds(raw: Path, workers: int) -> float:
+def read(raw: str, workers: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        extract(dataclasses.replace(SETTINGS, raw_folder=str(raw), workers=workers), Path(folder))
-        return time.perf_counter() - start
+        extract(dataclasses.replace(SETTINGS, raw_folder=raw, workers=workers), Path(folder))
 
 
-def peak_memory(raw: Path) -> float:
-    """MiB of a fresh process that reads the folder."""
-    done = subprocess.run([sys.executable, __file__, str(raw)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
+def prepare(raw: str) -> Step:
+    return lambda: read(raw, workers=2)
 
 
-def main() -> None:
+def report() -> str:
+    """Table of one worker against two, and the memory for few files and for many."""
     with tempfile.TemporaryDirectory() as temporary:
-        raw = Path(temporary) / "speed"
-        write_videos(raw, FILES, FRAMES)
-        times: dict[int, list[float]] = {1: [], 2: []}
-        for repetition in range(REPETITIONS + 1):
-            for workers, found in times.items():
-                taken = seconds(raw, workers)
-                if repetition:  # the first one warms up
-                    found.append(taken)
-        for workers, found in times.items():
-            rates = [FILES * FRAMES / taken for taken in found]
-            median = statistics.median(rates)
-            print(f"{workers} workers: median {median:,.0f} frames/s, from {min(rates):,.0f} to {max(rates):,.0f}")
-        ratios = [one / two for one, two in zip(times[1], times[2], strict=True)]
-        median = statistics.median(ratios)
-        print(f"two against one: {median:.2f}, from {min(ratios):.2f} to {max(ratios):.2f} (target {TARGET})")
+        raw = str(Path(temporary) / "speed")
+        write_videos(Path(raw), FILES, FRAMES)
+        steps = {f"{workers} workers": lambda workers=workers: read(raw, workers) for workers in (2, 1)}
+        times = in_turns(steps, reference="2 workers", rounds=5)
+        times["frames/s"] = [f"{1000 * FILES * FRAMES / ms:,.0f}" for ms in times["ms"]]
+        memory = []
         for files in (FEW, MANY):
-            raw = Path(temporary) / f"memory_{files}"
-            write_videos(raw, files, 40)
-            print(f"peak memory with {files} files: {peak_memory(raw):.0f} MiB")
-
-
-if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        seconds(Path(sys.argv[1]), workers=2)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-    else:
-        main()
+            many = Path(temporary) / f"memory_{files}"
+            write_videos(many, files, 40)
+            memory.append(f"{peak_memory(prepare, str(many)):.0f} MiB with {files} files")
+    return (
+        f"{FILES} videos of {FRAMES} frames, 320x240, MPEG-4, read into 64x64 grey. Target: 1.7 times with a second "
+        f"worker.\n\n{table(times)}\n\nMemory beyond what the program held before: {', '.join(memory)}."
+    )

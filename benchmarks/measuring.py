@@ -16,8 +16,8 @@ Step = Callable[[], object]  # the work that is measured
 def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> pd.DataFrame:
     """Time every step once a round, after one round that is not counted.
 
-    Ratios are to the reference of the same round, so that what slows the machine for a while slows both. A row for each step:
-    median time, and median of the ratio with its 10th and 90th percentile.
+    Ratios are to the reference of the same round, so that what slows the machine for a while slows both. A row for
+    each step: median time, and median of the ratio with its 10th and 90th percentile.
     """
     seconds = {name: np.empty(rounds) for name in steps}
     for turn in range(-1, rounds):
@@ -34,11 +34,21 @@ def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> pd.DataF
     return pd.DataFrame(rows).set_index("")
 
 
+def table(times: pd.DataFrame) -> str:
+    """Markdown of what ``in_turns`` has found, with further columns as they are."""
+    shown = pd.DataFrame(index=times.index)
+    shown["ms"] = [f"{ms:,.1f}" for ms in times["ms"]]
+    ratios = zip(times["ratio"], times["low"], times["high"], strict=True)
+    shown["ratio (10 to 90 %)"] = [f"{ratio:.2f} ({low:.2f} to {high:.2f})" for ratio, low, high in ratios]
+    further = times.drop(columns=["ms", "ratio", "low", "high"])
+    return str(shown.join(further).reset_index().to_markdown(index=False, disable_numparse=True))
+
+
 def peak_memory(prepare: Callable[..., Step], *arguments: object) -> float:
     """Peak resident memory in MiB of a step beyond what its process held before it, in a fresh process.
 
-    ``prepare`` is a function of a module, and makes the step there; a small backward pass is made before the measurement, so
-    that what every program loads is not counted.
+    ``prepare`` is a function of a module, and makes the step there; a small backward pass is made before the
+    measurement, so that what every program loads is not counted.
     """
     context = multiprocessing.get_context("spawn")
     answers: multiprocessing.Queue[float] = context.Queue()

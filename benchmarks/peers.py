@@ -1,4 +1,4 @@
-"""The same flow, built of each library's own pieces: multi-scale, affine couplings with three convolutions of 3, 1 and 3.
+"""One flow, built of each library's own pieces: multi-scale, affine couplings with three convolutions of 3, 1 and 3.
 
 Each function returns a module whose call gives the log density of frames (N, C, H, W) in nats under a flow to standard
 normal values: (N,).
@@ -71,7 +71,7 @@ class _Call(nn.Module):
 
 
 def normflows(topology: Topology) -> nn.Module:
-    """normflows' multi-scale flow of affine coupling blocks with its own convolutional network, as in its Glow."""
+    """Normflows' multi-scale flow of affine coupling blocks with its own convolutional network, as in its Glow."""
     import normflows as nf
 
     bases, flows, merges = [], [], []
@@ -124,7 +124,7 @@ def freia(topology: Topology) -> nn.Module:
 
 
 def nflows(topology: Topology) -> nn.Module:
-    """nflows' multi-scale composite of affine coupling transforms."""
+    """Nflows' multi-scale composite of affine coupling transforms."""
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow as NflowsFlow
     from nflows.transforms import (

@@ -4,7 +4,8 @@
 
 runs ``benchmarks/studies/counting.yml``. Each case is a ``kedro run`` in a copy of the project of its own, below
 ``--folder``; a case that has its scores is not run again, so that an interrupted study goes on. Further arguments are
-parameters for every case.
+parameters for every case. Where a study names seeds, each case runs with each of them, and the table shows means, and
+the least and the greatest value.
 """
 
 import argparse
@@ -31,11 +32,17 @@ def main() -> None:
     folder = arguments.folder.absolute() / arguments.study
     names = arguments.cases or list(study["cases"])
     with ThreadPoolExecutor(arguments.workers) as pool:
-        runs = [pool.submit(_run, folder / name, study, name, arguments.parameters) for name in names]
-        for run in tqdm(runs, arguments.study, unit="case"):
+        # Seed by seed, so that a study that is not over yet has seen every case.
+        by_seed = zip(*(_runs(folder / name, study) for name in names), strict=True)
+        runs = [
+            pool.submit(_run, path, study, name, [*arguments.parameters, *further])
+            for all_cases in by_seed
+            for name, (path, further) in zip(names, all_cases, strict=True)
+        ]
+        for run in tqdm(runs, arguments.study, unit="run"):
             run.result()
     table = pd.DataFrame([row for name in names for row in _rows(folder / name, study, name)])
-    print(table.to_markdown(index=False))
+    print(table.to_markdown(index=False, disable_numparse=True))
 
 
 def _arguments() -> argparse.Namespace:
@@ -46,6 +53,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="cases at once; each keeps one processor busy")
     parser.add_argument("--cases", nargs="*", help="only these")
     return parser.parse_args()
+
+
+def _runs(folder: Path, study: dict[str, Any]) -> list[tuple[Path, list[str]]]:
+    """Folder and parameters of each run of a case."""
+    if "seeds" not in study:
+        return [(folder, [])]
+    return [(folder / f"seed_{seed}", [f"seed={seed}"]) for seed in study["seeds"]]
 
 
 def _run(folder: Path, study: dict[str, Any], name: str, further: list[str]) -> None:
@@ -74,9 +88,22 @@ def _rows(folder: Path, study: dict[str, Any], name: str) -> list[dict[str, Any]
     """A row of the table for each file of scores."""
     rows = []
     for model, path in study["scores"].items():
-        scores = pd.json_normalize(json.loads((folder / path).read_text())).iloc[0]
-        rows.append({"case": name, "model": model, **{column: scores[column] for column in study["columns"]}})
+        scores = [json.loads((run / path).read_text()) for run, _ in _runs(folder, study)]
+        row = {column: _shown([_value(some, column) for some in scores]) for column in study["columns"]}
+        rows.append({"case": name, "model": model, **row})
     return rows
+
+
+def _value(scores: Any, column: str) -> float:
+    """Entry of nested mappings and lists, as in ``synthesis.mean_run`` or ``psnr.0``."""
+    for key in column.split("."):
+        scores = scores[int(key)] if isinstance(scores, list) else scores[key]
+    return float(scores)
+
+
+def _shown(values: list[float]) -> str:
+    mean = f"{sum(values) / len(values):.4g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.4g} to {max(values):.4g})"
 
 
 if __name__ == "__main__":

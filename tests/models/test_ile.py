@@ -69,6 +69,46 @@ def test_objective_weighs_the_two_likelihoods(profile_weight):
     }
 
 
+def test_forecasts_are_the_gaussian_log_density_of_what_is_predicted():
+    """Least squares by a dense solver, and each predicted frame's density with the variance of its errors."""
+    settings = {"forecast_weight": 0.5, "forecast_context": 3, "fading_memory": 0.8, "prior_precision": 0.1}
+    model, batch = make(**settings), clips()
+    objective, parts = model.loss(batch)
+    without, _ = make().loss(batch)
+    torch.testing.assert_close(objective, without - 0.5 * parts["forecast"])
+
+    weights = (0.8 ** torch.arange(2, -1, -1).double()).sqrt().repeat_interleave(16)
+    o = observability(model.prior, 5)
+    rows = torch.cat([weights[:, None] * o[: 3 * 16], 0.1**0.5 * torch.eye(6).double()])
+    z = model.encode(batch)[0][:, :3].flatten(1)
+    seen = torch.cat([weights * z, torch.zeros(3, 6).double()], dim=1)
+    states = torch.linalg.lstsq(rows, seen.T).solution
+    predicted = model.decode((o[3 * 16 :] @ states).T.unflatten(1, (2, 16)))
+    variance = (predicted - batch[:, 3:]).square().mean((2, 3, 4), keepdim=True)
+    expected = torch.distributions.Normal(predicted, variance.sqrt()).log_prob(batch[:, 3:]).mean()
+    torch.testing.assert_close(parts["forecast"], expected, rtol=0, atol=1e-3)  # the least variance
+    found = torch.autograd.grad(parts["forecast"], list(model.parameters()), allow_unused=True)
+    dense = torch.autograd.grad(-0.5 * (variance + 1e-5).log().mean(), list(model.parameters()), allow_unused=True)
+    for got, wanted in zip(found, dense, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_forecasts_are_of_frames_that_predict_gives():
+    model, batch = make(forecast_weight=1.0, forecast_context=3), clips()
+    with torch.no_grad():
+        states, powers = model._infer(batch[:, :3], 2, None)
+        frames = model.decode(model.prior.observe(states, powers[3:]))
+        error = (frames - batch[:, 3:]).square().mean((2, 3, 4))
+    expected = -0.5 * (1 + np.log(2 * np.pi) + (error + 1e-5).log().mean())
+    torch.testing.assert_close(model.loss(batch)[1]["forecast"], expected)
+    torch.testing.assert_close(model.predict(batch[:, :3], 2), frames.clamp(0, 1))
+
+
+def test_clips_without_frames_to_forecast_are_refused():
+    with pytest.raises(ValueError, match="clips of 5 frames leave none to forecast after forecast_context 5"):
+        make(forecast_weight=1.0, forecast_context=5).loss(clips())
+
+
 def test_loss_sees_only_its_first_frames():
     model, batch = make(loss_frames=3), clips()
     changed = batch.clone()

@@ -92,7 +92,7 @@ def test_a_second_backward_pass_is_refused_with_what_to_do():
     flow = make("reversible")
     loss = flow(torch.randn(2, *SHAPE))[0].sum()
     loss.backward(retain_graph=True)
-    with pytest.raises(RuntimeError, match="one backward pass.*'checkpoint'"):
+    with pytest.raises(RuntimeError, match=r"one backward pass.*'checkpoint'"):
         loss.backward()
 
 

@@ -5,21 +5,22 @@ Frames are float in [0, 1], ``data_range`` is 1, and each score is the mean over
 
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from linear_video.errors import InputError
 
 Frames = NDArray[np.floating[Any]]  # (N, T, C, H, W)
 
 PSNR_CEILING = 100.0  # dB given to a frame that is predicted exactly, whose PSNR would be infinite
-SSIM_WINDOW = 7  # scikit-image's default
+SSIM_WINDOW = 7  # scikit-image's default, as the two constants of Wang et al. 2004 for a range of 1
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
 
 def score_frames(predicted: Frames, truth: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """PSNR in dB and SSIM of every frame: two arrays (N, horizon).
+    """PSNR in dB and SSIM of every frame: two arrays (N, horizon). Equal to scikit-image's, of many frames at once.
 
     Raises:
         InputError: if the shapes differ, or the frames are smaller than SSIM's window of 7 pixels.
@@ -28,13 +29,31 @@ def score_frames(predicted: Frames, truth: Frames) -> tuple[NDArray[np.float64],
         raise InputError(f"predictions {predicted.shape} and truth {truth.shape} must both be (N, horizon, C, H, W).")
     if min(truth.shape[-2:]) < SSIM_WINDOW:
         raise InputError(f"SSIM needs frames of at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, not {truth.shape[-2:]}.")
-    psnr, ssim = np.empty(truth.shape[:2]), np.empty(truth.shape[:2])
-    for index in np.ndindex(truth.shape[:2]):
-        pair = truth[index].astype(np.float64), predicted[index].astype(np.float64)
-        with np.errstate(divide="ignore"):
-            psnr[index] = min(peak_signal_noise_ratio(*pair, data_range=1), PSNR_CEILING)
-        ssim[index] = structural_similarity(*pair, data_range=1, channel_axis=0, win_size=SSIM_WINDOW)
+    scores = [_score(*pair) for pair in zip(predicted, truth, strict=True)]  # a sequence at a time: little memory
+    psnr, ssim = np.array(scores).reshape(-1, 2, truth.shape[1]).swapaxes(0, 1)
     return psnr, ssim
+
+
+def _score(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """PSNR and SSIM of a sequence's frames, as scikit-image has them: (horizon, C, H, W) -> two arrays (horizon,)."""
+    x, y = predicted.astype(np.float64), truth.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        psnr = np.minimum(-10 * np.log10(np.square(x - y).mean(axis=(1, 2, 3))), PSNR_CEILING)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = _window_means(np.stack((x, y, x * x, y * y, x * y), axis=-1))
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # covariances of a sample, not of all there is
+    covariance_xx, covariance_yy = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
+    covariance_xy = sample * (mean_xy - mean_x * mean_y)
+    light = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
+    structure = (2 * covariance_xy + SSIM_C2) / (covariance_xx + covariance_yy + SSIM_C2)
+    return psnr, (light * structure).mean(axis=(1, 2, 3))
+
+
+def _window_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of K values over SSIM's windows that lie within a picture: (T, C, H, W, K) -> (K, T, C, H - 6, W - 6)."""
+    edge, means = SSIM_WINDOW // 2, np.empty_like(values)
+    for index in np.ndindex(values.shape[:2]):
+        cv2.boxFilter(values[index], -1, (SSIM_WINDOW, SSIM_WINDOW), means[index])
+    return np.ascontiguousarray(np.moveaxis(means[..., edge:-edge, edge:-edge, :], -1, 0))
 
 
 def sharpness(predicted: Frames, truth: Frames) -> NDArray[np.float64]:

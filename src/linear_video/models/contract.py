@@ -27,8 +27,8 @@ class VideoModel(Protocol):
     Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``;
     ``synthesise(start, frames, seed)``, endless sequences with noise; ``initialise(frames)``, which is called with all
     training clips before the training; ``fit_closed_form(frames)``, which is called with them after it, or instead
-    of it where there is no ``loss``; ``regions()``, modules that are worth compiling; and ``check_numerics()``, which is
-    called now and then in the training, and warns.
+    of it where there is no ``loss``; ``regions()``, modules that are worth compiling; and ``check_numerics()``, which
+    is called now and then in the training, and warns.
     """
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:

@@ -238,7 +238,7 @@ class Flow(nn.Module):
         if error > INVERSION_ERROR_LIMIT and not self.warned:
             self.warned = True
             logger.warning(
-                "Inputs of couplings were computed back from their outputs with a relative error of %.1e: gradients may "
-                "be wrong. Set memory to checkpoint.",
+                "Inputs of couplings were computed back from their outputs with a relative error of %.1e: gradients "
+                "may be wrong. Set memory to checkpoint.",
                 error,
             )

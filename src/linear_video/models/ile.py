@@ -4,9 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from linear_video.models.flow import AffineCoupling, Flow
-from linear_video.models.linear_prior import LinearPrior
+from linear_video.models.linear_prior import LOG_TWO_PI, LinearPrior, Projected
 from linear_video.models.settings import IleSettings
 from linear_video.models.spectrum import Spectrum, spectrum_of
+
+LEAST_VARIANCE = 1e-5  # of a forecast: 50 dB; a frame predicted exactly would have an infinite density
 
 
 class InvertibleLinearEmbedding(nn.Module):
@@ -68,35 +70,56 @@ class InvertibleLinearEmbedding(nn.Module):
     # --- the contract of every model -------------------------------------------------------------------------------
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Negative log-likelihood in nats per dimension of a noisy clip, and its parts.
+        """Negative log-likelihood in nats per value, and its parts: of the whole noisy clip, and of forecasts in it.
 
         ``generator`` draws the dequantisation noise; without one, none is added.
         """
-        clips = clips[:, : self.settings.loss_frames]
+        clips = noisy = clips[:, : self.settings.loss_frames]
         if generator is not None and self.settings.noise:
             noise = torch.empty_like(clips)
             if self.settings.noise_kind == "gaussian":
                 noise.normal_(generator=generator)
             else:
                 noise.uniform_(-0.5, 0.5, generator=generator)
-            clips = clips + self.settings.noise * noise
-        embeddings, log_abs_det = self.encode(clips)
+            noisy = clips + self.settings.noise * noise
+        embeddings, log_abs_det = self.encode(noisy)
         frames, dimensions = embeddings.shape[1], embeddings[0].numel()
         powers = self.prior.powers(frames)
-        weights = torch.ones(frames, dtype=torch.float64, device=clips.device)
-        statistics = self.prior.statistics(embeddings, weights, powers)
+        projected = self.prior.project(embeddings)
+        statistics = self.prior.statistics(projected, powers.real.new_ones(frames), powers)
         parts = {"log_abs_det": log_abs_det.sum(1).mean() / dimensions}
         objective = -parts["log_abs_det"]
         if self.settings.profile_weight > 0:
-            context, seen = None, self.settings.profile_context
-            if seen is not None and seen < frames:
-                context = self.prior.statistics(embeddings[:, :seen], weights[:seen], powers[:seen])
-            parts["profile"] = self.prior.profile_log_likelihood(statistics, context).mean() / dimensions
+            parts["profile"] = self.prior.profile_log_likelihood(statistics).mean() / dimensions
             objective = objective - self.settings.profile_weight * parts["profile"]
         if self.settings.profile_weight < 1:
             parts["marginal"] = self.prior.marginal_log_likelihood(statistics).mean() / dimensions
             objective = objective - (1 - self.settings.profile_weight) * parts["marginal"]
+        if self.settings.forecast_weight > 0:
+            parts["forecast"] = self._forecast_log_likelihood(projected, powers, clips)
+            objective = objective - self.settings.forecast_weight * parts["forecast"]
         return objective, parts
+
+    def _forecast_log_likelihood(self, projected: Projected, powers: Tensor, clips: Tensor) -> Tensor:
+        """Log density of the frames after the context, in nats per value.
+
+        Gaussian, about the frames that ``predict`` would give (but for its clipping), with the variance that suits each
+        predicted frame best, its mean squared error: log N = -1/2 log(2 pi e MSE).
+        """
+        seen = self.settings.forecast_context
+        if clips.shape[1] <= seen:
+            raise ValueError(
+                f"clips of {clips.shape[1]} frames leave none to forecast after forecast_context {seen}: make longer "
+                "clips, or lower it; or set forecast_weight to 0."
+            )
+        states = self._state(projected.first(seen), powers[:seen], None)
+        predicted = self.decode(self.prior.observe(states, powers[seen:]).to(clips.dtype))
+        truth = clips[:, seen:]
+        error = predicted - truth
+        # What is black or white may have been predicted beyond, since predictions are clipped.
+        error = torch.where(truth <= 0, error.clamp_min(0), torch.where(truth >= 1, error.clamp_max(0), error))
+        squared_error = error.square().mean((2, 3, 4))
+        return -0.5 * (LOG_TWO_PI + 1 + (squared_error + LEAST_VARIANCE).log().mean())
 
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int, observed: Tensor | None = None) -> Tensor:
@@ -115,18 +138,23 @@ class InvertibleLinearEmbedding(nn.Module):
 
     def _infer(self, context: Tensor, horizon: int, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         embeddings, _ = self.encode(context)
-        seen = embeddings.shape[1]
-        ages = torch.arange(seen - 1, -1, -1, dtype=torch.float64, device=context.device)
-        weights = self.settings.fading_memory**ages
+        seen = context.shape[1]
         if observed is not None:
             if observed.shape != context.shape[:2]:
                 raise ValueError(f"observed must be {tuple(context.shape[:2])}, not {tuple(observed.shape)}.")
             if not observed.any(dim=1).all():
                 raise ValueError("every sequence needs at least one observed frame.")
-            weights = weights * observed
         powers = self.prior.powers(seen + horizon)
-        statistics = self.prior.statistics(embeddings, weights, powers[:seen])
-        return self.prior.infer(statistics, self.settings.prior_precision), powers
+        return self._state(self.prior.project(embeddings), powers[:seen], observed), powers
+
+    def _state(self, projected: Projected, powers: Tensor, observed: Tensor | None) -> Tensor:
+        """Initial states from all frames projected, the newest of which counts most: float64 (N, n)."""
+        seen = len(powers)
+        ages = torch.arange(seen - 1, -1, -1, dtype=torch.float64, device=powers.device)
+        weights = self.settings.fading_memory**ages
+        if observed is not None:
+            weights = weights * observed
+        return self.prior.infer(self.prior.statistics(projected, weights, powers), self.settings.prior_precision)
 
     def regions(self) -> list[nn.Module]:
         """Parts that are worth compiling one by one: the couplings' networks, of few shapes and many copies."""
@@ -141,7 +169,8 @@ class InvertibleLinearEmbedding(nn.Module):
         """Exact log density of clips under the marginal likelihood, in nats: (N, T, C, H, W) -> (N,)."""
         embeddings, log_abs_det = self.encode(clips)
         weights = torch.ones_like(log_abs_det) if observed is None else observed.to(log_abs_det.dtype)
-        statistics = self.prior.statistics(embeddings, weights, self.prior.powers(clips.shape[1]))
+        projected = self.prior.project(embeddings)
+        statistics = self.prior.statistics(projected, weights, self.prior.powers(clips.shape[1]))
         return self.prior.marginal_log_likelihood(statistics) + (log_abs_det * weights).sum(1)
 
     @torch.no_grad()

@@ -17,6 +17,19 @@ RIDGE = 1e-12  # relative to the mean diagonal of G; makes least squares solvabl
 LOG_TWO_PI = 1.8378770664093453
 
 
+class Projected(NamedTuple):
+    """Of a batch of sequences of embeddings, what costs most and does not depend on weights and time, in float64."""
+
+    energy: Tensor  # (N, T), ||z_t||²
+    values: Tensor  # (N, T, n), Cᵀ z_t
+    observation_gram: Tensor  # (n, n), CᵀC
+    dimension: int  # D
+
+    def first(self, frames: int) -> "Projected":
+        """Of the first frames alone."""
+        return self._replace(energy=self.energy[:, :frames], values=self.values[:, :frames])
+
+
 class Statistics(NamedTuple):
     """All that inference and likelihood need of a batch of weighted sequences of embeddings, in float64."""
 
@@ -84,15 +97,31 @@ class LinearPrior(nn.Module):
 
     # --- the closed forms -----------------------------------------------------------------------------------------
 
-    def gram(self, weights: Tensor, powers: Tensor) -> Tensor:
-        """G = sum_t w_t (A^t)ᵀ CᵀC A^t: weights (T,) or (N, T) -> float64 (n, n) or (N, n, n).
+    def project(self, embeddings: Tensor) -> Projected:
+        """Projections of embeddings (N, T, D) on the columns of C.
+
+        Raises:
+            ValueError: if shapes disagree.
+        """
+        if embeddings.ndim != 3 or embeddings.shape[2] != self.embedding_dimension:
+            raise ValueError(f"embeddings must be (N, T, {self.embedding_dimension}), not {tuple(embeddings.shape)}.")
+        embeddings, observation = embeddings.double(), self.observation.double()
+        return Projected(
+            embeddings.square().sum(-1),
+            embeddings @ observation,
+            observation.T @ observation,
+            self.embedding_dimension,
+        )
+
+    @staticmethod
+    def gram(observation_gram: Tensor, weights: Tensor, powers: Tensor) -> Tensor:
+        """G = sum_t w_t (A^t)ᵀ CᵀC A^t: CᵀC (n, n), weights (T,) or (N, T) -> float64 (n, n) or (N, n, n).
 
         A^t is block-diagonal, so each 2x2 block of G is the same block of CᵀC times sums over t of products of
         Re and Im of lambda^t: four (n/2 x T)(T x n/2) products instead of one with T·D rows.
         """
-        n = self.state_dimension
-        observation = self.observation.double()
-        blocks = (observation.T @ observation).reshape(n // 2, 2, n // 2, 2)
+        n = len(observation_gram)
+        blocks = observation_gram.reshape(n // 2, 2, n // 2, 2)
         m11, m12, m21, m22 = blocks[:, 0, :, 0], blocks[:, 0, :, 1], blocks[:, 1, :, 0], blocks[:, 1, :, 1]
         real, imaginary = powers.real, powers.imag  # (T, n/2)
         weighted = weights.double().unsqueeze(-1)  # (..., T, 1)
@@ -107,10 +136,11 @@ class LinearPrior(nn.Module):
         gram = torch.stack((torch.stack((g11, g12), -1), torch.stack((g21, g22), -1)), -3)  # (..., n/2, 2, n/2, 2)
         return gram.flatten(-4, -3).flatten(-2, -1)
 
-    def project(self, embeddings: Tensor, weights: Tensor, powers: Tensor) -> Tensor:
-        """Projection b = sum_t w_t (A^t)ᵀ Cᵀ z_t: embeddings (N, T, D), weights (T,) or (N, T) -> float64 (N, n)."""
-        projected = (embeddings.double() @ self.observation.double()) * weights.double().unsqueeze(-1)  # (N, T, n)
-        first, second = projected.unflatten(-1, (-1, 2)).unbind(-1)  # (N, T, n/2) each
+    @staticmethod
+    def gather(values: Tensor, weights: Tensor, powers: Tensor) -> Tensor:
+        """B = sum_t w_t (A^t)ᵀ Cᵀ z_t: Cᵀ z_t (N, T, n), weights (T,) or (N, T) -> float64 (N, n)."""
+        weighted = values * weights.double().unsqueeze(-1)  # (N, T, n)
+        first, second = weighted.unflatten(-1, (-1, 2)).unbind(-1)  # (N, T, n/2) each
         real, imaginary = powers.real, powers.imag
         b1 = (real * first - imaginary * second).sum(1)
         b2 = (imaginary * first + real * second).sum(1)
@@ -125,22 +155,20 @@ class LinearPrior(nn.Module):
 
     # --- inference and likelihoods ---------------------------------------------------------------------------------
 
-    def statistics(self, embeddings: Tensor, weights: Tensor, powers: Tensor) -> Statistics:
-        """Statistics of embeddings (N, T, D) whose frames have weights (T,) or (N, T).
+    def statistics(self, projected: Projected, weights: Tensor, powers: Tensor) -> Statistics:
+        """Statistics of projected sequences (N, T) whose frames have weights (T,) or (N, T).
 
         Raises:
             ValueError: if shapes disagree.
         """
-        if embeddings.ndim != 3 or embeddings.shape[2] != self.embedding_dimension:
-            raise ValueError(f"embeddings must be (N, T, {self.embedding_dimension}), not {tuple(embeddings.shape)}.")
-        if weights.shape not in (embeddings.shape[:2], embeddings.shape[1:2]):
+        if weights.shape not in (projected.energy.shape, projected.energy.shape[1:]):
             raise ValueError(f"weights must be (T,) or (N, T), not {tuple(weights.shape)}.")
         weights = weights.double()
         return Statistics(
-            (embeddings.double().square().sum(-1) * weights).sum(-1),
-            self.project(embeddings, weights, powers),
-            self.gram(weights, powers),
-            weights.sum(-1) * self.embedding_dimension,
+            (projected.energy * weights).sum(-1),
+            self.gather(projected.values, weights, powers),
+            self.gram(projected.observation_gram, weights, powers),
+            weights.sum(-1) * projected.dimension,
         )
 
     @staticmethod
@@ -148,7 +176,8 @@ class LinearPrior(nn.Module):
         """Lower Cholesky factor of G + precision I, and a ridge at rounding level.
 
         Raises:
-            torch.linalg.LinAlgError: on a CPU, if there is none. Elsewhere, where to look would mean to wait for the device,
+            torch.linalg.LinAlgError: on a CPU, if there is none. Elsewhere, where to look would mean to wait for the
+            device,
                 the factor is then NaN.
         """
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
@@ -177,14 +206,14 @@ class LinearPrior(nn.Module):
         quadratic = ((states.unsqueeze(-2) @ statistics.gram).squeeze(-2) * states).sum(-1)
         return statistics.energy - 2 * (statistics.projection * states).sum(-1) + quadratic
 
-    def profile_log_likelihood(self, statistics: Statistics, context: Statistics | None = None) -> Tensor:
+    def profile_log_likelihood(self, statistics: Statistics) -> Tensor:
         """Log density N(Z; O x0*, I) at the least-squares x0* (paper, eq. 2 with its constant), in nats: float64 (N,).
 
-        x0* comes from ``context``, the statistics of some frames, or from all. From all, x0* minimises the misfit, so
-        its derivative contributes nothing (envelope theorem) and x0* is computed without gradient.
+        x0* minimises the misfit, so its derivative contributes nothing (envelope theorem) and x0* is computed without
+        gradient.
         """
-        with torch.set_grad_enabled(context is not None and torch.is_grad_enabled()):
-            states = self.infer(context or statistics, precision=0)
+        with torch.no_grad():
+            states = self.infer(statistics, precision=0)
         return -0.5 * (self.misfit(statistics, states) + statistics.dimensions * LOG_TWO_PI)
 
     def marginal_log_likelihood(self, statistics: Statistics) -> Tensor:

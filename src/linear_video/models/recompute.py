@@ -1,9 +1,10 @@
 """Gradients of affine couplings that compute again what they need, instead of keeping it.
 
 What a coupling's network computes on its way is far larger than its input. ``"checkpoint"`` keeps the input of each
-coupling. ``"reversible"`` keeps one map of values for a whole chain: a coupling leaves half of the channels as it is, so what scaled
-and shifted the other half can be computed again from the output, and undone (Gomez, Ren, Urtasun, Grosse 2017, "The reversible
-residual network", for residual networks). Either way each network runs twice, on some frames at a time.
+coupling. ``"reversible"`` keeps one map of values for a whole chain: a coupling leaves half of the channels as it is,
+so what scaled and shifted the other half can be computed again from the output, and undone (Gomez, Ren, Urtasun,
+Grosse 2017, "The reversible residual network", for residual networks). Either way each network runs twice, on some
+frames at a time.
 """
 
 import math
@@ -116,7 +117,7 @@ def _frames_at_once(values: Tensor) -> int:
 def _gradients(
     ctx: Any, known: Tensor, output_gradient: Tensor, log_abs_det_gradient: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Input of some frames, its gradient, and the parameters', from what is known: the input, or with a tape the output."""
+    """Input of some frames, its gradient, and the parameters', from the input or, with a tape, from the output."""
     coupling: Coupling = ctx.coupling
     left, right = coupling.split(known)
     with torch.enable_grad(), torch.autocast(cache_enabled=False, **ctx.autocast):
@@ -137,8 +138,8 @@ def couple(
 ) -> tuple[Tensor, Tensor]:
     """Apply couplings one after the other: values (N, C, H, W) -> values (N, C, H, W), log|det| (N,).
 
-    With ``"reversible"`` there can be only one backward pass, in which ``error`` () is raised in place to the relative error
-    with which the chain's input was computed back, if that is larger.
+    With ``"reversible"`` there can be only one backward pass, in which ``error`` () is raised in place to the relative
+    error with which the chain's input was computed back, if that is larger.
     """
     log_abs_det = values.new_zeros(len(values))
     tape = _Tape(values.detach(), values.detach(), -1, error) if memory == "reversible" else None

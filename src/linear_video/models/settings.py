@@ -31,7 +31,9 @@ class IleSettings:
         profile_weight: share of the profile likelihood in the objective, in [0, 1]; the rest is the marginal
             likelihood. 1 is the paper's equation 2.
         loss_frames: the objective sees that many first frames of a clip; all, if None.
-        profile_context: first frames that give x0* inside the profile likelihood; all that it sees, if None.
+        forecast_weight: of the log density of forecasts, predicted frames against true ones, in the objective; 0 leaves
+            it out (paper).
+        forecast_context: frames that those forecasts see; they are of all further frames of a clip.
         prior_precision: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the prior
             of the marginal likelihood, 0 least squares (paper).
         fading_memory: weight of a context frame against the next newer one in a prediction, in (0, 1].
@@ -53,7 +55,8 @@ class IleSettings:
     scale: Literal["learned", "batch_mean"] = "learned"
     profile_weight: float = 0.7
     loss_frames: int | None = None
-    profile_context: int | None = None
+    forecast_weight: float = 0.0
+    forecast_context: int = 10
     prior_precision: float = 1.0
     fading_memory: float = 1.0
     memory: Literal["none", "checkpoint", "reversible"] = "none"
@@ -74,10 +77,12 @@ class IleSettings:
             raise ValueError(f"noise must not be below zero, but is {self.noise}.")
         if not 0 <= self.profile_weight <= 1:
             raise ValueError(f"profile_weight must be within [0, 1], not {self.profile_weight}.")
-        for name in ("loss_frames", "profile_context"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1 or null, not {value}.")
+        if self.loss_frames is not None and self.loss_frames < 1:
+            raise ValueError(f"loss_frames must be at least 1 or null, not {self.loss_frames}.")
+        if not 0 <= self.forecast_weight < float("inf"):
+            raise ValueError(f"forecast_weight must be finite and at least 0, not {self.forecast_weight}.")
+        if self.forecast_context < 1:
+            raise ValueError(f"forecast_context must be at least 1, not {self.forecast_context}.")
         if not 0 <= self.prior_precision < float("inf"):
             raise ValueError(f"prior_precision must be at least 0 and finite, not {self.prior_precision}.")
         if not 0 < self.fading_memory <= 1:

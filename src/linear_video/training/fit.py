@@ -250,8 +250,8 @@ def fit(
     """Train a model in place; it ends with the weights of least validation loss.
 
     The state is written to ``folder`` at each validation. If ``folder`` holds the state of the same training
-    (settings, seed, clips and ``identity`` all equal), it goes on from there; of another, it starts afresh. With the strategy
-    ``"ddp"`` all processes need to see the folder, and only the first returns; the others end.
+    (settings, seed, clips and ``identity`` all equal), it goes on from there; of another, it starts afresh. With the
+    strategy ``"ddp"`` all processes need to see the folder, and only the first returns; the others end.
 
     Args:
         model: meets ``models.contract.VideoModel``.

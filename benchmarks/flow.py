@@ -1,0 +1,78 @@
+"""A training step of the flow, beside other libraries of the same topology, and what its memory modes save and cost."""
+
+import torch
+
+import peers
+from measuring import Step, in_turns, peak_memory, table
+
+FRAMES, ROUNDS = 128, 7
+TOPOLOGY = peers.Topology(frame_shape=(1, 32, 32), blocks=3, couplings=10, hidden_channels=128)
+BUILDERS = {
+    "linear-video": peers.ours,
+    "linear-video, checkpoint": peers.ours_checkpoint,
+    "linear-video, reversible": peers.ours_reversible,
+    "normflows": peers.normflows,
+    "FrEIA": peers.freia,
+    "nflows": peers.nflows,
+}
+
+
+def prepare(name: str, topology: peers.Topology = TOPOLOGY, frames: int = FRAMES) -> Step:
+    """Negative log density of frames, forward and backward; gradients lie ready, as they do in a training."""
+    torch.manual_seed(0)
+    model, batch = BUILDERS[name](topology), torch.rand(frames, *topology.frame_shape)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+
+    def step() -> None:
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad.zero_()
+        (-model(batch).mean() / batch[0].numel()).backward()
+
+    return step
+
+
+def report() -> str:
+    """Table of time and memory against the other libraries, and of the memory modes' gradients."""
+    times = in_turns({name: prepare(name) for name in BUILDERS}, reference="linear-video", rounds=ROUNDS)
+    memory = {name: peak_memory(prepare, name) for name in BUILDERS}
+    times["MiB"] = [f"{memory[name]:.0f}" for name in times.index]
+    times["of ours"] = [f"{memory[name] / memory['linear-video']:.2f}" for name in times.index]
+    best = min(times.loc[["normflows", "FrEIA", "nflows"], "ratio"])
+    channels, height, width = TOPOLOGY.frame_shape
+    return (
+        f"{FRAMES} frames of {channels}x{height}x{width}, {TOPOLOGY.blocks} blocks of {TOPOLOGY.couplings} affine "
+        f"couplings, convolutions of 3, 1 and 3 with {TOPOLOGY.hidden_channels} channels between, half of the channels "
+        "out after each block, standard normal values; log density and its gradient, float32, one thread. Each library "
+        "builds it of its own pieces (`benchmarks/peers.py`). Targets: ours at most 1.05 of the best other's time and "
+        "0.55 of normflows' memory; checkpoint and reversible at most 0.22 of plain's memory for 1.45 of its time.\n\n"
+        f"{table(times)}\n\n"
+        f"Ours against the quickest other: {1 / best:.2f} of its time. Ours against normflows: "
+        f"{memory['linear-video'] / memory['normflows']:.2f} of its memory.\n\n{gradients()}"
+    )
+
+
+def gradients(seeds: int = 5) -> str:
+    """How far each mode's gradients in float32 are from those in float64, as a sentence."""
+    errors: dict[str, list[float]] = {name: [] for name in BUILDERS if name.startswith("linear-video")}
+    for seed in range(seeds):
+        exact = _gradient("linear-video", seed, torch.float64)
+        for name, found in errors.items():
+            rounded = _gradient(name, seed, torch.float32).double()
+            found.append(float((rounded - exact).norm() / exact.norm()))
+    listed = ", ".join(f"{name} {torch.tensor(found).median():.1e}" for name, found in errors.items())
+    return (
+        f"Relative error of the gradient in float32 against float64, median of {seeds} sets of weights: {listed}. "
+        "Target: 10 times plain's."
+    )
+
+
+def _gradient(name: str, seed: int, dtype: torch.dtype) -> torch.Tensor:
+    torch.manual_seed(seed)
+    model, batch = BUILDERS[name](TOPOLOGY), torch.rand(16, *TOPOLOGY.frame_shape)
+    with torch.no_grad():
+        for parameter in model.parameters():  # the last layers start at zero
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    (-model.to(dtype)(batch.to(dtype)).mean()).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

@@ -1,0 +1,115 @@
+"""The first paper's table without Kedro and MLflow, for a machine that has PyTorch and Lightning and little else.
+
+    python benchmarks/paper.py --env best --symbols-folder <mnist> --folder <results>
+
+simulates the clips of ``conf/<env>``, trains the ILE, on a GPU if there is one, and scores it: ``scores.json``,
+``history.csv``, ``table.md``, ``horizon.png``, ``filmstrip.png`` and the model come into the folder. ``kedro run
+--env=best --pipeline=ile`` does the same. Further arguments change parameters: ``ile.moving_symbols.training.steps=1000``.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from linear_video.clips.clip_set import ClipSet
+from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
+from linear_video.clips.symbols import SPLITS, load_symbols
+from linear_video.commit import git_commit
+from linear_video.evaluation.figures import filmstrip, horizon_plot, representative_clips
+from linear_video.evaluation.predict import predict_clips
+from linear_video.evaluation.scores import score, score_frames
+from linear_video.evaluation.settings import EvaluationSettings
+from linear_video.models.checkpoint import save_checkpoint
+from linear_video.models.contract import build, describe
+from linear_video.training.fit import fit
+from linear_video.training.settings import TrainingSettings
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--env", default="best", choices=[path.parent.name for path in CONF.glob("*/parameters.yml")])
+    parser.add_argument("--folder", type=Path, required=True, help="for the results")
+    parser.add_argument("--symbols-folder", help="with MNIST's four files")
+    parser.add_argument("parameters", nargs="*", help="such as ile.moving_symbols.training.steps=1000")
+    arguments = parser.parse_args()
+    parameters = read_parameters(arguments.env, arguments.parameters)
+    if arguments.symbols_folder:
+        parameters["moving_symbols"]["symbols_folder"] = arguments.symbols_folder
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    run(parameters, arguments.folder)
+
+
+def read_parameters(env: str, changes: list[str]) -> dict[str, Any]:
+    """Base, environment and changes, each over the one before."""
+    parameters: dict[str, Any] = {}
+    for path in (*sorted((CONF / "base").glob("parameters*.yml")), CONF / env / "parameters.yml"):
+        parameters = merge(parameters, yaml.safe_load(path.read_text()))
+    for change in changes:
+        name, _, value = change.partition("=")
+        tree: Any = yaml.safe_load(value)
+        for key in reversed(name.split(".")):
+            tree = {key: tree}
+        parameters = merge(parameters, tree)
+    return parameters
+
+
+def merge(lower: Any, upper: Any) -> Any:
+    """Mappings entry by entry, anything else as a whole."""
+    if not isinstance(lower, Mapping) or not isinstance(upper, Mapping):
+        return upper
+    return {**lower, **{key: merge(lower[key], value) if key in lower else value for key, value in upper.items()}}
+
+
+def run(parameters: dict[str, Any], folder: Path) -> None:
+    """Simulate, train, predict, score, draw."""
+    seed, experiment = parameters["seed"], parameters["ile"]["moving_symbols"]
+    settings = MovingSymbolsSettings(**parameters["moving_symbols"])
+    clips: dict[str, ClipSet] = {}
+    for split in SPLITS:
+        symbols = load_symbols(settings.symbols, Path(settings.symbols_folder), settings.symbol_size, split)
+        clips[split] = simulate(settings, symbols, split, seed, range(settings.clips[split]))
+    torch.manual_seed(seed)
+    frame_shape = clips["train"].frames.shape[2:]
+    model = build("ile", frame_shape, experiment["model"])
+    config = describe("ile", frame_shape, model)
+    history = fit(
+        model,
+        clips["train"].frames,
+        clips["validation"].frames,
+        TrainingSettings(**experiment["training"]),
+        seed,
+        folder / "training_state",
+        config,
+    )
+    history.to_csv(folder / "history.csv", index=False)
+    save_checkpoint(folder, model, {**config, "commit": git_commit(), "seconds": float(history["seconds"].iloc[-1])})
+    evaluation = EvaluationSettings(**parameters["evaluation"])
+    predictions = predict_clips(model, evaluation.chosen(clips["validation"], clips["test"]).frames, evaluation)
+    context, truth = evaluation.context_and_truth(evaluation.scored_frames(clips["validation"], clips["test"]))
+    mean_frame = clips["train"].frames.mean(axis=(0, 1), dtype=np.float64) / 255
+    scores = {"model": "ile", "dataset": "moving_symbols", "held_out": evaluation.held_out}
+    scores |= score(predictions, context, truth, mean_frame)
+    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
+    rows = {"ile": scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}
+    horizon_plot(rows).savefig(folder / "horizon.png", dpi=110)
+    few = representative_clips(score_frames(predictions, truth)[0], 3)
+    strip = filmstrip(context[few], truth[few], predictions[few], "ile: a bad, a median and a good clip")
+    strip.savefig(folder / "filmstrip.png", dpi=110)
+    table = "| | PSNR, frame 1 | SSIM, frame 1 | PSNR, frame 5 | SSIM, frame 5 |\n| --- | --- | --- | --- | --- |\n"
+    for name, row in rows.items():
+        cells = [f"{row['psnr'][i]:.2f} | {row['ssim'][i]:.3f}" for i in (0, 4)]
+        table += f"| {name} | {' | '.join(cells)} |\n"
+    (folder / "table.md").write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

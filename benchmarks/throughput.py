@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python benchmarks/throughput.py [--tiny]
 
-Needs PyTorch alone. A step is what training does: loss, gradient, its norm, Adam. Operations are counted by PyTorch, but
-for those that memory modes do again. ``--tiny`` is for a look on a CPU. Targets, on an H100: 99 ms for the 3x3 topology
-in bf16 (40 % of 790 TFLOP/s), 15 ms for the other.
+Needs PyTorch alone. A step is what training does: loss, gradient, its norm, Adam. PyTorch counts the operations, but
+for those that memory modes do again. ``--tiny`` is for a look on a CPU. Targets, on an H100: 99 ms for the first
+topology in bf16 (40 % of 790 TFLOP/s), 15 ms for the second.
 """
 
 import argparse

@@ -1,3 +1,4 @@
+import base64
 import errno
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from linear_video.clips.clip_set import ClipSet
@@ -14,6 +16,7 @@ from linear_video.errors import InputError
 from linear_video.files import replacing_file, replacing_folder
 from linear_video.io.checkpoint import FolderDataset
 from linear_video.io.clips import AnimationDataset, ArrayDataset, ClipSetDataset
+from linear_video.io.figures import FigureDataset
 
 
 def make_clips(count: int = 3, seed: int = 0, states: bool = True) -> ClipSet:
@@ -270,3 +273,26 @@ def test_nothing_stands_in_its_place_before_it_is_whole(tmp_path: Path, replacin
         assert not (tmp_path / "name").exists()
         assert part.parent == tmp_path  # the same disk, so that renaming is one step
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_figures_are_written_whole_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = Figure(figsize=(2, 1))
+    dataset = FigureDataset(filepath=(tmp_path / "new" / "figure.png").as_posix(), dpi=50)
+    assert not dataset.exists()
+    dataset.save(figure)
+    assert dataset.exists()
+    with Image.open(tmp_path / "new" / "figure.png") as picture:
+        assert picture.size == (100, 50)
+    assert base64.b64decode(dataset.preview()) == (tmp_path / "new" / "figure.png").read_bytes()
+    before = dataset.preview()
+    monkeypatch.setattr(figure, "savefig", broken)
+    with pytest.raises(DatasetError, match="no room"):
+        dataset.save(figure)
+    assert dataset.preview() == before
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["figure.png"]
+    with pytest.raises(DatasetError, match="not read back"):
+        dataset.load()
+
+
+def broken(*_: Any, **__: Any) -> None:
+    raise OSError("no room")

@@ -8,7 +8,8 @@ from linear_video.models.linear_prior import LOG_TWO_PI, LinearPrior, Projected
 from linear_video.models.settings import IleSettings
 from linear_video.models.spectrum import Spectrum, spectrum_of
 
-LEAST_VARIANCE = 1e-5  # of a forecast: 50 dB; a frame predicted exactly would have an infinite density
+# Of forecasts: what is predicted exactly would have an infinite density.
+LEAST_FRAME_VARIANCE, LEAST_PIXEL_VARIANCE = 1e-5, 4e-4
 
 
 class InvertibleLinearEmbedding(nn.Module):
@@ -103,8 +104,9 @@ class InvertibleLinearEmbedding(nn.Module):
     def _forecast_log_likelihood(self, projected: Projected, powers: Tensor, clips: Tensor) -> Tensor:
         """Log density of the frames after the context, in nats per value.
 
-        Gaussian, about the frames that ``predict`` would give (but for its clipping), with the variance that suits each
-        predicted frame best, its mean squared error: log N = -1/2 log(2 pi e MSE).
+        Gaussian, about the frames that ``predict`` would give, with the variance that suits best: log N = -1/2 log(2
+        pi e MSE), where MSE is the squared error of each frame, or of each pixel; the mean of both. A variance for
+        each frame rewards PSNR; one for each pixel is heavy-tailed, and keeps faint noise off the background.
         """
         seen = self.settings.forecast_context
         if clips.shape[1] <= seen:
@@ -118,8 +120,10 @@ class InvertibleLinearEmbedding(nn.Module):
         error = predicted - truth
         # What is black or white may have been predicted beyond, since predictions are clipped.
         error = torch.where(truth <= 0, error.clamp_min(0), torch.where(truth >= 1, error.clamp_max(0), error))
-        squared_error = error.square().mean((2, 3, 4))
-        return -0.5 * (LOG_TWO_PI + 1 + (squared_error + LEAST_VARIANCE).log().mean())
+        squared_error = error.square()
+        of_frames = (squared_error.mean((2, 3, 4)) + LEAST_FRAME_VARIANCE).log().mean()
+        of_pixels = (squared_error + LEAST_PIXEL_VARIANCE).log().mean()
+        return -0.5 * (LOG_TWO_PI + 1 + (of_frames + of_pixels) / 2)
 
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int, observed: Tensor | None = None) -> Tensor:

@@ -3,8 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from linear_video.errors import InputError
 from linear_video.evaluation.scores import PSNR_CEILING, confidence95, score, score_frames
@@ -34,6 +36,28 @@ def test_ssim_is_the_mean_over_channels_of_single_pictures(channels: int) -> Non
         pairs = zip(truth[n, t], predicted[n, t], strict=True)
         each = [structural_similarity(*pair, data_range=1, win_size=7) for pair in pairs]
         assert ssim[n, t] == pytest.approx(np.mean(each))
+
+
+@given(
+    st.tuples(st.integers(1, 2), st.sampled_from([1, 3]), st.integers(7, 20), st.integers(7, 20)),
+    st.sampled_from([0.0, 1e-3, 0.1, 1.0]),
+    st.integers(0, 2**16),
+)
+def test_scores_are_scikit_images_to_rounding(shape: tuple[int, ...], noise: float, seed: int) -> None:
+    """Of flat pictures, too, where variances are rounding errors."""
+    generator = np.random.default_rng(seed)
+    truth = generator.choice([0.0, 0.3, 1.0], size=(2, *shape)).round(1)
+    truth[0] = truth[0, ..., :1, :1]  # flat
+    predicted = np.clip(truth + noise * generator.standard_normal(truth.shape), 0, 1)
+    predicted[:, 0, 0, 0, 0] = 0.5  # no frame is predicted exactly, but for its cap
+    psnr, ssim = score_frames(predicted, truth)
+    for index in np.ndindex(truth.shape[:2]):
+        pair = truth[index], predicted[index]
+        expected = structural_similarity(*pair, data_range=1, channel_axis=0)
+        assert ssim[index] == pytest.approx(expected, abs=1e-10)
+        with np.errstate(divide="ignore"):
+            expected = min(peak_signal_noise_ratio(*pair, data_range=1), PSNR_CEILING)
+        assert psnr[index] == pytest.approx(expected, abs=1e-9)
 
 
 def test_single_precision_changes_nothing_that_matters() -> None:

@@ -162,6 +162,8 @@ def test_missing_parameter_is_named(base: dict[str, Any], path: str) -> None:
         ("small_norb.directions", "forward"),
         ("small_norb.test", [0, 1, 2]),
         ("digit_cycles.cycle", 1234),
+        ("ile.moving_symbols.model.memory", "little"),
+        ("ile.moving_symbols.training.precision", "16-mixed"),
     ],
 )
 def test_value_of_a_wrong_type_is_named(base: dict[str, Any], path: str, value: Any) -> None:
@@ -205,6 +207,9 @@ def test_entry_of_a_wrong_type_is_named_with_its_place(base: dict[str, Any]) -> 
         ("digit_cycles.images_per_digit", {"train": 5, "validation": 0, "test": 5}),
         ("ile.moving_symbols.model.state_dimension", 255),
         ("ile.moving_symbols.model.state_dimension", 0),
+        ("ile.moving_symbols.model.forecast_weight", -1.0),
+        ("ile.moving_symbols.model.forecast_context", 0),
+        ("ile.moving_symbols.training.strategy", "ddp"),
         ("ile.moving_symbols.training.steps", 0),
         ("ile.moving_symbols.training.learning_rate", 0.0),
     ],
@@ -243,6 +248,8 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
         ("moving_symbols.frames", 12, "15 frames, but moving_symbols.frames is 12"),
         ("evaluation.horizon", 6, "16 frames, but moving_symbols.frames is 15"),
         ("ucf_sports.frames", 14, "15 frames, but ucf_sports.frames is 14"),
+        ("ile.ucf_sports.model.forecast_context", 15, "leaves no frame to forecast of ucf_sports.frames, 15"),
+        ("ile.moving_symbols.model.loss_frames", 10, "loss_frames 10 leave none to forecast"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: int, message: str) -> None:

@@ -155,6 +155,12 @@ class Parameters:
                 raise ValueError(
                     f"evaluation.context + evaluation.horizon are {wanted} frames, but {dataset}.frames is {frames}."
                 )
+            model = getattr(self.ile, dataset).model
+            if model.forecast_weight and frames <= model.forecast_context:
+                raise ValueError(
+                    f"ile.{dataset}.model.forecast_context is {model.forecast_context}, which leaves no frame to "
+                    f"forecast of {dataset}.frames, {frames}; lower it, or set forecast_weight to 0.0."
+                )
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> Parameters:

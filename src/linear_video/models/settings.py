@@ -85,8 +85,8 @@ class IleSettings:
             raise ValueError(f"forecast_context must be at least 1, not {self.forecast_context}.")
         if self.forecast_weight and self.loss_frames is not None and self.loss_frames <= self.forecast_context:
             raise ValueError(
-                f"loss_frames {self.loss_frames} leave none to forecast after forecast_context {self.forecast_context}; "
-                "set forecast_weight to 0.0, or raise loss_frames."
+                f"loss_frames {self.loss_frames} leave none to forecast after forecast_context "
+                f"{self.forecast_context}; set forecast_weight to 0.0, or raise loss_frames."
             )
         if not 0 <= self.prior_precision < float("inf"):
             raise ValueError(f"prior_precision must be at least 0 and finite, not {self.prior_precision}.")

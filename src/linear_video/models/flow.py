@@ -20,9 +20,8 @@ Mix = Literal["haar", "none"]
 SCALE_MINIMUM, SCALE_MAXIMUM = 0.001, 2.0  # bounds of a coupling's scale in the authors' code
 # Raw network output 0 must mean scale 1, so that the flow starts as the identity.
 _SCALE_OFFSET = math.log((1 - SCALE_MINIMUM) / (SCALE_MAXIMUM - 1))
-INVERSION_ERROR_LIMIT = (
-    1e-3  # relative; beyond it, gradients of the memory mode "reversible" are no longer to be trusted
-)
+# Relative; beyond it, gradients of the memory mode "reversible" are no longer to be trusted.
+INVERSION_ERROR_LIMIT = 1e-3
 
 
 def _check_frames(frames: Tensor) -> None:
@@ -161,7 +160,7 @@ class Flow(nn.Module):
         self.memory = memory
         self.inversion_error: Tensor  # largest relative error so far of an input that was computed back
         self.register_buffer("inversion_error", torch.zeros(()), persistent=False)
-        self.warned = False
+        self._warned = False
         channels, height, width = frame_shape
         divisor = 2 ** (blocks - 1 + first_squeezes)
         if height % divisor or width % divisor or not height or not width:
@@ -235,8 +234,8 @@ class Flow(nn.Module):
     def check_numerics(self) -> None:
         """Warn, once, if gradients of the memory mode ``"reversible"`` are not to be trusted. Waits for the GPU."""
         error = float(self.inversion_error)
-        if error > INVERSION_ERROR_LIMIT and not self.warned:
-            self.warned = True
+        if error > INVERSION_ERROR_LIMIT and not self._warned:
+            self._warned = True
             logger.warning(
                 "Inputs of couplings were computed back from their outputs with a relative error of %.1e: gradients "
                 "may be wrong. Set memory to checkpoint.",

@@ -22,12 +22,10 @@ class TrainingSettings:
         threads: of the CPU that PyTorch may use in training; None leaves it to PyTorch. Small models gain little from
             a second thread, and with a fixed number the weights do not depend on the machine's cores.
         accelerator, devices: as Lightning's Trainer takes them.
-        precision: with ``"bf16-mixed"``, networks compute in bf16; log-determinants stay in float32, the linear system
-        in
-            float64.
+        precision: with ``"bf16-mixed"``, networks compute in bf16; log-determinants stay in float32, the linear
+            system in float64.
         strategy: ``"auto"``; with several devices ``"ddp_spawn"`` or, on CPUs, ``"ddp_fork"``, which start a process
-        for
-            each; or ``"ddp"``, where ``torchrun`` has started them, and says how many there are in place of
+            for each; or ``"ddp"``, where ``torchrun`` has started them, and says how many there are in place of
             ``devices``.
         float32_products: ``"highest"`` precision of matrix products in float32, or ``"high"``, which may use TF32.
         clips_on_device: whether all training clips are moved to the device before the first step.

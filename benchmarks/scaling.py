@@ -64,7 +64,7 @@ def report() -> str:
         times = in_turns(steps, reference=str(values[0]), rounds=5)["ms"].to_numpy()
         exponents = np.diff(np.log(times)) / np.diff(np.log(values))
         axis.loglog(values, times, "o-")
-        axis.set(xlabel=LABELS.get(what, what), title=f"exponent {exponents[-1]:.2f} at the end, at most {demanded}")
+        axis.set(xlabel=LABELS.get(what, what), title=f"exponent {exponents[-1]:.2f} (at most {demanded})")
         axis.set_xticks(values, [str(value) for value in values])
         axis.minorticks_off()
         rows.append(

@@ -5,6 +5,9 @@ coupling. ``"reversible"`` keeps one map of values for a whole chain: a coupling
 so what scaled and shifted the other half can be computed again from the output, and undone (Gomez, Ren, Urtasun,
 Grosse 2017, "The reversible residual network", for residual networks). Either way each network runs twice, on some
 frames at a time.
+
+The map of a reversible chain is in float64, the networks stay as they are: undone in float32, roundings of a deep chain
+would add up, and a network in bf16 would see another input than before.
 """
 
 import math
@@ -26,7 +29,7 @@ class Coupling(Protocol):
     """What is asked of a coupling, an ``nn.Module``; ``models.flow.AffineCoupling`` has it."""
 
     def __call__(self, inputs: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """Scale and shift, or undo it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
+        """All of it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
         ...
 
     def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +74,7 @@ class _Step(torch.autograd.Function):
         inverse: bool,
         tape: _Tape | None,
         number: int,
+        dtype: torch.dtype,
         *parameters: nn.Parameter,
     ) -> tuple[Tensor, Tensor]:
         device = inputs.device.type
@@ -80,7 +84,8 @@ class _Step(torch.autograd.Function):
             "enabled": torch.is_autocast_enabled(device),
         }
         ctx.coupling, ctx.inverse, ctx.tape, ctx.number, ctx.parameters = coupling, inverse, tape, number, parameters
-        parts = [coupling(some, inverse) for some in inputs.split(_frames_at_once(inputs))]
+        ctx.dtype = dtype
+        parts = [_apply(ctx, some) for some in inputs.split(_frames_at_once(inputs))]
         outputs, log_abs_det = (torch.cat(part) for part in zip(*parts, strict=True))
         if tape is None:
             ctx.save_for_backward(inputs)
@@ -106,7 +111,15 @@ class _Step(torch.autograd.Function):
                 error = torch.linalg.vector_norm(tape.values - tape.first) / torch.linalg.vector_norm(tape.first)
                 torch.maximum(tape.error, error.to(tape.error), out=tape.error)
         of_parameters = (sum(some) for some in zip(*(found for _, _, found in parts), strict=True))
-        return (torch.cat([gradient for _, gradient, _ in parts]), None, None, None, None, *of_parameters)
+        return (torch.cat([gradient for _, gradient, _ in parts]), None, None, None, None, None, *of_parameters)
+
+
+def _apply(ctx: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The coupling of some frames, whose network sees its own type."""
+    left, right = ctx.coupling.split(inputs)
+    scale, shift = ctx.coupling.scale_and_shift(left.to(ctx.dtype))
+    right, log_abs_det = ctx.coupling.transform(right, scale, shift, ctx.inverse)
+    return ctx.coupling.join(left, right), log_abs_det
 
 
 def _frames_at_once(values: Tensor) -> int:
@@ -121,16 +134,16 @@ def _gradients(
     coupling: Coupling = ctx.coupling
     left, right = coupling.split(known)
     with torch.enable_grad(), torch.autocast(cache_enabled=False, **ctx.autocast):
-        left = left.detach().requires_grad_()
-        scale, shift = coupling.scale_and_shift(left)
+        seen = left.to(ctx.dtype).detach().requires_grad_()
+        scale, shift = coupling.scale_and_shift(seen)
         if ctx.tape is not None:
             with torch.no_grad():
                 right, _ = coupling.transform(right, scale, shift, not ctx.inverse)
         right = right.detach().requires_grad_()
         outputs = coupling.transform(right, scale, shift, ctx.inverse)
     of_left, of_right = coupling.split(output_gradient)
-    found = torch.autograd.grad(outputs, (left, right, *ctx.parameters), (of_right, log_abs_det_gradient))
-    return coupling.join(left.detach(), right.detach()), coupling.join(of_left + found[0], found[1]), found[2:]
+    found = torch.autograd.grad(outputs, (seen, right, *ctx.parameters), (of_right, log_abs_det_gradient))
+    return coupling.join(left, right.detach()), coupling.join(of_left + found[0], found[1]), found[2:]
 
 
 def couple(
@@ -141,13 +154,18 @@ def couple(
     With ``"reversible"`` there can be only one backward pass, in which ``error`` () is raised in place to the relative
     error with which the chain's input was computed back, if that is larger.
     """
-    log_abs_det = values.new_zeros(len(values))
-    tape = _Tape(values.detach(), values.detach(), -1, error) if memory == "reversible" else None
-    for number, coupling in enumerate(couplings):
-        if memory == "none" or not torch.is_grad_enabled():
+    log_abs_det, dtype = values.new_zeros(len(values)), values.dtype
+    if memory == "none" or not torch.is_grad_enabled():
+        for coupling in couplings:
             values, log_abs_det_coupling = coupling(values, inverse)
-        else:
-            parameters = [parameter for parameter in coupling.parameters() if parameter.requires_grad]
-            values, log_abs_det_coupling = _Step.apply(values, coupling, inverse, tape, number, *parameters)
+            log_abs_det = log_abs_det + log_abs_det_coupling
+        return values, log_abs_det
+    tape = None
+    if memory == "reversible":
+        values = values.double()
+        tape = _Tape(values.detach(), values.detach(), -1, error)
+    for number, coupling in enumerate(couplings):
+        parameters = [parameter for parameter in coupling.parameters() if parameter.requires_grad]
+        values, log_abs_det_coupling = _Step.apply(values, coupling, inverse, tape, number, dtype, *parameters)
         log_abs_det = log_abs_det + log_abs_det_coupling
-    return values, log_abs_det
+    return values.to(dtype), log_abs_det

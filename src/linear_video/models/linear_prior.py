@@ -138,7 +138,7 @@ class LinearPrior(nn.Module):
 
     @staticmethod
     def gather(values: Tensor, weights: Tensor, powers: Tensor) -> Tensor:
-        """B = sum_t w_t (A^t)ᵀ Cᵀ z_t: Cᵀ z_t (N, T, n), weights (T,) or (N, T) -> float64 (N, n)."""
+        """Sum b = sum_t w_t (A^t)ᵀ Cᵀ z_t: Cᵀ z_t (N, T, n), weights (T,) or (N, T) -> float64 (N, n)."""
         weighted = values * weights.double().unsqueeze(-1)  # (N, T, n)
         first, second = weighted.unflatten(-1, (-1, 2)).unbind(-1)  # (N, T, n/2) each
         real, imaginary = powers.real, powers.imag
@@ -176,9 +176,8 @@ class LinearPrior(nn.Module):
         """Lower Cholesky factor of G + precision I, and a ridge at rounding level.
 
         Raises:
-            torch.linalg.LinAlgError: on a CPU, if there is none. Elsewhere, where to look would mean to wait for the
-            device,
-                the factor is then NaN.
+            torch.linalg.LinAlgError: on a CPU, if there is none. On a GPU, where to look would mean to wait, the factor
+                is NaN then.
         """
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
         ridge = (precision + RIDGE * diagonal.mean(-1, keepdim=True)).expand_as(diagonal)

@@ -56,13 +56,13 @@ class TrainingSettings:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads must be at least 1 or null, not {self.threads}.")
-        if self.clips_per_step % self.processes:
-            raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of {self.processes} devices.")
-        if self.strategy == "ddp" and not _by_torchrun():
+        if self.strategy == "ddp" and "TORCHELASTIC_RUN_ID" not in os.environ:
             raise ValueError(
                 "strategy ddp would start the whole program once more for each device. Use ddp_spawn, or ddp_fork on "
                 "CPUs; or start the run with torchrun."
             )
+        if self.clips_per_step % self.processes:
+            raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of {self.processes} devices.")
         for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():
             if not rate > 0:
                 raise ValueError(f"the learning rate {name} must be above zero, not {rate}.")
@@ -76,8 +76,4 @@ class TrainingSettings:
     @property
     def processes(self) -> int:
         """Devices that share a step, over all machines."""
-        return int(os.environ["WORLD_SIZE"]) if self.strategy == "ddp" and _by_torchrun() else self.devices
-
-
-def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ
+        return int(os.environ["WORLD_SIZE"]) if self.strategy == "ddp" else self.devices

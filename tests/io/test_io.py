@@ -15,8 +15,8 @@ from linear_video.clips.clip_set import ClipSet
 from linear_video.errors import InputError
 from linear_video.files import replacing_file, replacing_folder
 from linear_video.io.checkpoint import FolderDataset
-from linear_video.io.clips import AnimationDataset, ArrayDataset, ClipSetDataset
-from linear_video.io.figures import FigureDataset
+from linear_video.io.clips import ArrayDataset, ClipSetDataset
+from linear_video.io.figures import AnimationDataset, FigureDataset
 
 
 def make_clips(count: int = 3, seed: int = 0, states: bool = True) -> ClipSet:
@@ -277,12 +277,12 @@ def test_nothing_stands_in_its_place_before_it_is_whole(tmp_path: Path, replacin
 
 def test_figures_are_written_whole_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = Figure(figsize=(2, 1))
-    dataset = FigureDataset(filepath=(tmp_path / "new" / "figure.png").as_posix(), dpi=50)
+    dataset = FigureDataset(filepath=(tmp_path / "new" / "figure.png").as_posix())
     assert not dataset.exists()
     dataset.save(figure)
     assert dataset.exists()
     with Image.open(tmp_path / "new" / "figure.png") as picture:
-        assert picture.size == (100, 50)
+        assert picture.size == (220, 110)
     assert base64.b64decode(dataset.preview()) == (tmp_path / "new" / "figure.png").read_bytes()
     before = dataset.preview()
     monkeypatch.setattr(figure, "savefig", broken)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import AbstractDataset
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -95,34 +95,6 @@ class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):
         """Replace the file."""
         with replacing_file(Path(self._filepath)) as part, part.open("wb") as file:
             np.save(file, data, allow_pickle=False)
-
-    def _exists(self) -> bool:
-        return Path(self._filepath).exists()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
-
-
-class AnimationDataset(AbstractDataset[NDArray[np.uint8], None]):
-    """Pictures uint8 (T, height, width, 3) as an endlessly looping GIF."""
-
-    def __init__(self, *, filepath: str, frames_per_second: float = 4, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self._frames_per_second = frames_per_second
-        self.metadata = metadata
-
-    def load(self) -> None:
-        """Animations are not read back."""
-        raise DatasetError("animations are written to be looked at, not read back.")
-
-    def save(self, data: NDArray[np.uint8]) -> None:
-        """Write the pictures as one GIF."""
-        from PIL import Image
-
-        first, *rest = (Image.fromarray(picture) for picture in data)
-        with replacing_file(Path(self._filepath)) as part:
-            duration = round(1000 / self._frames_per_second)
-            first.save(part, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)
 
     def _exists(self) -> bool:
         return Path(self._filepath).exists()

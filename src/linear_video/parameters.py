@@ -16,6 +16,7 @@ from linear_video.clips.rotation import RotationSettings
 from linear_video.errors import InputError
 from linear_video.evaluation.settings import EvaluationSettings, SynthesisSettings
 from linear_video.models.settings import AdversarialSettings, DynamicVaeSettings, IleSettings, LdsSettings
+from linear_video.tasks.settings import PredictSettings
 from linear_video.training.settings import TrainingSettings
 
 
@@ -128,6 +129,7 @@ class Parameters:
         adversarial: those of the adversarial multi-scale network.
         dynamic_vae: those of the Dynamic VAE.
         lds: those of the linear dynamic system.
+        predict: what a trained model does with footage of one's own.
     """
 
     seed: int
@@ -143,6 +145,7 @@ class Parameters:
     adversarial: AdversarialExperiments
     dynamic_vae: DynamicVaeExperiments
     lds: LdsExperiments
+    predict: PredictSettings
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:

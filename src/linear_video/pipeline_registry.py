@@ -8,6 +8,7 @@ from linear_video.pipelines import (
     download,
     footage,
     moving_symbols,
+    predict,
     prediction,
     small_norb,
     summary,
@@ -50,5 +51,6 @@ def register_pipelines() -> dict[str, Pipeline]:
         pipelines[f"compare.{dataset}"] = comparison.create_pipeline(dataset, models)
     pipelines["compare"] = pipelines[f"compare.{PREDICTED[0]}"]
     pipelines |= {f"download_{dataset}": download.create_pipeline(dataset) for dataset in DOWNLOADS}
+    pipelines["predict"] = predict.create_pipeline()
     pipelines["__default__"] = pipelines["ile"]
     return pipelines

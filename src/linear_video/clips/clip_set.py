@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linear_video.errors import InputError
+
 
 @dataclass(frozen=True)
 class ClipSet:
@@ -16,11 +18,13 @@ class ClipSet:
         frames: uint8 (N, T, C, H, W); may be memory-mapped.
         table: one row a clip: ``source``, ``label``, ``start`` (frame number in the source), and what else is known.
         states: ground truth of simulated clips, one row for each clip, frame and symbol; None if there is none.
+        actions: float32 (N, T, m), what acted on the way from the frame before to each frame; None if nothing is known.
     """
 
     frames: NDArray[np.uint8]
     table: pd.DataFrame
     states: pd.DataFrame | None = None
+    actions: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 5 or self.frames.dtype != np.uint8:
@@ -29,6 +33,24 @@ class ClipSet:
             )
         if len(self.table) != len(self.frames):
             raise ValueError(f"the table has {len(self.table)} rows for {len(self.frames)} clips.")
+        if self.actions is not None and (self.actions.ndim != 3 or self.actions.shape[:2] != self.frames.shape[:2]):
+            raise ValueError(f"actions must be (N, T, m) for clips {self.frames.shape}, not {self.actions.shape}.")
+
+    def actions_of(self, values: int) -> NDArray[np.float32] | None:
+        """The clips' actions for a model that knows ``values`` of each; None for one that knows none.
+
+        Raises:
+            InputError: if the clips have others, or none.
+        """
+        if not values:
+            return None
+        if self.actions is None or self.actions.shape[2] != values:
+            known = "none" if self.actions is None else f"{self.actions.shape[2]} values"
+            raise InputError(
+                f"the model takes actions of {values} values, but the clips have {known}; change the model's parameter "
+                "actions, or make clips with actions (moving_symbols.pushes)."
+            )
+        return self.actions
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Positions are in pixels of the rendered frame, whose pixel (row i, column j) cov
 frames.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,9 @@ class MovingSymbolsSettings:
         scale_wave: course of the scale between its limits: ``"constant"`` (a size drawn for each symbol), ``"sine"``
             or ``"triangle"``.
         collisions: whether symbols bounce off each other, or pass over one another.
+        pushes: (least, greatest) number of pushes of a clip, each on the way to a frame that is drawn; a push changes
+            the velocity of all symbols by the same vector. They are the actions of the clips.
+        push: size of that change in pixels of the rendered frame per frame; the direction is uniform.
         background: grey value of [0, 1].
     """
 
@@ -69,6 +73,8 @@ class MovingSymbolsSettings:
     scale_period: float = 10.0
     scale_wave: Literal["constant", "sine", "triangle"] = "constant"
     collisions: bool = False
+    pushes: tuple[int, int] = (0, 0)
+    push: tuple[float, float] = (0.5, 1.0)
     background: float = 0.0
 
     def __post_init__(self) -> None:
@@ -81,14 +87,19 @@ class MovingSymbolsSettings:
             raise ValueError(f"frame_size {self.frame_size} must not exceed render_size {self.render_size}.")
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
-        for name in ("symbols_per_clip", "speed", "rotation_speed", "scale"):
+        for name in ("symbols_per_clip", "speed", "rotation_speed", "scale", "pushes", "push"):
             least, greatest = getattr(self, name)
             if not -np.inf < least <= greatest < np.inf:
                 raise ValueError(f"{name} must be [least, greatest], both finite, not [{least}, {greatest}].")
         if self.symbols_per_clip[0] < 1:
             raise ValueError(f"symbols_per_clip must be at least 1, not {self.symbols_per_clip[0]}.")
-        if self.speed[0] < 0:
-            raise ValueError(f"speed must not be below zero, but is {self.speed[0]}.")
+        for name in ("speed", "pushes", "push"):
+            if getattr(self, name)[0] < 0:
+                raise ValueError(f"{name} must not be below zero, but is {getattr(self, name)[0]}.")
+        if self.pushes[1] >= self.frames and self.pushes[1]:
+            raise ValueError(f"pushes must be fewer than the frames, {self.frames}, not {self.pushes[1]}.")
+        if self.pushes[1] and self.collisions:
+            raise ValueError("pushes and collisions cannot be had together; leave one out.")
         if self.scale[0] <= 0:
             raise ValueError(f"scale must be above zero, not {self.scale[0]}.")
         if not 0 < self.scale_period < np.inf:
@@ -109,6 +120,7 @@ class Trajectory:
         hits: (T, S), bounces off walls since the frame before.
         angle: (T, S), degrees, counter-clockwise.
         scale: (T, S).
+        pushes: (T, 2), change of every symbol's velocity on the way to each frame, pixels per frame; None for none.
     """
 
     position: NDArray[np.float64]
@@ -116,6 +128,7 @@ class Trajectory:
     hits: NDArray[np.int64]
     angle: NDArray[np.float64]
     scale: NDArray[np.float64]
+    pushes: NDArray[np.float64] | None = None
 
 
 def billiard(
@@ -138,6 +151,19 @@ def billiard(
         np.where(resting, 0, np.where(forward, velocity, -velocity)),
         np.where(resting, 0, hits),
     )
+
+
+def pushed_billiard(
+    start: NDArray[np.float64], velocity: NDArray[np.float64], length: NDArray[np.float64], pushes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """``billiard`` whose velocity changes by ``pushes[t]`` (T, 2) on the way to frame t, right after frame t-1."""
+    moments = [0, *np.flatnonzero(pushes[1:].any(axis=1)), len(pushes) - 1]  # frames from which a new course is taken
+    position, velocities, hits = billiard(start, velocity, length, len(pushes))
+    for first, last in itertools.pairwise(moments[1:]):
+        course = billiard(position[first], velocities[first] + pushes[first + 1], length, last - first + 1)
+        for of_all, of_course in zip((position, velocities, hits), course, strict=True):
+            of_all[first + 1 : last + 1] = of_course[1:]
+    return position, velocities, hits
 
 
 def collide(
@@ -232,14 +258,30 @@ def draw_trajectory(settings: MovingSymbolsSettings, symbols: list[Symbol], rand
     speed = random.uniform(*settings.speed, count)
     velocity = speed[:, None] * np.stack((np.cos(direction), np.sin(direction)), axis=1)
     start = half + random.uniform(size=(count, 2)) * (size - 2 * half)
+    pushes = None
     if settings.collisions and count > 1:
         start = _place_apart(start, half, size, random)
         position, velocities, hits = collide(start, velocity, half, size, frames)
     else:
-        position, velocities, wall_hits = billiard(start - half, velocity, size - 2 * half, frames)
+        if settings.pushes[1]:  # nothing more is drawn otherwise
+            pushes = _draw_pushes(settings, random)
+            course = pushed_billiard(start - half, velocity, size - 2 * half, pushes)
+        else:
+            course = billiard(start - half, velocity, size - 2 * half, frames)
+        position, velocities, wall_hits = course
         position, hits = position + half, wall_hits.sum(axis=-1)
     angle = random.uniform(0, 360, count) * turning + np.arange(frames)[:, None] * spin
-    return Trajectory(position, velocities, hits, angle, scale)
+    return Trajectory(position, velocities, hits, angle, scale, pushes)
+
+
+def _draw_pushes(settings: MovingSymbolsSettings, random: np.random.Generator) -> NDArray[np.float64]:
+    """Pushes of one clip: (T, 2), zeros where there is none."""
+    count = random.integers(settings.pushes[0], settings.pushes[1] + 1)
+    moments = 1 + random.choice(settings.frames - 1, count, replace=False)
+    direction, strength = random.uniform(0, 2 * np.pi, count), random.uniform(*settings.push, count)
+    pushes = np.zeros((settings.frames, 2))
+    pushes[moments] = strength[:, None] * np.stack((np.cos(direction), np.sin(direction)), axis=1)
+    return pushes
 
 
 def _scales(settings: MovingSymbolsSettings, random: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -344,7 +386,9 @@ def simulate(
         trajectories.append(trajectory)
         rows.append((",".join(s.source for s in chosen), ",".join(s.label for s in chosen), 0, number))
     table = pd.DataFrame(rows, columns=["source", "label", "start", "number"])
-    return ClipSet(frames, table, _states(numbers, trajectories))
+    pushes = [trajectory.pushes for trajectory in trajectories if trajectory.pushes is not None]
+    actions = np.stack(pushes).astype(np.float32) if pushes else None
+    return ClipSet(frames, table, _states(numbers, trajectories), actions)
 
 
 def _states(numbers: list[int], trajectories: list[Trajectory]) -> pd.DataFrame:

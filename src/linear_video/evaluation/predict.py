@@ -10,8 +10,15 @@ from linear_video.errors import InputError
 from linear_video.evaluation.settings import EvaluationSettings
 
 
-def predict_clips(model: nn.Module, frames: NDArray[np.uint8], settings: EvaluationSettings) -> NDArray[np.float32]:
+def predict_clips(
+    model: nn.Module,
+    frames: NDArray[np.uint8],
+    settings: EvaluationSettings,
+    actions: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     """Predict the horizon after the context of each clip: frames (N, T, C, H, W) -> (sequences, horizon, C, H, W).
+
+    ``actions`` (N, T, m) are those of the clips, for a model that knows actions.
 
     Raises:
         InputError: if the clips have fewer frames than the settings ask for.
@@ -26,7 +33,8 @@ def predict_clips(model: nn.Module, frames: NDArray[np.uint8], settings: Evaluat
     numbers = settings.scored(len(frames))
     size = settings.clips_per_batch
     for start in tqdm(range(0, len(numbers), size), desc="predicting", unit="batch", mininterval=1):
-        clips = frames[numbers[start : start + size], : settings.context]
-        context = torch.from_numpy(np.array(clips)).float() / 255
-        predictions.append(model.predict(context, settings.horizon).numpy())  # type: ignore[operator]
+        chosen = numbers[start : start + size]
+        context = torch.from_numpy(np.array(frames[chosen, : settings.context])).float() / 255
+        known = {} if actions is None else {"actions": torch.from_numpy(actions[chosen, :wanted])}
+        predictions.append(model.predict(context, settings.horizon, **known).numpy())  # type: ignore[operator]
     return np.concatenate(predictions)

@@ -16,7 +16,10 @@ from linear_video.files import replacing_file, replacing_folder
 
 
 class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
-    """A folder with ``frames.npy`` (memory-mapped when loaded), ``clips.parquet`` and, if known, ``states.parquet``."""
+    """A folder with ``frames.npy`` (memory-mapped when loaded) and ``clips.parquet``.
+
+    And, if known, ``states.parquet`` and ``actions.npy``.
+    """
 
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath = PurePosixPath(filepath)
@@ -25,12 +28,13 @@ class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
     def load(self) -> ClipSet:
         """Open the clips without reading their frames."""
         folder = Path(self._filepath)
-        states = folder / "states.parquet"
+        states, actions = folder / "states.parquet", folder / "actions.npy"
         try:
             return ClipSet(
                 np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
                 pd.read_parquet(folder / "clips.parquet"),
                 pd.read_parquet(states) if states.exists() else None,
+                np.load(actions, allow_pickle=False) if actions.exists() else None,
             )
         except (ValueError, EOFError) as error:
             raise InputError(f"{folder} holds no valid clips ({error}); make them again.") from error
@@ -45,6 +49,8 @@ class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
             np.save(folder / "frames.npy", data.frames, allow_pickle=False)
             if data.states is not None:
                 data.states.to_parquet(folder / "states.parquet")
+            if data.actions is not None:
+                np.save(folder / "actions.npy", data.actions, allow_pickle=False)
 
     def _exists(self) -> bool:
         return (Path(self._filepath) / "clips.parquet").exists()

@@ -25,10 +25,15 @@ class VideoModel(Protocol):
     """What training, evaluation and prediction ask of a model (a ``torch.nn.Module``).
 
     Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``;
-    ``synthesise(start, frames, seed)``, endless sequences with noise; ``initialise(frames)``, which is called with all
-    training clips before the training; ``fit_closed_form(frames)``, which is called with them after it, or instead
-    of it where there is no ``loss``; ``regions()``, modules that are worth compiling; and ``check_numerics()``, which
-    is called now and then in the training, and warns.
+    ``synthesise(start, frames, seed)``, endless sequences with noise; ``futures(context, horizon, count, seed,
+    noise)``, draws of what comes; ``surprise(clips, past)``, nats per value of each frame; ``mode_energy(clips)`` and
+    ``mode_response(clips, modes)``, what the modes of ``spectrum()`` do in clips; ``project``, ``trajectory`` and
+    ``interpolate``, frames at any time.
+
+    For their training: ``initialise(frames)``, which is called with all training clips before it;
+    ``fit_closed_form(frames)``, which is called with them after it, or instead of it where there is no ``loss``;
+    ``regions()``, modules that are worth compiling; and ``check_numerics()``, which is called now and then in the
+    training, and warns. A model whose settings have ``actions`` takes them in ``loss`` and ``predict``.
     """
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:

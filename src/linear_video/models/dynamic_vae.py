@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from linear_video.models.lds import LinearDynamicSystem
 from linear_video.models.settings import DynamicVaeSettings, LdsSettings
-from linear_video.models.spectrum import Spectrum, spectrum_of
+from linear_video.models.spectrum import Spectrum, mode_parts, spectrum_of
 
 HALVINGS = 3  # of the frame by the encoder, undone by the decoder
 EXACT_UP_TO = 3000  # values of a frame, for which the linear part starts with exact principal components
 SMALL = 1e-6  # share of the greatest deviation that the least one counts as, lest it be divided by
+BOUND_DRAWS = 8
 GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factored
 
 
@@ -253,9 +254,72 @@ class DynamicVae(nn.Module):
         return float(residual.square().sum() / second.square().sum())
 
     @torch.no_grad()
+    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
+        """Draws of the frames after the context (N, T, C, H, W), T at least 2: (count, N, horizon, C, H, W).
+
+        The last state is drawn from the posterior, and every step has process noise B v; both of the given size.
+        """
+        generator = torch.Generator(context.device).manual_seed(seed)
+        mean, log_variance = self.encode(context[:, -2:].repeat(count, 1, 1, 1, 1))
+        latent = mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
+        two_stage = self.settings.transition == "two_stage"  # as in ``predict``
+        state = latent.chunk(2, dim=1)[1] if two_stage else self.dynamic_layer(latent)[:, 1]
+        transition, matrix = self.system()
+        frames = []
+        for _ in range(horizon):
+            drawn = torch.empty_like(state).normal_(generator=generator)
+            state = state @ transition.T + noise * drawn @ matrix.T
+            frames.append(self.decode(state).clamp(0, 1))
+        return torch.stack(frames, dim=1).reshape(count, len(context), horizon, *self.frame_shape)
+
+    @torch.no_grad()
+    def surprise(self, clips: Tensor, past: int) -> Tensor:
+        """Upper bound of -log p(frame before, frame) in nats per value, of each frame: (N, T, ...) -> (N, T).
+
+        Minus the evidence lower bound of the pair (equation 34 with its constants), the mean of ``BOUND_DRAWS`` draws
+        of the latent variables, always the same ones; NaN for the first frame. ``past`` is not used: this model looks
+        one frame back.
+        """
+        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)  # (N (T - 1), 2, C, H, W)
+        mean, log_variance = self.encode(pairs)
+        generator = torch.Generator(clips.device).manual_seed(0)
+        error = torch.zeros(len(pairs), device=clips.device)
+        for _ in range(BOUND_DRAWS):
+            deviation = torch.empty_like(mean[:1]).normal_(generator=generator)
+            states = self.dynamic_layer(mean + (log_variance / 2).exp() * deviation)  # (pairs, 2, n)
+            decoded = self.decode(states.flatten(0, 1)).reshape(pairs.shape)
+            error += (decoded - pairs).square().flatten(1).sum(1) / BOUND_DRAWS
+        variance, values = self.settings.observation_variance, pairs[0].numel()
+        kl = (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2
+        bound = (error / (2 * variance) + kl) / values + math.log(2 * math.pi * variance) / 2
+        bound = bound.reshape(len(clips), -1).double()
+        return torch.cat((torch.full_like(bound[:, :1], torch.nan), bound), dim=1)
+
+    @torch.no_grad()
     def spectrum(self) -> Spectrum:
         """Eigenvalues of A with period and half-life in frames."""
-        return spectrum_of(torch.linalg.eigvals(self.system()[0].double()))
+        return spectrum_of(torch.linalg.eig(self.system()[0].double()).eigenvalues)
+
+    @torch.no_grad()
+    def mode_energy(self, clips: Tensor) -> Tensor:
+        """Mean energy of each mode's part of the states: clips (N, T, C, H, W) -> float64 (N, modes)."""
+        return self._mode_parts(clips)[1].square().sum(-1).mean(1)
+
+    @torch.no_grad()
+    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
+        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T - 1, C, H, W)."""
+        states, parts = self._mode_parts(clips)
+
+        def frames(of: Tensor) -> Tensor:
+            return self.decode(of.flatten(0, 1)).clamp(0, 1).reshape(*of.shape[:2], *self.frame_shape)
+
+        return torch.stack([frames(states) - frames(states - parts[:, :, mode].to(states)) for mode in modes])
+
+    def _mode_parts(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoded states (N, T - 1, n) of all frames but the last, and what each mode contributes to them."""
+        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2)  # (N, T - 1, 2, C, H, W)
+        states = self.encode(pairs.flatten(0, 1))[0].chunk(2, dim=1)[0].unflatten(0, pairs.shape[:2])
+        return states, mode_parts(states, self.system()[0])
 
 
 def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:

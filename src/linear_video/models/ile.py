@@ -1,5 +1,7 @@
 """Invertible Linear Embedding: a flow whose embeddings follow a linear system (Pottorff, Nielsen, Wingate 2019)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,11 @@ from linear_video.models.spectrum import Spectrum, spectrum_of
 
 # Of forecasts: what is predicted exactly would have an infinite density.
 LEAST_FRAME_VARIANCE, LEAST_PIXEL_VARIANCE = 1e-5, 4e-4
+# Between two frames that were seen, gap apart, the trajectory's share is gap^4 / (gap^4 + this): the error of cubic
+# interpolation grows with the gap's fourth power, the trajectory's hardly.
+HALF_SHARE = 1.5
+TRACEABLE = 0.1  # of a mode's amplitude; what has fallen below is not traced back
+LEAST_PRECISION = 1e-3  # of a prior to draw from, where predictions have none
 
 
 class InvertibleLinearEmbedding(nn.Module):
@@ -40,6 +47,7 @@ class InvertibleLinearEmbedding(nn.Module):
             settings.state_dimension,
             settings.eigenvalue_radius,
             settings.eigenvalue_angle,
+            settings.actions,
         )
         # Running mean of the embedding's absolute value, for use outside training.
         self.gamma: Tensor | None
@@ -70,10 +78,12 @@ class InvertibleLinearEmbedding(nn.Module):
 
     # --- the contract of every model -------------------------------------------------------------------------------
 
-    def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, clips: Tensor, generator: torch.Generator | None = None, actions: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative log-likelihood in nats per value, and its parts: of the whole noisy clip, and of forecasts in it.
 
-        ``generator`` draws the dequantisation noise; without one, none is added.
+        ``generator`` draws the dequantisation noise; without one, none is added. ``actions`` (N, T, m) are known.
         """
         clips = noisy = clips[:, : self.settings.loss_frames]
         if generator is not None and self.settings.noise:
@@ -87,6 +97,10 @@ class InvertibleLinearEmbedding(nn.Module):
         frames, dimensions = embeddings.shape[1], embeddings[0].numel()
         powers = self.prior.powers(frames)
         projected = self.prior.project(embeddings)
+        forced = None
+        if actions is not None:
+            forced = self.prior.forced(actions[:, :frames])
+            projected = projected.less(forced)
         statistics = self.prior.statistics(projected, powers.real.new_ones(frames), powers)
         parts = {"log_abs_det": log_abs_det.sum(1).mean() / dimensions}
         objective = -parts["log_abs_det"]
@@ -97,11 +111,13 @@ class InvertibleLinearEmbedding(nn.Module):
             parts["marginal"] = self.prior.marginal_log_likelihood(statistics).mean() / dimensions
             objective = objective - (1 - self.settings.profile_weight) * parts["marginal"]
         if self.settings.forecast_weight > 0:
-            parts["forecast"] = self._forecast_log_likelihood(projected, powers, clips)
+            parts["forecast"] = self._forecast_log_likelihood(projected, powers, forced, clips)
             objective = objective - self.settings.forecast_weight * parts["forecast"]
         return objective, parts
 
-    def _forecast_log_likelihood(self, projected: Projected, powers: Tensor, clips: Tensor) -> Tensor:
+    def _forecast_log_likelihood(
+        self, projected: Projected, powers: Tensor, forced: Tensor | None, clips: Tensor
+    ) -> Tensor:
         """Log density of the frames after the context, in nats per value.
 
         Gaussian, about the frames that ``predict`` would give, with the variance that suits best: log N = -1/2 log(2
@@ -115,7 +131,8 @@ class InvertibleLinearEmbedding(nn.Module):
                 "clips, or lower it; or set forecast_weight to 0."
             )
         states = self._state(projected.first(seen), powers[:seen], None)
-        predicted = self.decode(self.prior.observe(states, powers[seen:]).to(clips.dtype))
+        forced = None if forced is None else forced[:, seen:]
+        predicted = self.decode(self.prior.observe(states, powers[seen:], forced).to(clips.dtype))
         truth = clips[:, seen:]
         error = predicted - truth
         # What is black or white may have been predicted beyond, since predictions are clipped.
@@ -126,39 +143,180 @@ class InvertibleLinearEmbedding(nn.Module):
         return -0.5 * (LOG_TWO_PI + 1 + (of_frames + of_pixels) / 2)
 
     @torch.no_grad()
-    def predict(self, context: Tensor, horizon: int, observed: Tensor | None = None) -> Tensor:
+    def predict(
+        self, context: Tensor, horizon: int, observed: Tensor | None = None, actions: Tensor | None = None
+    ) -> Tensor:
         """Frames after the context (N, T, C, H, W): (N, horizon, C, H, W), clipped to [0, 1].
 
-        ``observed`` (N, T) tells which context frames count; missing ones may hold anything finite.
+        ``observed`` (N, T) tells which context frames count; missing ones may hold anything finite. ``actions``
+        (N, T + horizon, m) are those of context and horizon; of a model that knows some, none are as good as zeros.
         """
-        return self.reconstruct(context, horizon, observed)[:, context.shape[1] :]
+        return self.reconstruct(context, horizon, observed, actions)[:, context.shape[1] :]
 
     @torch.no_grad()
-    def reconstruct(self, context: Tensor, horizon: int = 0, observed: Tensor | None = None) -> Tensor:
+    def reconstruct(
+        self, context: Tensor, horizon: int = 0, observed: Tensor | None = None, actions: Tensor | None = None
+    ) -> Tensor:
         """The fitted trajectory's frames, context (smoothed, filled in) and horizon: (N, T + horizon, C, H, W)."""
-        state, powers = self._infer(context, horizon, observed)
-        frames = self.decode(self.prior.observe(state, powers).to(context.dtype))
-        return frames.clamp(0, 1)
-
-    def _infer(self, context: Tensor, horizon: int, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-        embeddings, _ = self.encode(context)
         seen = context.shape[1]
-        if observed is not None:
-            if observed.shape != context.shape[:2]:
-                raise ValueError(f"observed must be {tuple(context.shape[:2])}, not {tuple(observed.shape)}.")
-            if not observed.any(dim=1).all():
-                raise ValueError("every sequence needs at least one observed frame.")
+        _check_observed(observed, context)
+        projected, forced = self.prior.project(self.encode(context)[0]), None
+        if actions is not None:
+            if actions.shape[:2] != (len(context), seen + horizon):
+                raise ValueError(
+                    f"actions must be {(len(context), seen + horizon)} by m, for context and horizon, not "
+                    f"{tuple(actions.shape)}."
+                )
+            forced = self.prior.forced(actions)
+            projected = projected.less(forced[:, :seen])
         powers = self.prior.powers(seen + horizon)
-        return self._state(self.prior.project(embeddings), powers[:seen], observed), powers
+        state = self._state(projected, powers[:seen], observed)
+        return self.decode(self.prior.observe(state, powers, forced).to(context.dtype)).clamp(0, 1)
 
     def _state(self, projected: Projected, powers: Tensor, observed: Tensor | None) -> Tensor:
         """Initial states from all frames projected, the newest of which counts most: float64 (N, n)."""
-        seen = len(powers)
-        ages = torch.arange(seen - 1, -1, -1, dtype=torch.float64, device=powers.device)
-        weights = self.settings.fading_memory**ages
+        weights = self._fading(len(powers), powers.device)
         if observed is not None:
             weights = weights * observed
         return self.prior.infer(self.prior.statistics(projected, weights, powers), self.settings.prior_precision)
+
+    def _fading(self, seen: int, device: torch.device) -> Tensor:
+        """Weights of context frames in a prediction, 1 for the newest: float64 (seen,)."""
+        ages: Tensor = torch.arange(seen - 1, -1, -1, dtype=torch.float64, device=device)
+        weights: Tensor = self.settings.fading_memory**ages
+        return weights
+
+    # --- at any time ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def project(self, clips: Tensor) -> Projected:
+        """All that inference needs of frames (N, T, C, H, W); slices of it are what it would be of slices of them."""
+        return self.prior.project(self.encode(clips)[0])
+
+    @torch.no_grad()
+    def trajectory(self, seen: Projected, weights: Tensor, times: Tensor, wanted: Tensor) -> Tensor:
+        """Frames at real times of the trajectory that fits the frames seen best: (N, K, C, H, W), in [0, 1].
+
+        Posterior mean under the prior of the marginal likelihood, x ~ N(0, I) at the earliest of all times: what a mode
+        has forgotten by the frames seen is left at zero.
+
+        Args:
+            seen: T frames, of ``project``.
+            weights: of those frames, (T,).
+            times: of those frames, real, (T,).
+            wanted: times of the frames to give, real, (K,).
+        """
+        first = torch.minimum(times.min(), wanted.min())
+        state = self.prior.infer(self.prior.statistics(seen, weights, self.prior.powers_at(times - first)), precision=1)
+        frames = self.decode(self.prior.observe(state, self.prior.powers_at(wanted - first)).to(self.prior.observation))
+        return frames.clamp(0, 1)
+
+    @torch.no_grad()
+    def interpolate(self, seen: Projected, observed: Tensor, wanted: float) -> tuple[Tensor, Tensor]:
+        """A frame at a real time, from frames at times 0 .. T-1 of which ``observed`` (T,) tells which were seen.
+
+        Frames count less by ``fading_memory`` for each frame's time that they are farther than one away. Between frames
+        that were seen, it is the mean of two estimates, weighted by how their errors grow with the gap between those
+        frames: the frames' own interpolation; and the trajectory, with its errors at the frames interpolated.
+
+        Returns:
+            weights (T,) of the frames themselves, and what to add to their sum, (N, C, H, W). Outside of the frames
+            seen, and where one was seen, one of the two is zero.
+
+        Raises:
+            ValueError: if no frame was observed.
+        """
+        length = seen.energy.shape[1]
+        if observed.shape != (length,) or not observed.any():
+            raise ValueError(f"observed must be ({length},) with at least one frame, not {tuple(observed.shape)}.")
+        weights, gap = interpolation_weights(observed, wanted)
+        if weights.any() and not gap:  # a frame that was seen
+            return weights, seen.energy.new_zeros(())
+        times = torch.arange(length, dtype=torch.float64, device=seen.energy.device)
+        fading = self.settings.fading_memory ** ((times - wanted).abs() - 1).clamp_min(0)
+        share = gap**4 / (gap**4 + HALF_SHARE) if gap else 1.0
+        around = weights.nonzero().flatten()
+        moments = torch.cat((times.new_tensor([wanted]), times[around]))
+        frames = self.trajectory(seen, fading * observed, times, moments)
+        errors = (frames[:, 1:] * weights[around].to(frames)[:, None, None, None]).sum(1)
+        return weights, share * (frames[:, 0] - errors)
+
+    def forgotten(self, frames: int) -> Tensor:
+        """Which modes cannot be traced back so many frames, having fallen below a tenth by then: bool (n/2,)."""
+        return self.prior.eigenvalues().abs() ** frames < TRACEABLE
+
+    @torch.no_grad()
+    def surprise(self, clips: Tensor, past: int) -> Tensor:
+        """Exact -log p(frame | the frames before it, at most ``past``) in nats per value: (N, T, ...) -> (N, T).
+
+        The predictive density of the Kalman filter, whose covariance follows from the frames' number alone, and the
+        flow's log-determinant: log p(z_0 .. z_k) - log p(z_0 .. z_{k-1}) + log|det|, both marginal likelihoods.
+        """
+        embeddings, log_abs_det = self.encode(clips)
+        projected, powers = self.prior.project(embeddings), self.prior.powers(past + 1)
+        length = clips.shape[1]
+
+        def log_density(frames: int, of: Projected) -> Tensor:
+            if not frames:
+                return of.energy.new_zeros(len(of.energy))
+            return self.prior.marginal_log_likelihood(
+                self.prior.statistics(of.first(frames), powers.real.new_ones(frames), powers[:frames])
+            )
+
+        start = min(past, length)
+        columns = [log_density(t + 1, projected) - log_density(t, projected) for t in range(start)]
+        known = torch.stack(columns, 1) if columns else embeddings.new_zeros((len(clips), 0), dtype=torch.float64)
+        if length > past:
+            windows = projected.windows(past + 1)
+            rest = log_density(past + 1, windows) - log_density(past, windows)
+            known = torch.cat((known, rest.unflatten(0, (len(clips), -1))), 1)
+        return -(known + log_abs_det) / embeddings.shape[2]
+
+    @torch.no_grad()
+    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
+        """Draws of the frames after the context (N, T, C, H, W): (count, N, horizon, C, H, W).
+
+        x0 is drawn from the posterior that ``predict`` takes the mean of, and observation noise of the given size is
+        added to each embedding. This model has no process noise.
+        """
+        seen, generator = context.shape[1], torch.Generator(context.device).manual_seed(seed)
+        powers = self.prior.powers(seen + horizon)
+        weights = self._fading(seen, powers.device)
+        statistics = self.prior.statistics(self.project(context), weights, powers[:seen])
+        states = self.prior.draw(statistics, max(self.settings.prior_precision, LEAST_PRECISION), count, generator)
+        embeddings = self.prior.observe(states.flatten(0, 1), powers[seen:])
+        drawn = torch.randn(embeddings.shape, generator=generator, dtype=embeddings.dtype, device=embeddings.device)
+        frames = self.decode((embeddings + noise * drawn).to(context.dtype)).clamp(0, 1)
+        return frames.reshape(count, len(context), *frames.shape[1:])
+
+    @torch.no_grad()
+    def mode_energy(self, clips: Tensor) -> Tensor:
+        """Mean energy of each mode's part of the fitted embeddings: clips (N, T, C, H, W) -> float64 (N, n/2)."""
+        evolved = self._evolved(clips)
+        gram = self.prior.observation.double()
+        gram = torch.einsum("dib,dic->ibc", *(gram.unflatten(1, (-1, 2)),) * 2)  # CᵀC of each mode with itself
+        energy: Tensor = torch.einsum("ntib,ibc,ntic->ni", evolved, gram, evolved) / clips.shape[1]
+        return energy
+
+    @torch.no_grad()
+    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
+        """What the fitted frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T, C, H, W)."""
+        evolved = self._evolved(clips)
+        observation = self.prior.observation.double().T
+        whole = evolved.flatten(2) @ observation
+        frames = self.decode(whole.to(clips.dtype))
+        without = []
+        for mode in modes:
+            part = evolved[:, :, mode] @ observation[2 * mode : 2 * mode + 2]
+            without.append(frames - self.decode((whole - part).to(clips.dtype)))
+        return torch.stack(without)
+
+    def _evolved(self, clips: Tensor) -> Tensor:
+        """States of the trajectory that fits the clips, all frames alike: float64 (N, T, n/2, 2)."""
+        powers = self.prior.powers(clips.shape[1])
+        statistics = self.prior.statistics(self.project(clips), powers.real.new_ones(len(powers)), powers)
+        evolved = self.prior.evolve(self.prior.infer(statistics, precision=1), powers)
+        return evolved.reshape(*evolved.shape[:2], -1, 2)
 
     def regions(self) -> list[nn.Module]:
         """Parts that are worth compiling one by one: the couplings' networks, of few shapes and many copies."""
@@ -189,3 +347,35 @@ class InvertibleLinearEmbedding(nn.Module):
     def spectrum(self) -> Spectrum:
         """Eigenvalues of A with period and half-life in frames."""
         return spectrum_of(self.prior.eigenvalues())
+
+
+def _check_observed(observed: Tensor | None, clips: Tensor) -> None:
+    if observed is None:
+        return
+    if observed.shape != clips.shape[:2]:
+        raise ValueError(f"observed must be {tuple(clips.shape[:2])}, not {tuple(observed.shape)}.")
+    if not observed.any(dim=1).all():
+        raise ValueError("every sequence needs at least one observed frame.")
+
+
+def interpolation_weights(observed: Tensor, wanted: float) -> tuple[Tensor, float]:
+    """Weights (T,) by which frames at times 0 .. T-1 give one at a real time, and how far its neighbours are apart.
+
+    Cubic, if the four nearest of the observed (T,) frames are evenly spaced around it, else linear. Where a frame was
+    observed, it is that frame, and the gap 0; outside of those, all weights and the gap are 0.
+    """
+    weights = torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
+    moments = observed.nonzero().flatten().tolist()
+    before, after = [t for t in moments if t <= wanted], [t for t in moments if t >= wanted]
+    if not before or not after:
+        return weights, 0.0
+    if before[-1] == after[0]:
+        weights[after[0]] = 1
+        return weights, 0.0
+    gap = after[0] - before[-1]
+    points = [before[-1], after[0]]
+    if len(before) > 1 and len(after) > 1 and before[-1] - before[-2] == after[1] - after[0] == gap:
+        points = [before[-2], *points, after[1]]
+    for one in points:
+        weights[one] = math.prod((wanted - other) / (one - other) for other in points if other != one)
+    return weights, float(gap)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from linear_video.errors import InputError
 from linear_video.models.settings import LdsSettings
-from linear_video.models.spectrum import Spectrum, spectrum_of
+from linear_video.models.spectrum import Spectrum, mode_parts, spectrum_of
 
 CHUNK = 2**27  # bytes of float64 frames in memory at once
 OVERSAMPLING = 10  # further directions of the randomised decomposition
@@ -140,9 +140,31 @@ class LinearDynamicSystem(nn.Module):
         return torch.stack(shown, 1)
 
     @torch.no_grad()
+    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
+        """Draws of the frames after the context (N, T, C, H, W): (count, N, horizon, C, H, W).
+
+        They start from its last frame, with process noise B v of the given size in every step.
+        """
+        last = context[:, -1:].repeat(count, 1, 1, 1, 1)
+        drawn = self.synthesise(last, horizon + 1, seed, noise)[:, 1:]
+        return drawn.reshape(count, len(context), *drawn.shape[1:])
+
+    @torch.no_grad()
     def spectrum(self) -> Spectrum:
         """Eigenvalues of A with period and half-life in frames."""
-        return spectrum_of(torch.linalg.eigvals(self.transition))
+        return spectrum_of(torch.linalg.eig(self.transition).eigenvalues)
+
+    @torch.no_grad()
+    def mode_energy(self, clips: Tensor) -> Tensor:
+        """Mean energy of each mode's part of the states: clips (N, T, C, H, W) -> float64 (N, modes)."""
+        return mode_parts(self.encode(clips), self.transition).square().sum(-1).mean(1)
+
+    @torch.no_grad()
+    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
+        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T, C, H, W)."""
+        states = self.encode(clips)
+        parts = mode_parts(states, self.transition)
+        return torch.stack([self.decode(states) - self.decode(states - parts[:, :, mode]) for mode in modes])
 
 
 def _clip_singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -29,6 +29,26 @@ class Projected(NamedTuple):
         """Of the first frames alone."""
         return self._replace(energy=self.energy[:, :frames], values=self.values[:, :frames])
 
+    def from_frame(self, frame: int) -> "Projected":
+        """Of the frames from one on."""
+        return self._replace(energy=self.energy[:, frame:], values=self.values[:, frame:])
+
+    def followed_by(self, later: "Projected") -> "Projected":
+        """Of these frames and later ones together."""
+        energy, values = torch.cat((self.energy, later.energy), 1), torch.cat((self.values, later.values), 1)
+        return self._replace(energy=energy, values=values)
+
+    def windows(self, frames: int) -> "Projected":
+        """Of all windows of so many consecutive frames: (N, T) -> (N · (T - frames + 1), frames)."""
+        energy, values = self.energy.unfold(1, frames, 1), self.values.unfold(1, frames, 1).mT
+        return self._replace(energy=energy.flatten(0, 1), values=values.flatten(0, 1))
+
+    def less(self, states: Tensor) -> "Projected":
+        """Of the sequences less C f_t, for states f (N, T, n)."""
+        observed = states @ self.observation_gram
+        energy = self.energy - 2 * (states * self.values).sum(-1) + (states * observed).sum(-1)
+        return self._replace(energy=energy, values=self.values - observed)
+
 
 class Statistics(NamedTuple):
     """All that inference and likelihood need of a batch of weighted sequences of embeddings, in float64."""
@@ -47,6 +67,7 @@ class LinearPrior(nn.Module):
         state_dimension: n, even.
         radius: (least, greatest) modulus of the eigenvalues at the start.
         angle: (least, greatest) angle of the eigenvalues at the start, in degrees per frame, within [0, 90].
+        actions: m, the number of values of an action u_t; with it, x_t = A x_{t-1} + B u_t (paper, section 4).
     """
 
     def __init__(
@@ -55,6 +76,7 @@ class LinearPrior(nn.Module):
         state_dimension: int,
         radius: tuple[float, float] = (0.95, 1.0),
         angle: tuple[float, float] = (0.0, 90.0),
+        actions: int = 0,
     ) -> None:
         super().__init__()
         if state_dimension < 2 or state_dimension % 2:
@@ -70,6 +92,8 @@ class LinearPrior(nn.Module):
         self.theta_alpha = nn.Parameter(1 - ALPHA_EPSILON - alpha)
         self.theta_beta = nn.Parameter(1 - beta / (1 - alpha**2).sqrt().clamp_min(1e-12))
         self.observation = nn.Parameter(nn.init.orthogonal_(torch.empty(embedding_dimension, state_dimension)))
+        # B; it starts at zero, as if actions did nothing.
+        self.control = nn.Parameter(torch.zeros(state_dimension, actions)) if actions else None
 
     # --- the transition -------------------------------------------------------------------------------------------
 
@@ -87,6 +111,15 @@ class LinearPrior(nn.Module):
         matrix: Tensor = torch.block_diag(*blocks)
         return matrix
 
+    def powers_at(self, times: Tensor) -> Tensor:
+        """lambda^t for real t >= 0, by the principal branch: times (K,) -> complex128 (K, n/2).
+
+        Angles lie within [0, 90] degrees, so the branch is the slowest motion that agrees with the frames.
+        """
+        eigenvalues = self.eigenvalues()
+        times = times.to(eigenvalues.real)[:, None]
+        return torch.polar(eigenvalues.abs() ** times, eigenvalues.angle() * times)
+
     def powers(self, frames: int) -> Tensor:
         """lambda^t for t = 0 .. frames-1: complex128 (frames, n/2)."""
         eigenvalues = self.eigenvalues()
@@ -94,6 +127,27 @@ class LinearPrior(nn.Module):
         for _ in range(frames - 1):
             powers.append(powers[-1] * eigenvalues)
         return torch.stack(powers)
+
+    def forced(self, actions: Tensor) -> Tensor:
+        """States that actions alone would bring about, f_t = A f_{t-1} + B u_t with f_0 = 0: float64 (N, T, n).
+
+        ``actions`` are (N, T, m), u_t on the way from frame t-1 to frame t; the first, on the way to frame 0, has no
+        effect that x_0 could be told from.
+
+        Raises:
+            ValueError: if the model knows no actions, or others.
+        """
+        if self.control is None or actions.ndim != 3 or actions.shape[2] != self.control.shape[1]:
+            known = 0 if self.control is None else self.control.shape[1]
+            raise ValueError(f"actions must be (N, T, {known}) for this model, not {tuple(actions.shape)}.")
+        inputs = (actions.double() @ self.control.double().T).unflatten(-1, (-1, 2))  # (N, T, n/2, 2)
+        eigenvalues = self.eigenvalues().conj()  # a block [[a, b], [-b, a]] turns first + i second by a - ib
+        state = torch.zeros_like(torch.view_as_complex(inputs[:, 0].contiguous()))
+        states = [state]
+        for t in range(1, actions.shape[1]):
+            state = state * eigenvalues + torch.complex(inputs[:, t, :, 0], inputs[:, t, :, 1])
+            states.append(state)
+        return torch.view_as_real(torch.stack(states, 1)).flatten(-2)
 
     # --- the closed forms -----------------------------------------------------------------------------------------
 
@@ -146,12 +200,20 @@ class LinearPrior(nn.Module):
         b2 = (imaginary * first + real * second).sum(1)
         return torch.stack((b1, b2), -1).flatten(-2)
 
-    def observe(self, states: Tensor, powers: Tensor) -> Tensor:
-        """C A^t x0 for each row of powers: states (N, n), powers (T, n/2) -> float64 (N, T, D)."""
+    def evolve(self, states: Tensor, powers: Tensor) -> Tensor:
+        """A^t x0 for each row of powers: states (N, n), powers (T, n/2) -> float64 (N, T, n)."""
         first, second = states.unflatten(-1, (-1, 2)).unsqueeze(1).unbind(-1)  # (N, 1, n/2) each
         real, imaginary = powers.real, powers.imag
         evolved = torch.stack((real * first + imaginary * second, real * second - imaginary * first), -1)
-        return evolved.flatten(-2) @ self.observation.double().T  # (N, T, D)
+        return evolved.flatten(-2)
+
+    def observe(self, states: Tensor, powers: Tensor, forced: Tensor | None = None) -> Tensor:
+        """C A^t x0 for each row of powers, and what actions add to it.
+
+        States (N, n), powers (T, n/2), ``forced`` states (N, T, n) -> float64 (N, T, D).
+        """
+        evolved = self.evolve(states, powers)
+        return (evolved if forced is None else evolved + forced) @ self.observation.double().T
 
     # --- inference and likelihoods ---------------------------------------------------------------------------------
 
@@ -226,6 +288,15 @@ class LinearPrior(nn.Module):
             states = self.solve(statistics, cholesky)
         energy = self.misfit(statistics, states) + states.square().sum(-1)
         return -0.5 * (energy + log_determinant + statistics.dimensions * LOG_TWO_PI)
+
+    def draw(self, statistics: Statistics, precision: float, count: int, generator: torch.Generator) -> Tensor:
+        """Draws from the posterior of x0 under x0 ~ N(0, I / precision): float64 (count, N, n)."""
+        cholesky = self.factorise(statistics, precision)
+        mean = self.solve(statistics, cholesky)
+        noise = self._randn((count, *mean.shape), generator)
+        # cov = (L Lᵀ)^-1, so that L^-ᵀ noise has it.
+        drawn: Tensor = torch.linalg.solve_triangular(cholesky.mT, noise.unsqueeze(-1), upper=True).squeeze(-1)
+        return mean + drawn
 
     def sample(self, sequences: int, frames: int, noise: float, generator: torch.Generator | None = None) -> Tensor:
         """Draw embeddings with x0 ~ N(0, I) and observation noise of the given standard deviation: (N, T, D)."""

@@ -39,6 +39,8 @@ class IleSettings:
         fading_memory: weight of a context frame against the next newer one in a prediction, in (0, 1].
         memory: what the flow keeps for the gradient: ``"none"`` saves no memory; ``"checkpoint"`` and ``"reversible"``
             compute the couplings' networks again, from kept inputs or from their outputs (``models.recompute``).
+        actions: number of values of the actions u_t in x_t = A x_{t-1} + B u_t (paper, section 4); 0 for a model
+            without.
     """
 
     state_dimension: int = 256
@@ -60,6 +62,7 @@ class IleSettings:
     prior_precision: float = 1.0
     fading_memory: float = 1.0
     memory: Literal["none", "checkpoint", "reversible"] = "none"
+    actions: int = 0
 
     def __post_init__(self) -> None:
         if self.state_dimension < 2 or self.state_dimension % 2:
@@ -73,6 +76,8 @@ class IleSettings:
             least, greatest = getattr(self, name)
             if not 0 <= least <= greatest <= limit:
                 raise ValueError(f"{name} must be [least, greatest] within [0, {limit}], not [{least}, {greatest}].")
+        if self.actions < 0:
+            raise ValueError(f"actions must be at least 0, not {self.actions}.")
         if self.noise < 0:
             raise ValueError(f"noise must not be below zero, but is {self.noise}.")
         if not 0 <= self.profile_weight <= 1:

@@ -35,6 +35,8 @@ VALIDATION_STREAM = 2**31  # seeds of the validation noise, apart from the train
 CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finite; each look waits for the GPU
 
 Frames = NDArray[np.uint8]  # (N, T, C, H, W)
+Actions = NDArray[np.float32]  # (N, T, m)
+Batch = tuple[int, Tensor, Tensor | None]  # number, clips or their numbers, and their actions
 
 
 def to_unit_range(frames: Tensor) -> Tensor:
@@ -42,8 +44,8 @@ def to_unit_range(frames: Tensor) -> Tensor:
     return frames.float() / 255
 
 
-class TrainingSteps(Dataset[tuple[int, Tensor]]):
-    """Item ``step`` is the number of the step and its clips, drawn by (seed, step): uint8 (N, T, C, H, W).
+class TrainingSteps(Dataset[Batch]):
+    """Item ``step`` is the number of the step, its clips, drawn by (seed, step), uint8 (N, T, C, H, W), their actions.
 
     What a step sees depends on nothing that came before, so that an interrupted training goes on as it would have.
     Of several devices, number ``rank`` of ``devices`` takes every ``devices``-th of a step's clips. With
@@ -58,20 +60,31 @@ class TrainingSteps(Dataset[tuple[int, Tensor]]):
         rank: int = 0,
         devices: int = 1,
         numbers_only: bool = False,
+        actions: Actions | None = None,
     ) -> None:
         self.frames, self.clips_per_step, self.seed = frames, clips_per_step, seed
         self.rank, self.devices, self.numbers_only = rank, devices, numbers_only
+        self.actions = actions
 
-    def __getitem__(self, step: int) -> tuple[int, Tensor]:
+    def __getitem__(self, step: int) -> Batch:
         drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
         drawn = np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
-        return step, torch.from_numpy(drawn if self.numbers_only else self.frames[drawn])
+        actions = None if self.actions is None else torch.from_numpy(self.actions[drawn])
+        return step, torch.from_numpy(drawn if self.numbers_only else self.frames[drawn]), actions
 
 
 class _Clips(pl.LightningDataModule):
-    def __init__(self, train: Frames, validation: Frames, settings: TrainingSettings, seed: int) -> None:
+    def __init__(
+        self,
+        train: Frames,
+        validation: Frames,
+        settings: TrainingSettings,
+        seed: int,
+        actions: tuple[Actions | None, Actions | None],
+    ) -> None:
         super().__init__()
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
+        self.train_actions, self.validation_actions = actions
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Steps of the current round; a round (Lightning's epoch) lasts from one validation to the next."""
@@ -79,23 +92,28 @@ class _Clips(pl.LightningDataModule):
         first = self.trainer.current_epoch * self.settings.validate_every
         last = min(first + self.settings.validate_every, self.settings.steps)
         size, rank, devices = self.settings.clips_per_step, self.trainer.global_rank, self.trainer.world_size
-        steps = TrainingSteps(self.train, size, self.seed, rank, devices, self.settings.clips_on_device)
+        steps = TrainingSteps(
+            self.train, size, self.seed, rank, devices, self.settings.clips_on_device, self.train_actions
+        )
         return DataLoader(steps, batch_size=None, sampler=range(first, last))
 
     def val_dataloader(self) -> DataLoader[Any]:
         """All validation clips in turn; read when they come, since they may be many."""
         size = self.settings.clips_per_step
-        return DataLoader(_InTurn(self.validation, size), batch_size=None, sampler=range(0, len(self.validation), size))
+        in_turn = _InTurn(self.validation, size, self.validation_actions)
+        return DataLoader(in_turn, batch_size=None, sampler=range(0, len(self.validation), size))
 
 
-class _InTurn(Dataset[tuple[int, Tensor]]):
-    """Item ``start`` is itself and the clips from there on: uint8 (N, T, C, H, W)."""
+class _InTurn(Dataset[Batch]):
+    """Item ``start`` is itself, the clips from there on, uint8 (N, T, C, H, W), and their actions."""
 
-    def __init__(self, frames: Frames, clips_per_step: int) -> None:
-        self.frames, self.clips_per_step = frames, clips_per_step
+    def __init__(self, frames: Frames, clips_per_step: int, actions: Actions | None) -> None:
+        self.frames, self.clips_per_step, self.actions = frames, clips_per_step, actions
 
-    def __getitem__(self, start: int) -> tuple[int, Tensor]:
-        return start, torch.from_numpy(np.array(self.frames[start : start + self.clips_per_step]))
+    def __getitem__(self, start: int) -> Batch:
+        chosen = slice(start, start + self.clips_per_step)
+        actions = None if self.actions is None else torch.from_numpy(self.actions[chosen])
+        return start, torch.from_numpy(np.array(self.frames[chosen])), actions
 
 
 class _Fitting(pl.LightningModule):
@@ -113,18 +131,19 @@ class _Fitting(pl.LightningModule):
         if self.settings.clips_on_device:
             self.resident = torch.from_numpy(np.array(self.trainer.datamodule.train)).to(self.device)  # type: ignore[attr-defined]
 
-    def _loss(self, clips: Tensor, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, clips: Tensor, actions: Tensor | None, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
         entropy = np.random.SeedSequence((self.seed, stream, self.global_rank)).generate_state(1, np.uint64)
         generator = torch.Generator(clips.device).manual_seed(int(entropy[0]))
-        objective, parts = self.model.loss(to_unit_range(clips), generator)  # type: ignore[operator]
+        known = {} if actions is None else {"actions": actions}
+        objective, parts = self.model.loss(to_unit_range(clips), generator, **known)  # type: ignore[operator]
         return objective, {"loss": objective.detach(), **{name: value.detach() for name, value in parts.items()}}
 
-    def training_step(self, batch: tuple[int, Tensor]) -> Tensor:
-        step, clips = batch
+    def training_step(self, batch: Batch) -> Tensor:
+        step, clips, actions = batch
         if self.resident is not None:
             clips = self.resident[clips]
         try:
-            objective, parts = self._loss(clips, step)
+            objective, parts = self._loss(clips, actions, step)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise _not_finite(step) from error
         bad = torch.where(objective.detach().isfinite(), math.inf, step)
@@ -145,9 +164,9 @@ class _Fitting(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.round_sums, self.round_counts = {}, {}
 
-    def validation_step(self, batch: tuple[int, Tensor]) -> None:
-        start, clips = batch
-        _, parts = self._loss(clips, VALIDATION_STREAM + start)
+    def validation_step(self, batch: Batch) -> None:
+        start, clips, actions = batch
+        _, parts = self._loss(clips, actions, VALIDATION_STREAM + start)
         for name, value in parts.items():
             self.log(f"val_{name}", value, batch_size=len(clips), on_epoch=True, sync_dist=True)
 
@@ -246,6 +265,7 @@ def fit(
     seed: int,
     folder: Path,
     identity: Mapping[str, Any],
+    actions: tuple[Actions | None, Actions | None] = (None, None),
 ) -> pd.DataFrame:
     """Train a model in place; it ends with the weights of least validation loss.
 
@@ -260,6 +280,7 @@ def fit(
         seed: of the draw of clips and of the noise.
         folder: for the state of this training alone.
         identity: what else makes this training what it is (for example the model's settings).
+        actions: of ``train`` and ``validation``, for a model that knows actions.
 
     Returns:
         A row for each validation: step, seconds, train_* and val_* means of the losses and their parts.
@@ -317,9 +338,10 @@ def fit(
         if settings.strategy == "ddp":
             trainer.strategy.setup_environment()  # the processes can talk from here on
         first = trainer.global_rank == 0
-        resume = _prepare(folder, settings, seed, (train, validation), identity) if first else None
+        clips: list[NDArray[Any]] = [train, validation, *(of_split for of_split in actions if of_split is not None)]
+        resume = _prepare(folder, settings, seed, clips, identity) if first else None
         resume = trainer.strategy.broadcast(resume) if settings.strategy == "ddp" else resume
-        data = _Clips(train, validation, settings, seed)
+        data = _Clips(train, validation, settings, seed, actions)
         threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
         torch.set_num_threads(settings.threads or threads)
         torch.set_float32_matmul_precision(settings.float32_products)
@@ -352,7 +374,7 @@ def _not_finite(step: int) -> TrainingError:
 
 
 def _prepare(
-    folder: Path, settings: TrainingSettings, seed: int, clips: tuple[Frames, ...], identity: Mapping[str, Any]
+    folder: Path, settings: TrainingSettings, seed: int, clips: list[NDArray[Any]], identity: Mapping[str, Any]
 ) -> Path | None:
     """Checkpoint to resume from, if the folder holds one of this very training; else an empty folder."""
     known = {"training": asdict(settings), "seed": seed, "clips": [_digest(c) for c in clips], **identity}
@@ -370,7 +392,7 @@ def _prepare(
     return None
 
 
-def _digest(frames: Frames) -> str:
-    """Fingerprint of clips from their shape and about a thousand of them."""
+def _digest(frames: NDArray[Any]) -> str:
+    """Fingerprint of clips or actions from their shape and about a thousand of them."""
     sample = np.ascontiguousarray(frames[:: max(1, len(frames) // 1000)])
     return f"{frames.shape} {hashlib.sha256(sample.data).hexdigest()}"

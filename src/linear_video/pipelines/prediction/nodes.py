@@ -41,9 +41,10 @@ def predict(
         )
     checkpoint.model.predict(torch.zeros(1, settings.context, *shape), 1)  # the first time takes longer
     started = time.perf_counter()
-    predictions = predict_clips(checkpoint.model, clips.frames, settings)
-    seconds = time.perf_counter() - started
     model, training = checkpoint.model, checkpoint.config.get("training", {})
+    actions = clips.actions_of(getattr(model.settings, "actions", 0))
+    predictions = predict_clips(model, clips.frames, settings, actions)
+    seconds = time.perf_counter() - started
     learned = list(model.parameters()) or list(model.buffers())  # the linear system is fitted, not trained
     facts = {
         "model": model_name,

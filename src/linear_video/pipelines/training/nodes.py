@@ -33,6 +33,7 @@ def train(
     frame_shape = train_clips.frames.shape[2:]
     torch.manual_seed(seed)
     model = build(model_name, frame_shape, model_settings)
+    known = getattr(model.settings, "actions", 0)
     if hasattr(model, "initialise"):
         model.initialise(train_clips.frames)  # type: ignore[operator]
     config = describe(model_name, frame_shape, model)
@@ -44,6 +45,7 @@ def train(
         seed,
         training_state,
         identity=config,
+        actions=(train_clips.actions_of(known), validation_clips.actions_of(known)),
     )
     if hasattr(model, "fit_closed_form"):
         model.fit_closed_form(train_clips.frames)  # type: ignore[operator]

@@ -1,0 +1,54 @@
+"""Find and open footage of one's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from linear_video.clips.recordings import KNOWN_SUFFIXES, Frame, Recording, Source, find_sources, read_source
+from linear_video.errors import InputError
+
+FPS = 25.0  # of what does not say
+
+
+def find_footage(path: Path) -> list[Source]:
+    """What lies there: a video or an array; a folder of images; or a folder of such.
+
+    Raises:
+        InputError: if there is nothing that can be read.
+    """
+    if path.is_file():
+        if path.suffix.lower() not in KNOWN_SUFFIXES:
+            raise InputError(f"{path} is no footage: it ends in none of {', '.join(KNOWN_SUFFIXES)}.")
+        return [Source(path.name, "", (path,))]
+    if not path.is_dir():
+        raise InputError(f"{path} does not exist; name a video, a folder of images, or a folder of videos.")
+    sources = find_sources(path)
+    if not sources:
+        raise InputError(f"{path} holds no videos, images or arrays ({', '.join(KNOWN_SUFFIXES)}).")
+    for source in sources:
+        if source.reason:
+            raise InputError(f"{path / source.name}: {source.reason}; mend or remove it.")
+    return sources
+
+
+def open_footage(source: Source) -> Iterator[Recording]:
+    """Recordings of a source in colour, with its name in what goes wrong; each is to be read before the next.
+
+    Raises:
+        InputError: if it is broken; while its frames are read, too.
+    """
+    recordings = read_source(source, 3)
+    while True:
+        try:
+            recording = next(recordings, None)
+        except InputError as error:
+            raise InputError(f"{source.name}: {error}.") from error
+        if recording is None:
+            return
+        yield Recording(recording.name, recording.fps, _named(recording))
+
+
+def _named(recording: Recording) -> Iterator[Frame]:
+    try:
+        yield from recording.frames
+    except InputError as error:
+        raise InputError(f"{recording.name}: {error}.") from error

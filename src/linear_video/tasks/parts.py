@@ -1,0 +1,90 @@
+"""Frames of any size as frames of a model's size, and back."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_video.errors import InputError
+from linear_video.tasks.settings import Fit
+
+Frame = NDArray[np.uint8]  # (h, w, planes)
+Values = NDArray[np.float32]
+
+
+class Parts:
+    """How frames uint8 (h, w, planes) become the P parts that a model sees, float32 (P, C, H, W) in [0, 1].
+
+    ``"resize"`` shrinks or enlarges the whole frame; ``"tile"`` cuts it into tiles of the model's size, mirrored
+    beyond its edge. A model of grey frames sees the planes of a colour frame one by one, so that colour is kept; a
+    model of colour frames sees a grey one in three equal planes.
+
+    Raises:
+        InputError: if the model's channels and the frame's planes do not go together.
+    """
+
+    def __init__(self, frame_shape: tuple[int, int, int], size: tuple[int, int, int], fit: Fit) -> None:
+        self.channels, self.height, self.width = frame_shape
+        self.size, self.fit = size, fit
+        if self.channels not in (1, size[2]) and size[2] != 1:
+            raise InputError(f"frames of {size[2]} channels do not go with a model of {self.channels}.")
+        high, wide = size[:2]
+        self.rows = -(-high // self.height) if fit == "tile" else 1
+        self.columns = -(-wide // self.width) if fit == "tile" else 1
+        self.planes = size[2] if self.channels == 1 else 1
+
+    @property
+    def exact(self) -> bool:
+        """Whether frames have the model's size as they are."""
+        return self.size[:2] == (self.height, self.width)
+
+    def __str__(self) -> str:
+        """What is done to frames, for people."""
+        size, own = f"{self.size[1]}x{self.size[0]}", f"{self.width}x{self.height}"
+        if self.exact:
+            done = f"frames of {size}"
+        elif self.fit == "resize":
+            done = f"frames of {size} resized to {own} and back"
+        else:
+            done = f"frames of {size} cut into {self.columns} x {self.rows} tiles of {own}"
+        return done + (f", {self.planes} colours one by one" if self.planes > 1 else "")
+
+    def split(self, frame: Frame) -> Values:
+        """Parts of one frame."""
+        values: Values = frame.astype(np.float32) / np.float32(255)  # (h, w, planes)
+        if not self.exact and self.fit == "resize":
+            shrinks = self.height <= self.size[0] and self.width <= self.size[1]
+            kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+            values = _resized(values, self.height, self.width, kind)
+        elif not self.exact:
+            below, right = self.rows * self.height - self.size[0], self.columns * self.width - self.size[1]
+            wider = cv2.copyMakeBorder(values, 0, below, 0, right, cv2.BORDER_REFLECT)
+            values = np.asarray(wider, np.float32).reshape(*wider.shape[:2], -1)
+        tiles = values.reshape(self.rows, self.height, self.columns, self.width, -1)
+        parts = tiles.transpose(0, 2, 4, 1, 3)  # (rows, columns, planes, H, W)
+        if self.channels > 1 and self.size[2] == 1:
+            parts = np.repeat(parts, self.channels, axis=2)
+        return np.ascontiguousarray(parts.reshape(-1, self.channels, self.height, self.width))
+
+    def join(self, parts: NDArray[Any]) -> Values:
+        """Parts float (P, C, H, W), of a frame or a difference of frames, as one of the size given: (h, w, planes)."""
+        planes = parts.reshape(self.rows, self.columns, -1, self.height, self.width)
+        if self.channels > 1 and self.size[2] == 1:
+            planes = planes.mean(axis=2, keepdims=True)
+        whole = planes.transpose(0, 3, 1, 4, 2).reshape(self.rows * self.height, self.columns * self.width, -1)
+        if self.exact or self.fit == "tile":
+            return np.asarray(whole[: self.size[0], : self.size[1]], np.float32)
+        shrinks = self.height >= self.size[0] and self.width >= self.size[1]
+        kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        return _resized(np.ascontiguousarray(whole, np.float32), *self.size[:2], kind)
+
+
+def _resized(values: Values, height: int, width: int, kind: int) -> Values:
+    resized = cv2.resize(values, (width, height), interpolation=kind)
+    return np.asarray(resized.reshape(height, width, -1), np.float32)
+
+
+def to_frame(values: NDArray[Any]) -> Frame:
+    """Values of [0, 1] -> uint8, clipped."""
+    return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)

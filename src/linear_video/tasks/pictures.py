@@ -1,0 +1,161 @@
+"""Pictures of what a trained model has made of footage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from numpy.typing import NDArray
+
+from linear_video.tasks.parts import Frame
+from linear_video.tasks.trained import Modes
+
+BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#7f7f7f"  # Okabe, Ito 2008
+CELL = 1.2  # inches of a frame's height
+
+
+class Thumbnails:
+    """Some frames of a stream, evenly spread over it, however long it is: at most ``most``."""
+
+    def __init__(self, most: int = 12) -> None:
+        self.most, self.step, self.seen = most, 1, 0
+        self.kept: list[tuple[int, Frame]] = []
+
+    def add(self, frame: Frame) -> None:
+        """See the next frame of the stream."""
+        if self.seen % self.step == 0:
+            self.kept.append((self.seen, frame))
+        if len(self.kept) > self.most:
+            self.kept, self.step = self.kept[::2], 2 * self.step
+        self.seen += 1
+
+
+def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str) -> Figure:
+    """Rows of frames, each with a caption."""
+    columns = max(len(row) for row in rows.values())
+    height, width = next(frame for row in rows.values() for _, frame in row).shape[:2]
+    size = (CELL * columns * width / height + 1.2, (CELL + 0.25) * len(rows) + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (name, row) in zip(axes, rows.items(), strict=True):
+        for axis in line:
+            _bare(axis)
+        for axis, (caption, frame) in zip(line, row, strict=False):
+            _show(axis, frame)
+            axis.set_title(caption, fontsize=8)
+        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _show(axis: Any, frame: Frame) -> None:
+    axis.imshow(frame if frame.shape[2] == 3 else frame[..., 0], cmap="gray", vmin=0, vmax=255)
+
+
+def _bare(axis: Any) -> None:
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def surprise_plot(
+    shown: Sequence[tuple[int, Frame]], table: pd.DataFrame, threshold: float | None, title: str
+) -> Figure:
+    """A film strip, and below it how surprising each frame is, with the alarms."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    grid = GridSpec(3, len(shown), figure, height_ratios=(1, 1, 1))
+    for column, (number, frame) in enumerate(shown):
+        axis = figure.add_subplot(grid[0, column])
+        _bare(axis)
+        _show(axis, frame)
+        axis.set_title(f"{number}", fontsize=8)
+    bits = figure.add_subplot(grid[1, :])
+    for name, colour in (("likelihood_bits", BLUE), ("forecast_bits", GREY)):
+        if table[name].notna().any():
+            bits.plot(
+                table["frame"],
+                table[name],
+                color=colour,
+                linewidth=1,
+                label=name.replace("_", " ").replace("bits", "surprise"),
+            )
+    bits.set_ylabel("bits per value")
+    bits.legend(frameon=False, fontsize=8, loc="upper right")
+    score = figure.add_subplot(grid[2, :], sharex=bits)
+    score.plot(table["frame"], table["score"], color=BLUE, linewidth=1)
+    if threshold is not None:
+        score.axhline(threshold, color=ORANGE, linewidth=0.8, linestyle="--", label="threshold")
+        alarms = table[table["alarm"]]
+        score.scatter(alarms["frame"], alarms["score"], color=ORANGE, s=14, zorder=3, label="alarm")
+        score.legend(frameon=False, fontsize=8, loc="upper right")
+    score.set(xlabel="frame", ylabel="score")
+    for axis in (bits, score):
+        axis.grid(alpha=0.3)
+        axis.margins(x=0)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
+    """Energy by frequency, and what the strongest modes do: what frames would lack without each."""
+    count = len(modes.responses)
+    figure = Figure(figsize=(11, 3 + 1.5 * ((count + 2) // 3)), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2.2, 1.5 * ((count + 2) // 3)))
+    upper, lower = halves
+    axis = upper.subplots()
+    table = modes.table
+    axis.vlines(table["frequency_hz"], 0, table["energy"], color=BLUE, linewidth=1)
+    axis.scatter(
+        table["frequency_hz"], table["energy"], s=8 + 30 * np.isin(np.arange(len(table)), range(count)), color=BLUE
+    )
+    axis.set(xlabel="frequency / Hz", ylabel="share of energy", xlim=(-0.01 * fps, fps / 2), ylim=(0, None))
+    axis.grid(alpha=0.3)
+    axes = lower.subplots((count + 2) // 3, 6, squeeze=False).ravel()
+    for axis in axes:
+        _bare(axis)
+    for number, response in enumerate(modes.responses):
+        strengths = np.square(response).sum(axis=(1, 2, 3))
+        period = float(table["period_s"].iloc[number] * fps)
+        first = int(strengths.argmax())
+        later = min(len(response) - 1, first + round(period / 4)) if np.isfinite(period) else first
+        limit = float(np.abs(response).max()) or 1.0
+        for axis, moment in zip(axes[2 * number : 2 * number + 2], (first, later), strict=True):
+            axis.imshow(response[moment].mean(axis=2), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        frequency, energy = table["frequency_hz"].iloc[number], table["energy"].iloc[number]
+        axes[2 * number].set_title(f"{frequency:.2f} Hz, {100 * energy:.0f} %", fontsize=8)
+        axes[2 * number + 1].set_title("a quarter period on", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def spread_plot(futures: NDArray[np.uint8], title: str) -> Figure:
+    """Some futures (count, horizon, h, w, channels), their mean and their spread per pixel."""
+    horizon = futures.shape[1]
+    values = futures.astype(np.float32) / 255
+    mean, spread = values.mean(axis=0), values.std(axis=0).mean(axis=-1)
+    shown = list(futures[:4])
+    height, width = futures.shape[2:4]
+    columns = min(horizon, 10)
+    figure = Figure(
+        figsize=(CELL * columns * width / height + 1.6, CELL * (len(shown) + 2) + 0.6), layout="constrained"
+    )
+    axes = figure.subplots(len(shown) + 2, columns, squeeze=False)
+    for axis in axes.flat:
+        _bare(axis)
+    for number, (line, future) in enumerate(zip(axes, shown, strict=False), 1):
+        line[0].set_ylabel(f"future {number}", fontsize=9, rotation=0, ha="right", va="center")
+        for axis, frame in zip(line, future, strict=False):
+            _show(axis, frame)
+    for axis, frame in zip(axes[-2], mean, strict=False):
+        axis.imshow(frame if frame.shape[2] == 3 else frame[..., 0], cmap="gray", vmin=0, vmax=1)
+    for axis, frame in zip(axes[-1], spread, strict=False):
+        image = axis.imshow(frame, cmap="magma", vmin=0, vmax=max(float(spread.max()), 1e-6))
+    axes[-2, 0].set_ylabel("mean", fontsize=9, rotation=0, ha="right", va="center")
+    axes[-1, 0].set_ylabel("spread", fontsize=9, rotation=0, ha="right", va="center")
+    for column, axis in enumerate(axes[0], 1):
+        axis.set_title(f"+{column}", fontsize=8)
+    figure.colorbar(image, ax=list(axes[-1]), label="standard deviation")
+    figure.suptitle(title, fontsize=10)
+    return figure

@@ -1,0 +1,400 @@
+"""Do one task with one piece of footage, and leave a video, a picture and a table in a folder."""
+
+import itertools
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from linear_video.clips.recordings import Recording
+from linear_video.clips.writing import VideoWriter
+from linear_video.errors import InputError
+from linear_video.evaluation.scores import score_frames
+from linear_video.files import replacing_folder
+from linear_video.tasks import pictures
+from linear_video.tasks.alarms import Calibration, calibrate, forecast_bits, score
+from linear_video.tasks.footage import FPS, find_footage, open_footage
+from linear_video.tasks.parts import Frame, Parts
+from linear_video.tasks.settings import PredictSettings, parse_frames
+from linear_video.tasks.trained import TrainedModel
+
+logger = logging.getLogger(__name__)
+
+VIDEO, PICTURE, TABLE, FACTS = "video.webm", "picture.png", "table.csv", "facts.json"
+DPI = 110
+BORDER = (213, 94, 0)  # of frames that a model has made, beside others
+
+
+@dataclass
+class _Job:
+    """One piece of footage on its way through a task."""
+
+    trained: TrainedModel
+    settings: PredictSettings
+    frames: Iterator[Frame]
+    fps: float
+    seed: int
+    title: str
+    writer: VideoWriter
+    calibration: Calibration | None
+
+    def write(self, frames: Iterable[Frame]) -> None:
+        for frame in frames:
+            self.writer.write(frame)
+
+
+Result = tuple[pd.DataFrame, Figure]  # table and picture
+
+
+def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed: int) -> pd.DataFrame:
+    """Do the task with all footage there is; return a row for each, with the folder of its results.
+
+    Raises:
+        InputError: if the model cannot do the task, or something cannot be read; what was finished before stays.
+    """
+    if settings.video is None:
+        raise InputError("predict.video names no footage: give a video, or a folder of images or of videos.")
+    trained.check(settings.task)
+    sources = find_footage(Path(settings.video))
+    calibration = None
+    if settings.task == "surprise" and settings.normal is not None:
+        normal = [
+            trained.surprise(tqdm(recording.frames, desc=f"normal: {recording.name}", unit="frame"), settings.horizon)
+            for source in find_footage(Path(settings.normal))
+            for recording in open_footage(source)
+        ]
+        calibration = calibrate(normal, settings.false_alarm_rate)
+    rows = []
+    for source in sources:
+        for recording in open_footage(source):
+            rows.append(_run_one(settings, trained, recording, folder / settings.task, seed, calibration))
+    return pd.DataFrame(rows)
+
+
+def _run_one(
+    settings: PredictSettings,
+    trained: TrainedModel,
+    recording: Recording,
+    folder: Path,
+    seed: int,
+    calibration: Calibration | None,
+) -> dict[str, Any]:
+    first = next(recording.frames, None)
+    if first is None:
+        raise InputError(f"{recording.name} holds no frames.")
+    fps = settings.fps or recording.fps or FPS
+    if settings.fps is None and recording.fps is None:
+        logger.info(f"{recording.name} does not say its frame rate; taken to be {FPS:g} frames per second.")
+    done = str(Parts(tuple(trained.config["frame_shape"]), first.shape, trained.fit))
+    logger.info(f"{recording.name}: {done}; {fps:g} frames per second.")
+    bar = tqdm(itertools.chain([first], recording.frames), desc=f"{settings.task}: {recording.name}", unit="frame")
+    place = folder / _file_name(recording.name)
+    with replacing_folder(place) as part:
+        with VideoWriter(part / VIDEO, fps * _speed(settings)) as writer:
+            title = f"{settings.task.replace('_', ' ')}: {recording.name}, {trained.name}"
+            job = _Job(trained, settings, iter(bar), fps, seed, title, writer, calibration)
+            try:
+                table, picture = TASKS[settings.task](job)
+            except InputError as error:
+                raise InputError(f"{recording.name}: {error}") from error
+        table.to_csv(part / TABLE, index=False)
+        picture.savefig(part / PICTURE, dpi=DPI)
+        facts = {"footage": recording.name, "frames": bar.n, "done": done, "fps": fps, "model": trained.name}
+        facts |= {"training": trained.config.get("training", {}), "seed": seed, "settings": asdict(settings)}
+        (part / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+    bar.close()
+    headline = {name: float(table[name].mean()) for name in ("psnr", "last_frame_psnr", "spread") if name in table}
+    if "alarm" in table:
+        headline["alarms"] = int(table["alarm"].sum())
+    return {
+        "footage": recording.name,
+        "task": settings.task,
+        "frames": bar.n,
+        "fps": fps,
+        "folder": str(place),
+    } | headline
+
+
+def _speed(settings: PredictSettings) -> float:
+    return settings.factor if settings.task == "retime" and settings.playback == "rate" else 1.0
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name).strip(".") or "footage"
+
+
+# --- the tasks --------------------------------------------------------------------------------------------------------
+
+
+class _Remembered:
+    """Frames on their way, of which the last few are kept."""
+
+    def __init__(self, frames: Iterable[Frame], most: int) -> None:
+        self.frames, self.last, self.count = frames, deque[Frame](maxlen=most), 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.frames:
+            self.last.append(frame)
+            self.count += 1
+            yield frame
+
+
+def _extrapolate(job: _Job) -> Result:
+    if job.settings.window_step is not None:
+        return _forecasts(job, job.settings.window_step)
+    footage = _Remembered(job.frames, job.trained.context)
+    future = job.trained.extrapolate(footage, job.settings.horizon)
+    job.write(footage.last)
+    job.write(_framed(frame) for frame in future)
+    numbers = footage.count + np.arange(len(future))
+    rows = {
+        "footage": [(str(numbers[0] - len(footage.last) + k), frame) for k, frame in enumerate(footage.last)],
+        "what comes": [(str(number), frame) for number, frame in zip(numbers, future, strict=True)],
+    }
+    return pd.DataFrame({"frame": numbers, "seconds": numbers / job.fps}), pictures.strip(rows, job.title)
+
+
+def _forecasts(job: _Job, step: int) -> Result:
+    """Side by side, footage and the latest forecast of it; PSNR and SSIM, and those of the last frame seen."""
+    horizon = job.settings.horizon
+    first, second = itertools.tee(job.frames)
+    windows = job.trained.forecasts(first, horizon, step)
+    upcoming = next(windows, None)
+    current: tuple[int, NDArray[np.uint8]] | None = None
+    before: Frame | None = None
+    last_seen: Frame | None = None
+    rows = []
+    truth, made = pictures.Thumbnails(), pictures.Thumbnails()
+    for number, frame in enumerate(second):
+        if upcoming is not None and upcoming[0] == number:
+            current, last_seen = upcoming, before
+            upcoming = next(windows, None)
+        if current is not None and last_seen is not None and number - current[0] < horizon:
+            forecast = current[1][number - current[0]]
+            row = {"frame": number, "seconds": number / job.fps, "lead": number - current[0] + 1}
+            rows.append(row | _scores(forecast, frame) | _scores(last_seen, frame, "last_frame_"))
+            job.write([_beside(frame, _framed(forecast))])
+            truth.add(frame)
+            made.add(forecast)
+        before = frame
+    pairs = {
+        "footage": [(f"frame {rows[number]['frame']}", frame) for number, frame in truth.kept],
+        "forecast": [(f"+{rows[number]['lead']}", frame) for number, frame in made.kept],
+    }
+    return pd.DataFrame(rows), pictures.strip(pairs, job.title)
+
+
+def _scores(frame: Frame, truth: Frame, prefix: str = "") -> dict[str, float]:
+    pair = [np.ascontiguousarray(values.transpose(2, 0, 1)[None, None]) / 255 for values in (frame, truth)]
+    psnr, ssim = score_frames(*pair)
+    return {f"{prefix}psnr": float(psnr[0, 0]), f"{prefix}ssim": float(ssim[0, 0])}
+
+
+def _hindcast(job: _Job) -> Result:
+    first = list(itertools.islice(job.frames, job.trained.context))
+    past = job.trained.hindcast(first, job.settings.horizon)
+    lost = job.trained.forgotten(job.settings.horizon)
+    if len(lost):
+        logger.info(f"{len(lost)} modes decay too quickly to be traced back {len(past)} frames, and are left out.")
+    job.write(_framed(frame) for frame in past)
+    job.write(first)
+    rows = [{"frame": k - len(past), "seconds": (k - len(past)) / job.fps} for k in range(len(past))]
+    row = {
+        "what came before": [(f"{k - len(past)}", frame) for k, frame in enumerate(past)],
+        "footage": [(f"{k}", frame) for k, frame in enumerate(first)],
+    }
+    table = pd.DataFrame(rows)
+    table["modes_left_out"] = len(lost)
+    return table, pictures.strip(row, job.title)
+
+
+def _fill_in(job: _Job) -> Result:
+    dropped = parse_frames(job.settings.dropped)
+    missing = sorted({*parse_frames(job.settings.missing), *dropped})
+    if not missing:
+        raise InputError(
+            'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
+        )
+    first, second = itertools.tee(_with_gaps(job.frames, frozenset(dropped)))
+    filled = job.trained.fill_in(first, missing)
+    shown: list[tuple[int, Frame, Frame]] = []
+    for number, (was, frame) in enumerate(zip(second, filled, strict=True)):
+        job.write([frame])
+        near = number in missing or number - 1 in missing or number + 1 in missing
+        if near and len(shown) < 16:
+            shown.append((number, was, frame))
+    rows = {
+        "as it was": [(f"{number}", was) for number, was, _ in shown],
+        "filled in": [(f"{number}{'*' if number in missing else ''}", frame) for number, _, frame in shown],
+    }
+    table = pd.DataFrame({"frame": missing, "seconds": np.array(missing) / job.fps})
+    return table, pictures.strip(rows, job.title)
+
+
+def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Frame]:
+    """Frames, and black ones in the places of those that were dropped."""
+    number = 0
+    for frame in frames:
+        while number in dropped:
+            yield np.zeros_like(frame)
+            number += 1
+        yield frame
+        number += 1
+
+
+def _retime(job: _Job) -> Result:
+    factor = job.settings.factor
+    shown: list[tuple[str, Frame]] = []
+    rows = []
+    for given, frame in enumerate(job.trained.retime(job.frames, factor)):
+        job.write([frame])
+        rows.append({"frame": given, "time_in_footage": given / factor, "seconds": given / factor / job.fps})
+        if len(shown) < 12:
+            shown.append((f"frame {given / factor:.3g}", frame))
+    return pd.DataFrame(rows), pictures.strip({"retimed": shown}, job.title)
+
+
+def _denoise(job: _Job) -> Result:
+    first, second = itertools.tee(job.frames)
+    was, made, rows = pictures.Thumbnails(), pictures.Thumbnails(), []
+    for number, (before, frame) in enumerate(zip(second, job.trained.denoise(first), strict=True)):
+        job.write([frame])
+        was.add(before)
+        made.add(frame)
+        change = float(np.abs(before.astype(np.float32) - frame).mean() / 255)
+        rows.append({"frame": number, "seconds": number / job.fps, "change": change})
+    strips = {"footage": was.kept, "denoised": made.kept}
+    return pd.DataFrame(rows), pictures.strip({k: [(str(n), f) for n, f in v] for k, v in strips.items()}, job.title)
+
+
+def _surprise(job: _Job) -> Result:
+    thumbnails = pictures.Thumbnails()
+
+    def seen() -> Iterator[Frame]:
+        for frame in job.frames:
+            thumbnails.add(frame)
+            yield frame
+
+    surprises = job.trained.surprise(seen(), job.settings.horizon)
+    # Without other footage, this one says what is ordinary, and nothing is an alarm.
+    whole = np.isfinite(surprises.errors).all(axis=1).sum()
+    if not whole:
+        raise InputError(
+            f"the footage has too few frames for a context of {job.trained.context} and a horizon of "
+            f"{job.settings.horizon}: at least their sum is needed."
+        )
+    calibration = job.calibration or calibrate([surprises], max(job.settings.false_alarm_rate, 1 / whole))
+    values = score(surprises, calibration)
+    table = pd.DataFrame(
+        {
+            "frame": range(len(values)),
+            "seconds": np.arange(len(values)) / job.fps,
+            "likelihood_bits": surprises.likelihood,
+            "forecast_bits": forecast_bits(surprises.errors, calibration.variances),
+            "score": values,
+        }
+    )
+    threshold = None
+    if job.calibration is not None:
+        threshold = job.calibration.threshold
+        table["alarm"] = values > threshold
+    return table, pictures.surprise_plot(thumbnails.kept, table, threshold, job.title)
+
+
+def _spectrum(job: _Job) -> Result:
+    modes = job.trained.spectrum(job.frames, job.fps, job.settings.window, job.settings.modes)
+    scale = max(float(np.abs(modes.responses).max()), 1e-6)
+    for moment in range(modes.responses.shape[1]):  # side by side, what each does, about grey
+        row = [np.uint8(np.rint(127.5 * (1 + response[moment] / scale))) for response in modes.responses]
+        job.write([np.hstack([modes.frames[moment], *row])])
+    return modes.table, pictures.modes_plot(modes, job.fps, job.title)
+
+
+def _sample(job: _Job) -> Result:
+    settings = job.settings
+    futures = job.trained.sample(job.frames, settings.horizon, settings.futures, settings.noise, job.seed)
+    job.write(np.hstack(list(moment)) for moment in futures[:4].swapaxes(0, 1))
+    spread = (futures / 255).std(axis=0).mean(axis=(1, 2, 3))
+    rows = [{"lead": k + 1, "seconds": (k + 1) / job.fps, "spread": value} for k, value in enumerate(spread)]
+    return pd.DataFrame(rows), pictures.spread_plot(futures, job.title)
+
+
+def _what_if(job: _Job) -> Result:
+    if job.settings.actions is None:
+        raise InputError("predict.actions names no file of actions: a CSV with a column frame, and one for each value.")
+    given = _read_actions(Path(job.settings.actions), int(job.trained.model.settings.actions))
+    horizon, context = job.settings.horizon, job.trained.context
+    footage = _Remembered(job.frames, context)
+    deque(footage, maxlen=0)  # to the end
+    last, count = list(footage.last), footage.count
+    actions = np.zeros((context + horizon, given.shape[1] - 1), np.float32)
+    for frame, *values in given.to_numpy():
+        index = int(frame) - (count - context)
+        if 0 <= index < len(actions):
+            actions[index] = values
+    seen_alone = np.where(np.arange(len(actions))[:, None] < context, actions, 0)
+    with_them = job.trained.what_if(last, horizon, actions)
+    without = job.trained.what_if(last, horizon, seen_alone)
+    job.write(np.hstack([frame, frame]) for frame in last)
+    job.write(_beside(one, two) for one, two in zip(without, with_them, strict=True))
+    difference = np.abs(with_them.astype(np.float32) - without).mean(axis=(1, 2, 3)) / 255
+    table = pd.DataFrame({"frame": count + np.arange(horizon), "difference": difference})
+    rows = {
+        "footage": [(f"{count - len(last) + k}", frame) for k, frame in enumerate(last)][-horizon:],
+        "without": [(f"+{k + 1}", frame) for k, frame in enumerate(without)],
+        "with": [(f"+{k + 1}", frame) for k, frame in enumerate(with_them)],
+    }
+    return table, pictures.strip(rows, job.title)
+
+
+def _read_actions(path: Path, values: int) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a CSV file of actions ({error}).") from error
+    numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
+    if (
+        list(table.columns[:1]) != ["frame"]
+        or len(table.columns) != values + 1
+        or not numeric
+        or table.isna().any(axis=None)
+    ):
+        raise InputError(
+            f"{path} must have a column frame and {values} more, all numbers; it has {list(table.columns)}."
+        )
+    return table
+
+
+TASKS: dict[str, Callable[[_Job], Result]] = {
+    "extrapolate": _extrapolate,
+    "hindcast": _hindcast,
+    "fill_in": _fill_in,
+    "retime": _retime,
+    "denoise": _denoise,
+    "surprise": _surprise,
+    "spectrum": _spectrum,
+    "sample": _sample,
+    "what_if": _what_if,
+}
+
+
+def _framed(frame: Frame) -> Frame:
+    """A frame with a mark that a model has made it: a border of a fortieth of its height, at least a pixel."""
+    width = max(1, frame.shape[0] // 40)
+    marked = frame.copy()
+    colour = BORDER if frame.shape[2] == 3 else (200,)
+    marked[:width], marked[-width:], marked[:, :width], marked[:, -width:] = colour, colour, colour, colour
+    return marked
+
+
+def _beside(one: Frame, two: Frame) -> Frame:
+    return np.hstack([one, two])

@@ -1,0 +1,89 @@
+"""Settings of the pipeline ``predict``: a trained model, footage, and what to do with it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Task = Literal["extrapolate", "hindcast", "fill_in", "retime", "denoise", "surprise", "spectrum", "sample", "what_if"]
+Fit = Literal["resize", "tile"]
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What is done with which footage.
+
+    Attributes:
+        model: folder of a trained model, or where MLflow keeps one: ``runs:/<run>/model``, ``models:/<name>/1``.
+        video: a video, a folder of images (frames in natural order), an array; or a folder of such, each on its own.
+        task: what to do, see ``tasks.trained.TrainedModel``.
+        fit: frames of another size than the model's are ``"resize"``d as a whole, or cut into ``"tile"``s.
+        fps: frames per second; None for what the file says, or 25 where it says nothing.
+        context: frames that the model sees, before the frames it gives or around them.
+        horizon: frames to give: after the last one (extrapolate, sample, what_if), before the first one (hindcast).
+        window_step: extrapolate: frames from one window to the next, all over the video, beside the truth; None for
+            the one window at the end.
+        missing: fill_in: numbers of the frames that are there, but corrupt or blank, from 0, as in "7 40-45".
+        dropped: fill_in: numbers of the frames that are not there, in the complete video.
+        factor: retime: frames to give for each frame there is, from 0.1 to 10.
+        playback: retime: ``"slow"`` keeps the frame rate, so that the video lasts longer or shorter; ``"rate"`` keeps
+            the duration.
+        normal: surprise: footage in which nothing is out of the ordinary, as ``video``; None for no alarms.
+        false_alarm_rate: surprise: share of normal frames that may be taken for an alarm.
+        window: spectrum: frames whose motion is taken apart at once.
+        modes: spectrum: strongest modes that are drawn.
+        futures: sample: how many.
+        noise: sample: size of the noise, 1 for the model's own.
+        actions: what_if: CSV file with a column ``frame`` (from 0, those after the video's end too) and one for each
+            value of an action; frames that are not named have zeros.
+    """
+
+    model: str
+    video: str | None
+    task: Task
+    fit: Fit
+    fps: float | None
+    context: int
+    horizon: int
+    window_step: int | None
+    missing: str
+    dropped: str
+    factor: float
+    playback: Literal["slow", "rate"]
+    normal: str | None
+    false_alarm_rate: float
+    window: int
+    modes: int
+    futures: int
+    noise: float
+    actions: str | None
+
+    def __post_init__(self) -> None:
+        for name, least in (("context", 2), ("horizon", 1), ("window", 2), ("modes", 1), ("futures", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if self.window_step is not None and self.window_step < 1:
+            raise ValueError(f"window_step must be at least 1 or null, not {self.window_step}.")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise ValueError(f"fps must be finite and above 0, not {self.fps}.")
+        if not 0.1 <= self.factor <= 10:
+            raise ValueError(f"factor must be within [0.1, 10], not {self.factor}.")
+        if not 0 < self.false_alarm_rate < 1:
+            raise ValueError(f"false_alarm_rate must be within (0, 1), not {self.false_alarm_rate}.")
+        if not 0 <= self.noise < float("inf"):
+            raise ValueError(f"noise must be finite and at least 0, not {self.noise}.")
+        parse_frames(self.missing)
+        parse_frames(self.dropped)
+
+
+def parse_frames(text: str) -> list[int]:
+    """Frame numbers of a text like "7 40-45", in order.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    numbers: set[int] = set()
+    for part in text.split():
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', but holds {part!r}.")
+        numbers.update(range(int(first), int(last or first) + 1))
+    return sorted(numbers)

@@ -3,6 +3,9 @@
 import logging
 import math
 import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +38,10 @@ ARTIFACTS = (
     "models",
     "markdown",
     "page",
+    "results",
 )
+RESULTS = ("psnr", "last_frame_psnr", "spread", "alarms")  # of footage, that are tracked
+SERVED_WITH = ("torch", "safetensors", "numpy", "scipy", "pandas", "opencv-python-headless", "mlflow")
 
 
 class ParameterHooks:
@@ -114,6 +120,10 @@ class TrackingHooks:
                     _track_scores(value)
             elif kind == "history" and tracked:
                 _track_history(value)
+            elif name == "predict.results":
+                _tell_results(value)
+                if tracked:
+                    _track_results(value)
             elif kind == "summary":
                 _tell_summary(name.removesuffix(".summary"), value)
                 if tracked:
@@ -128,8 +138,10 @@ class TrackingHooks:
 
         if mlflow.active_run() is None:
             return
-        for name in pipeline.all_outputs():
+        for name in sorted(pipeline.all_outputs()):
             experiment, _, kind = name.rpartition(".")
+            if kind == "checkpoint" and experiment not in self.beside:
+                _log_model(catalog.get(name))
             path = getattr(catalog.get(name), "_filepath", None) if kind in ARTIFACTS else None
             if path is not None:
                 mlflow.log_artifact(str(path), experiment.partition(".")[0] if experiment in self.beside else None)
@@ -179,6 +191,47 @@ def _track_summary(summary: "pd.DataFrame") -> None:
     for row in summary.to_dict("records"):
         part = row.pop("part")
         mlflow.log_metrics({f"{part}_{name}": float(value) for name, value in row.items()})
+
+
+def _log_model(checkpoint: Any) -> None:
+    """Log a trained model so that MLflow serves it, and ``linear_video.load`` finds it: runs:/<run>/model."""
+    import mlflow
+    import numpy as np
+
+    from linear_video import serving
+
+    config = checkpoint.load().config
+    example = np.zeros((10, *config["frame_shape"][1:], config["frame_shape"][0]), np.uint8)
+    versions = [f"{name}=={version(name)}" for name in SERVED_WITH]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*Add type hints.*")
+        mlflow.pyfunc.log_model(
+            name="model",
+            python_model=serving.__file__,
+            artifacts={"checkpoint": str(checkpoint._filepath)},
+            signature=serving.SIGNATURE,
+            input_example=example,
+            pip_requirements=versions,
+        )
+
+
+def _headline(row: dict[Any, Any]) -> dict[str, float]:
+    return {name: float(row[name]) for name in RESULTS if name in row and math.isfinite(row[name])}
+
+
+def _tell_results(results: "pd.DataFrame") -> None:
+    for row in results.to_dict("records"):
+        facts = "".join(f", {name} {value:.4g}" for name, value in _headline(row).items())
+        logger.info(f"{row['task']} of {row['footage']}, {row['frames']} frames{facts}. See {row['folder']}.")
+
+
+def _track_results(results: "pd.DataFrame") -> None:
+    import mlflow
+
+    for number, row in enumerate(results.to_dict("records")):
+        mlflow.log_metrics(_headline(row), step=number)
+        mlflow.log_artifacts(row["folder"], Path(row["folder"]).name)
+        mlflow.set_tags({"task": row["task"], "model": row["model"], "mlflow.runName": f"{row['task']} of footage"})
 
 
 def _track_history(history: "pd.DataFrame") -> None:

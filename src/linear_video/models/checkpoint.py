@@ -1,5 +1,6 @@
 """Trained models on disk: ``model.safetensors`` and ``config.json`` in a folder. Nothing is ever unpickled."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,33 @@ from linear_video.files import replacing_file
 from linear_video.models.contract import build
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT = 1  # of checkpoints; to be raised where weights of before would mean something else
 
 
 def save_checkpoint(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
     """Write a model and its config (of ``contract.describe``, and what else is worth keeping).
 
-    Each file is written beside its place, then renamed.
+    Each file is written beside its place, then renamed. The config tells the format, and the weights' SHA-256.
 
     Raises:
         OSError: if the disk is full; what was there before stays.
     """
     with replacing_file(folder / WEIGHTS) as weights, replacing_file(folder / CONFIG) as text:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
-        text.write_text(json.dumps(config, indent=2) + "\n")
+        stamp = {"format": FORMAT, "weights_sha256": _digest(weights)}
+        text.write_text(json.dumps({**config, **stamp}, indent=2) + "\n")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_config(folder: Path) -> dict[str, Any]:
     """Read a checkpoint's config.
 
     Raises:
-        InputError: if it is missing or damaged.
+        InputError: if it is missing, damaged, or of another version.
     """
     path = folder / CONFIG
     try:
@@ -43,6 +51,11 @@ def load_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} is no valid JSON ({error}); train the model again.") from error
     if not isinstance(config, dict) or not {"model", "frame_shape", "settings"} <= config.keys():
         raise InputError(f"{path} must name model, frame_shape and settings; train the model again.")
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{path} is of format {config.get('format', 0)}, but this version of linear-video reads format {FORMAT}; "
+            "train the model again, or use the version that it was trained with."
+        )
     return config
 
 
@@ -50,15 +63,20 @@ def load_checkpoint(folder: Path) -> nn.Module:
     """Read a model back, ready to predict (``eval`` mode, on the CPU).
 
     Raises:
-        InputError: if a file is missing or damaged, or the weights do not fit the config.
+        InputError: if a file is missing, damaged or tampered with, or the weights do not fit the config.
     """
     config = load_config(folder)
     model = build(config["model"], config["frame_shape"], config["settings"])
     path = folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{path} is missing; train the model again.")
+    if _digest(path) != config.get("weights_sha256"):
+        raise InputError(
+            f"{path} is not what was saved: its SHA-256 differs from the one in {CONFIG}. It is damaged, or from "
+            "another model; copy both files again, or train the model again."
+        )
     try:
         weights = load_file(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} is missing; train the model again.") from error
     except SafetensorError as error:
         raise InputError(f"{path} is damaged ({error}); train the model again.") from error
     try:

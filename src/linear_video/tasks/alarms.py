@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from linear_video.errors import InputError
 from linear_video.tasks.trained import Surprises
 
-LEAST_VARIANCE = 1e-6  # of forecasts, in values of [0, 1]: what is always forecast exactly
+LEAST_ERROR = 1e-6  # squared, of forecasts in values of [0, 1]: what is always forecast exactly
 
 
 @dataclass(frozen=True)
@@ -16,69 +16,69 @@ class Calibration:
     """What is ordinary.
 
     Attributes:
-        variances: mean squared errors of forecasts 1, 2, ... frames ahead.
-        centre, spread: mean and standard deviation of likelihood and forecast surprise (bits per value).
-        threshold: of the score, which ordinary frames exceed at the false-alarm rate.
+        errors: (horizon,), mean squared errors of forecasts 1, 2, ... frames ahead.
+        forecast: ``forecast_error`` above which a frame is an alarm.
+        likelihood: bits per value above which it is one, too; infinite for a model that has no likelihood.
     """
 
-    variances: NDArray[np.float64]  # (horizon,)
-    centre: NDArray[np.float64]  # (2,)
-    spread: NDArray[np.float64]  # (2,)
-    threshold: float
+    errors: NDArray[np.float64]
+    forecast: float
+    likelihood: float
+
+    def alarms(self, surprises: Surprises) -> NDArray[np.bool_]:
+        """Which frames are out of the ordinary, (T,); none that has too few frames before it for every forecast."""
+        error = forecast_error(surprises.errors, self.errors)
+        unlikely = np.isfinite(error) & (surprises.likelihood > self.likelihood)
+        return (error > self.forecast) | unlikely
 
 
-def forecast_bits(errors: NDArray[np.float64], variances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bits per value of frames whose forecasts have these squared errors (T, horizon): (T,), NaN where there is none.
+def forecast_error(errors: NDArray[np.float64], ordinary: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Worst of a frame's forecasts: squared error in multiples of the ordinary one of a forecast as far ahead.
 
-    The mean over the forecasts made 1, 2, ... frames before of -log2 N(frame; forecast, variance), per grey level.
+    Errors (T, horizon), ordinary ones (horizon,) -> (T,), NaN for frames that some forecast is missing of.
     """
-    nats = errors / (2 * variances) + np.log(2 * np.pi * variances) / 2
-    there = np.isfinite(nats)
-    total = np.where(there, nats, 0).sum(axis=1)
-    mean: NDArray[np.float64] = np.divide(
-        total, there.sum(axis=1), out=np.full(len(nats), np.nan), where=there.all(axis=1)
-    )
-    return np.asarray(mean / np.log(2) + np.log2(255))
+    return np.asarray((errors / ordinary).max(axis=1))
+
+
+def ordinary_errors(surprises: list[Surprises]) -> NDArray[np.float64]:
+    """Mean squared errors of forecasts 1, 2, ... frames ahead: (horizon,).
+
+    Raises:
+        InputError: if no frame has enough others before it.
+    """
+    errors = _complete(surprises, np.concatenate([of_one.errors for of_one in surprises]))
+    if not len(errors):
+        raise InputError("the footage has too few frames: it needs at least context + horizon of them.")
+    return np.asarray(np.maximum(errors.mean(axis=0), LEAST_ERROR))
 
 
 def calibrate(normal: list[Surprises], false_alarm_rate: float) -> Calibration:
     """Learn from ordinary footage what is ordinary.
 
-    The threshold is the value that a further ordinary frame exceeds with at most the rate given, if frames were
-    exchangeable (split conformal: rank ceil((1 - rate)(n + 1)) of n scores).
+    Either threshold is the value that a further ordinary frame exceeds with at most half the rate given, if frames were
+    exchangeable (split conformal: rank ceil((1 - rate / 2)(n + 1)) of n frames). Without a likelihood, the other has
+    the whole rate.
 
     Raises:
         InputError: if there are too few frames for the rate.
     """
-    errors = np.concatenate([of_one.errors for of_one in normal])
-    whole = np.isfinite(errors).all(axis=1)
-    count = int(whole.sum())
-    rank = int(np.ceil((1 - false_alarm_rate) * (count + 1)))
-    if rank > count:
+    ordinary = ordinary_errors(normal)
+    likelihood = _complete(normal, np.concatenate([of_one.likelihood for of_one in normal]))
+    forecast = _complete(normal, forecast_error(np.concatenate([of_one.errors for of_one in normal]), ordinary))
+    known = bool(np.isfinite(likelihood).all())
+    rate = false_alarm_rate / 2 if known else false_alarm_rate
+    rank = int(np.ceil((1 - rate) * (len(forecast) + 1)))
+    if rank > len(forecast):
         raise InputError(
-            f"{count} frames of normal footage that follow enough others are too few for a false_alarm_rate of "
-            f"{false_alarm_rate:g}; give at least {int(np.ceil(1 / false_alarm_rate))}."
+            f"{len(forecast)} frames of normal footage that follow enough others are too few for a false_alarm_rate of "
+            f"{false_alarm_rate:g}; give at least {int(np.ceil(1 / rate))}."
         )
-    variances = np.maximum(errors[whole].mean(axis=0), LEAST_VARIANCE)
-    both = np.concatenate([_both(of_one, variances) for of_one in normal])[whole]
-    unknown = np.isnan(both).any(axis=0)  # no likelihood
-    centre = np.where(unknown, 0, both.mean(axis=0))
-    spread = np.where(unknown, 1, np.maximum(both.std(axis=0), 1e-9))
-    found = Calibration(variances, centre, spread, np.inf)
-    scores = np.concatenate([score(of_one, found) for of_one in normal])[whole]
-    return Calibration(variances, centre, spread, float(np.sort(scores)[rank - 1]))
+    limits = [float(np.sort(values)[rank - 1]) for values in (forecast, likelihood)]
+    return Calibration(ordinary, limits[0], limits[1] if known else np.inf)
 
 
-def _both(surprises: Surprises, variances: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack((surprises.likelihood, forecast_bits(surprises.errors, variances)), axis=1)
-
-
-def score(surprises: Surprises, calibration: Calibration) -> NDArray[np.float64]:
-    """How far each frame is out of the ordinary: (T,), the larger of the two surprises in ordinary standard deviations.
-
-    NaN where too few frames are before it for either.
-    """
-    both = (_both(surprises, calibration.variances) - calibration.centre) / calibration.spread
-    both[:, 0] = np.where(np.isnan(both[:, 1]), np.nan, both[:, 0])
-    out: NDArray[np.float64] = np.where(np.isnan(both[:, 0]), both[:, 1], both.max(axis=1))
-    return out
+def _complete(surprises: list[Surprises], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of values of all frames, those of the frames that have every forecast."""
+    whole = np.isfinite(np.concatenate([of_one.errors for of_one in surprises])).all(axis=1)
+    complete: NDArray[np.float64] = values[whole]
+    return complete

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
+from linear_video.tasks.alarms import Calibration
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.trained import Modes
 
-BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#7f7f7f"  # Okabe, Ito 2008
+BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe, Ito 2008
 CELL = 1.2  # inches of a frame's height
 
 
@@ -61,39 +62,32 @@ def _bare(axis: Any) -> None:
 
 
 def surprise_plot(
-    shown: Sequence[tuple[int, Frame]], table: pd.DataFrame, threshold: float | None, title: str
+    shown: Sequence[tuple[int, Frame]], table: pd.DataFrame, calibration: Calibration | None, title: str
 ) -> Figure:
-    """A film strip, and below it how surprising each frame is, with the alarms."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    grid = GridSpec(3, len(shown), figure, height_ratios=(1, 1, 1))
+    """A film strip, and below it how surprising each frame is, with thresholds and alarms."""
+    known = table["likelihood_bits"].notna().any()
+    limits = (np.inf, np.inf) if calibration is None else (calibration.forecast, calibration.likelihood)
+    curves = [("forecast_error", "forecast error /\nordinary one", limits[0])]
+    if known:
+        curves.append(("likelihood_bits", "-log2 p /\nbits per value", limits[1]))
+    figure = Figure(figsize=(11, 1.6 + 1.5 * len(curves)), layout="constrained")
+    grid = GridSpec(1 + len(curves), len(shown), figure)
     for column, (number, frame) in enumerate(shown):
         axis = figure.add_subplot(grid[0, column])
         _bare(axis)
         _show(axis, frame)
         axis.set_title(f"{number}", fontsize=8)
-    bits = figure.add_subplot(grid[1, :])
-    for name, colour in (("likelihood_bits", BLUE), ("forecast_bits", GREY)):
-        if table[name].notna().any():
-            bits.plot(
-                table["frame"],
-                table[name],
-                color=colour,
-                linewidth=1,
-                label=name.replace("_", " ").replace("bits", "surprise"),
-            )
-    bits.set_ylabel("bits per value")
-    bits.legend(frameon=False, fontsize=8, loc="upper right")
-    score = figure.add_subplot(grid[2, :], sharex=bits)
-    score.plot(table["frame"], table["score"], color=BLUE, linewidth=1)
-    if threshold is not None:
-        score.axhline(threshold, color=ORANGE, linewidth=0.8, linestyle="--", label="threshold")
-        alarms = table[table["alarm"]]
-        score.scatter(alarms["frame"], alarms["score"], color=ORANGE, s=14, zorder=3, label="alarm")
-        score.legend(frameon=False, fontsize=8, loc="upper right")
-    score.set(xlabel="frame", ylabel="score")
-    for axis in (bits, score):
+    for row, (name, label, threshold) in enumerate(curves, 1):
+        axis = figure.add_subplot(grid[row, :])
+        axis.plot(table["frame"], table[name], color=BLUE, linewidth=1)
+        if np.isfinite(threshold):
+            axis.axhline(threshold, color=ORANGE, linewidth=0.8, linestyle="--")
+            alarms = table[table["alarm"] & (table[name] > threshold)]
+            axis.scatter(alarms["frame"], alarms[name], color=ORANGE, s=14, zorder=3)
+        axis.set_ylabel(label, fontsize=9)
         axis.grid(alpha=0.3)
-        axis.margins(x=0)
+        axis.set_xlim(0, len(table) - 1)
+    axis.set_xlabel("frame" if calibration is None else "frame (dashed: threshold; dots: alarms)")
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -156,6 +150,6 @@ def spread_plot(futures: NDArray[np.uint8], title: str) -> Figure:
     axes[-1, 0].set_ylabel("spread", fontsize=9, rotation=0, ha="right", va="center")
     for column, axis in enumerate(axes[0], 1):
         axis.set_title(f"+{column}", fontsize=8)
-    figure.colorbar(image, ax=list(axes[-1]), label="standard deviation")
+    figure.colorbar(image, ax=axes, shrink=0.25, anchor=(0, 0), label="spread: standard deviation")
     figure.suptitle(title, fontsize=10)
     return figure

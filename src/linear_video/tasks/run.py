@@ -21,7 +21,7 @@ from linear_video.errors import InputError
 from linear_video.evaluation.scores import score_frames
 from linear_video.files import replacing_folder
 from linear_video.tasks import pictures
-from linear_video.tasks.alarms import Calibration, calibrate, forecast_bits, score
+from linear_video.tasks.alarms import Calibration, calibrate, forecast_error, ordinary_errors
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame, Parts
 from linear_video.tasks.settings import PredictSettings, parse_frames
@@ -118,6 +118,7 @@ def _run_one(
     return {
         "footage": recording.name,
         "task": settings.task,
+        "model": trained.name,
         "frames": bar.n,
         "fps": fps,
         "folder": str(place),
@@ -285,29 +286,18 @@ def _surprise(job: _Job) -> Result:
             yield frame
 
     surprises = job.trained.surprise(seen(), job.settings.horizon)
-    # Without other footage, this one says what is ordinary, and nothing is an alarm.
-    whole = np.isfinite(surprises.errors).all(axis=1).sum()
-    if not whole:
-        raise InputError(
-            f"the footage has too few frames for a context of {job.trained.context} and a horizon of "
-            f"{job.settings.horizon}: at least their sum is needed."
-        )
-    calibration = job.calibration or calibrate([surprises], max(job.settings.false_alarm_rate, 1 / whole))
-    values = score(surprises, calibration)
+    ordinary = job.calibration.errors if job.calibration else ordinary_errors([surprises])
     table = pd.DataFrame(
         {
-            "frame": range(len(values)),
-            "seconds": np.arange(len(values)) / job.fps,
+            "frame": range(len(surprises.errors)),
+            "seconds": np.arange(len(surprises.errors)) / job.fps,
             "likelihood_bits": surprises.likelihood,
-            "forecast_bits": forecast_bits(surprises.errors, calibration.variances),
-            "score": values,
+            "forecast_error": forecast_error(surprises.errors, ordinary),
         }
     )
-    threshold = None
-    if job.calibration is not None:
-        threshold = job.calibration.threshold
-        table["alarm"] = values > threshold
-    return table, pictures.surprise_plot(thumbnails.kept, table, threshold, job.title)
+    if job.calibration:
+        table["alarm"] = job.calibration.alarms(surprises)
+    return table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title)
 
 
 def _spectrum(job: _Job) -> Result:

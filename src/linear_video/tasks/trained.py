@@ -394,8 +394,8 @@ def load_model(source: str | Path, fit: Fit = "resize", context: int = 10, devic
     folder = Path(source)
     if isinstance(source, str) and ":/" in source:
         folder = _from_mlflow(source)
-    if (folder / "MLmodel").is_file():
-        folder = folder / "artifacts" / "checkpoint"
+    if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
+        folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
     return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device)
 
 

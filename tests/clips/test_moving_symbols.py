@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
+from linear_video.clips.clip_set import ClipSet
 from linear_video.clips.moving_symbols import (
     MovingSymbolsSettings,
     Trajectory,
@@ -18,6 +19,7 @@ from linear_video.clips.moving_symbols import (
     collide,
     draw_trajectory,
     load_backgrounds,
+    pushed_billiard,
     render,
     simulate,
 )
@@ -512,6 +514,12 @@ def test_colliding_symbols_never_share_a_pixel_in_the_states() -> None:
         ("scale_period", 0.0),
         ("scale_period", math.nan),
         ("scale_wave", "square"),
+        ("pushes", (2, 1)),
+        ("pushes", (-1, 1)),
+        ("pushes", (0, 10)),
+        ("push", (1.0, 0.5)),
+        ("push", (-0.1, 0.5)),
+        ("push", (0.0, math.inf)),
         ("background", 1.5),
         ("background", -0.1),
         ("background", math.nan),
@@ -520,6 +528,142 @@ def test_colliding_symbols_never_share_a_pixel_in_the_states() -> None:
 def test_impossible_settings_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"^{name} "):
         make_settings(**{name: value})
+
+
+# --- pushes ---------------------------------------------------------------------------------------------------------
+
+
+def pushed_frame_by_frame(
+    start: float, velocity: float, length: float, pushes: list[float]
+) -> list[tuple[float, float, int]]:
+    """Position, velocity and hits at each frame, in exact fractions; a push comes before its frame's motion."""
+    states = [(float(start), float(velocity), 0)]
+    for push in pushes[1:]:
+        x, v, _ = states[-1]
+        states.append(bounce_event_by_event(x, v + push, length, 2)[1])
+    return states
+
+
+@given(
+    share=st.tuples(shares, shares),
+    velocity=st.tuples(speeds, speeds),
+    length=st.tuples(lengths, lengths),
+    pushes=st.lists(st.tuples(*[st.one_of(st.just(0.0), st.floats(-9, 9).map(lambda p: round(p, 3)))] * 2), min_size=8),
+)
+def test_pushed_billiard_agrees_with_reflection_event_by_event(
+    share: tuple[float, float],
+    velocity: tuple[float, float],
+    length: tuple[float, float],
+    pushes: list[tuple[float, float]],
+) -> None:
+    room = np.array([length])
+    start = np.array([share]) * room
+    position, velocities, hits = pushed_billiard(start, np.array([velocity]), room, np.array(pushes))
+    for axis in range(2):
+        of_axis = [push[axis] for push in pushes]
+        expected = np.array(pushed_frame_by_frame(start[0, axis], velocity[axis], length[axis], of_axis))
+        assume(clear_of_walls(expected[:, 0], length[axis]))
+        np.testing.assert_allclose(position[:, 0, axis], expected[:, 0], atol=1e-8)
+        np.testing.assert_allclose(velocities[:, 0, axis], expected[:, 1], atol=1e-10)
+        np.testing.assert_array_equal(hits[:, 0, axis], expected[:, 2])
+
+
+def test_a_billiard_without_pushes_is_a_billiard() -> None:
+    random = np.random.default_rng(0)
+    length = random.uniform(1, 20, (3, 2))
+    start, velocity = random.uniform(size=(3, 2)) * length, random.normal(scale=10, size=(3, 2))
+    pushes = np.zeros((9, 2))
+    pushes[0] = 5  # on the way to the first frame: before anything is seen
+    for ours, expected in zip(
+        pushed_billiard(start, velocity, length, pushes), billiard(start, velocity, length, 9), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_pushes_change_the_velocity_of_all_symbols_alike_from_their_frame_on() -> None:
+    chosen = make_settings(frames=12, pushes=(2, 2), push=(0.5, 1.0), speed=(0.0, 0.1), render_size=200, frame_size=200)
+    trajectory = draw_trajectory(chosen, [block(4, 4)] * 3, np.random.default_rng(2))
+    assert trajectory.pushes is not None
+    assert trajectory.pushes.shape == (12, 2)
+    assert np.count_nonzero(trajectory.pushes.any(axis=1)) == 2
+    free = trajectory.hits.cumsum(axis=0)[-1] == 0
+    assert free.any()
+    change = np.diff(trajectory.velocity, axis=0)[:, free]
+    np.testing.assert_allclose(change, np.broadcast_to(trajectory.pushes[1:, None], change.shape), atol=1e-12)
+    moved = np.diff(trajectory.position, axis=0)[:, free]
+    np.testing.assert_allclose(moved, trajectory.velocity[1:, free], atol=1e-9)
+
+
+def test_pushes_fill_the_whole_range_of_settings() -> None:
+    chosen = make_settings(frames=4, pushes=(0, 3), push=(0.5, 1.0))
+    drawn = [draw_trajectory(chosen, [block(4, 4)], np.random.default_rng(seed)).pushes for seed in range(300)]
+    pushes = np.stack([one for one in drawn if one is not None])
+    assert pushes.shape == (300, 4, 2)  # zeros where there are none
+    there = pushes.any(axis=2)
+    assert set(there.sum(axis=1)) == {0, 1, 2, 3}
+    assert not there[:, 0].any()
+    assert there[:, 1:].any(axis=0).all()
+    strength = np.hypot(*pushes[there].T)
+    assert 0.5 <= strength.min() < 0.52
+    assert 0.98 < strength.max() <= 1
+    assert len({tuple(signs) for signs in np.sign(pushes[there])}) == 4
+
+
+def test_pushed_symbols_stay_inside() -> None:
+    chosen = make_settings(frames=30, pushes=(5, 20), push=(0.0, 30.0), rotation_speed=(-20.0, 20.0))
+    for seed in range(10):
+        trajectory = draw_trajectory(chosen, [block(8, 3)], np.random.default_rng(seed))
+        points = corners(block(8, 3), trajectory, 0)
+        assert points.min() >= -1e-9
+        assert points.max() <= 32 + 1e-9
+
+
+def test_clips_start_alike_with_and_without_pushes() -> None:
+    """Nothing else is drawn otherwise: up to its first push, a clip is the one without."""
+    plain, pushed = (simulate(make_settings(pushes=(k, k)), SYMBOLS, "train", 0, range(6)) for k in (0, 1))
+    assert plain.actions is None
+    assert pushed.actions is not None
+    assert pushed.actions.dtype == np.float32
+    assert pushed.actions.shape == (6, 10, 2)
+    for number in range(6):
+        (moment,) = np.flatnonzero(pushed.actions[number].any(axis=1))
+        np.testing.assert_array_equal(pushed.frames[number, :moment], plain.frames[number, :moment])
+        assert (pushed.frames[number, moment:] != plain.frames[number, moment:]).any()
+
+
+def test_actions_are_the_pushes_in_the_states() -> None:
+    clips = simulate(make_settings(pushes=(1, 3), frames=12), SYMBOLS, "test", 4, [5, 1, 8])
+    assert clips.actions is not None
+    assert clips.states is not None
+    for row, number in enumerate((5, 1, 8)):
+        states = clips.states[(clips.states["clip"] == number) & (clips.states["symbol"] == 0)]
+        change = np.diff(states[["velocity_x", "velocity_y"]].to_numpy(), axis=0)
+        free = states["wall_hits"].to_numpy()[1:] == 0
+        np.testing.assert_allclose(change[free], clips.actions[row, 1:][free], atol=1e-6)
+        assert clips.actions[row, 1:][free].any()
+
+
+def test_clips_know_their_actions_for_a_model_that_does() -> None:
+    without, clips = (simulate(make_settings(pushes=(k, k)), SYMBOLS, "train", 0, range(2)) for k in (0, 1))
+    assert clips.actions_of(0) is None
+    assert without.actions_of(0) is None
+    assert clips.actions_of(2) is clips.actions
+    with pytest.raises(InputError, match=r"takes actions of 3 values, but the clips have 2 values.*parameter actions"):
+        clips.actions_of(3)
+    with pytest.raises(InputError, match=r"takes actions of 2 values, but the clips have none"):
+        without.actions_of(2)
+
+
+@pytest.mark.parametrize("shape", [(2, 10), (2, 9, 2), (1, 10, 2)])
+def test_actions_of_other_clips_are_refused(shape: tuple[int, ...]) -> None:
+    clips = simulate(make_settings(), SYMBOLS, "train", 0, range(2))
+    with pytest.raises(ValueError, match=r"actions must be \(N, T, m\)"):
+        ClipSet(clips.frames, clips.table, None, np.zeros(shape, np.float32))
+
+
+def test_pushes_and_collisions_are_not_had_together() -> None:
+    with pytest.raises(ValueError, match="pushes and collisions cannot be had together"):
+        make_settings(pushes=(0, 1), collisions=True)
 
 
 # --- backgrounds ----------------------------------------------------------------------------------------------------

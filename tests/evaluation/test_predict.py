@@ -44,3 +44,21 @@ def test_clips_that_are_too_short_are_refused() -> None:
     settings = EvaluationSettings(context=4, horizon=3)
     with pytest.raises(InputError, match=r"have 6 frames, but context 4 \+ horizon 3 need 7"):
         predict_clips(build("last_frame", (1, 2, 2), {}), numbered_clips(5), settings)
+
+
+def test_each_clip_is_predicted_under_its_own_actions() -> None:
+    torch.manual_seed(0)
+    settings = {"state_dimension": 4, "blocks": 1, "couplings": 1, "hidden_channels": 2, "actions": 2}
+    model = build("ile", (1, 2, 2), settings).eval()
+    with torch.no_grad():
+        model.prior.control.normal_()
+    clips = np.random.default_rng(0).integers(0, 256, (9, 6, 1, 2, 2), dtype=np.uint8)
+    actions = np.random.default_rng(1).standard_normal((9, 6, 2)).astype(np.float32)
+    chosen = EvaluationSettings(context=3, horizon=2, sequences=4, clips_per_batch=3)
+    predicted = predict_clips(model, clips, chosen, actions)
+    assert len(predicted) == 4
+    for row, number in enumerate(chosen.scored(9)):
+        context = torch.from_numpy(clips[number : number + 1, :3]).float() / 255
+        expected = model.predict(context, 2, actions=torch.from_numpy(actions[number : number + 1, :5]))
+        np.testing.assert_allclose(predicted[row], expected[0].numpy(), atol=1e-6)
+    assert np.abs(predicted - predict_clips(model, clips, chosen)).max() > 1e-3

@@ -19,11 +19,12 @@ from linear_video.io.clips import ArrayDataset, ClipSetDataset
 from linear_video.io.figures import AnimationDataset, FigureDataset
 
 
-def make_clips(count: int = 3, seed: int = 0, states: bool = True) -> ClipSet:
+def make_clips(count: int = 3, seed: int = 0, states: bool = True, actions: bool = False) -> ClipSet:
     frames = np.random.default_rng(seed).integers(0, 256, (count, 4, 3, 6, 5)).astype(np.uint8)
     table = pd.DataFrame({"source": [f"clip {i}" for i in range(count)], "label": "a", "start": range(count)})
     truth = pd.DataFrame({"clip": np.repeat(range(count), 4), "x": np.linspace(0, 1, 4 * count)})
-    return ClipSet(frames, table, truth if states else None)
+    known = np.random.default_rng(seed).standard_normal((count, 4, 2)).astype(np.float32)
+    return ClipSet(frames, table, truth if states else None, known if actions else None)
 
 
 def check_equal(loaded: ClipSet, expected: ClipSet) -> None:
@@ -32,6 +33,10 @@ def check_equal(loaded: ClipSet, expected: ClipSet) -> None:
     assert (loaded.states is None) == (expected.states is None)
     if loaded.states is not None and expected.states is not None:
         pd.testing.assert_frame_equal(loaded.states, expected.states)
+    assert (loaded.actions is None) == (expected.actions is None)
+    if loaded.actions is not None and expected.actions is not None:
+        np.testing.assert_array_equal(loaded.actions, expected.actions)
+        assert loaded.actions.dtype == expected.actions.dtype
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:
@@ -48,8 +53,10 @@ def make_pictures(count: int = 5) -> np.ndarray:
 
 
 @pytest.mark.parametrize("states", [True, False])
-def test_clips_come_back_as_they_were_saved(tmp_path: Path, states: bool) -> None:
-    dataset, clips = ClipSetDataset(filepath=str(tmp_path / "deep" / "train")), make_clips(states=states)
+@pytest.mark.parametrize("actions", [True, False])
+def test_clips_come_back_as_they_were_saved(tmp_path: Path, states: bool, actions: bool) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "deep" / "train"))
+    clips = make_clips(states=states, actions=actions)
     assert not dataset.exists()
     dataset.save(clips)
     assert dataset.exists()
@@ -67,7 +74,7 @@ def test_frames_are_memory_mapped_and_cannot_be_written_to(tmp_path: Path) -> No
 
 def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
     dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
-    dataset.save(make_clips(5))
+    dataset.save(make_clips(5, actions=True))
     dataset.save(make_clips(2, seed=1, states=False))
     check_equal(dataset.load(), make_clips(2, seed=1, states=False))
     assert sorted(everything_in(tmp_path)) == ["train/clips.parquet", "train/frames.npy"]
@@ -172,11 +179,11 @@ def test_truncated_array_is_refused(tmp_path: Path, length: int) -> None:
     check_refused(ArrayDataset(filepath=str(path)))
 
 
-@pytest.mark.parametrize("name", ["frames.npy", "clips.parquet", "states.parquet"])
+@pytest.mark.parametrize("name", ["frames.npy", "clips.parquet", "states.parquet", "actions.npy"])
 @pytest.mark.parametrize("length", [0, 5, 60, 200])
 def test_truncated_clips_are_refused(tmp_path: Path, name: str, length: int) -> None:
     dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
-    dataset.save(make_clips())
+    dataset.save(make_clips(actions=True))
     path = tmp_path / "train" / name
     path.write_bytes(path.read_bytes()[:length])
     check_refused(dataset)
@@ -187,6 +194,21 @@ def test_frames_that_are_no_clips_of_the_table_are_refused(tmp_path: Path, frame
     dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
     dataset.save(make_clips(3))
     np.save(tmp_path / "train" / "frames.npy", frames)
+    check_refused(dataset)
+
+
+@pytest.mark.parametrize("actions", [np.zeros((3, 4)), np.zeros((2, 4, 2)), np.zeros((3, 5, 2))])
+def test_actions_that_are_none_of_the_clips_are_refused(tmp_path: Path, actions: np.ndarray) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips(3, actions=True))
+    np.save(tmp_path / "train" / "actions.npy", actions)
+    check_refused(dataset)
+
+
+def test_pickled_actions_are_refused(tmp_path: Path) -> None:
+    dataset = ClipSetDataset(filepath=str(tmp_path / "train"))
+    dataset.save(make_clips(actions=True))
+    np.save(tmp_path / "train" / "actions.npy", np.array([Trap()], dtype=object), allow_pickle=True)
     check_refused(dataset)
 
 

@@ -1,6 +1,6 @@
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,9 +10,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.linalg import solve_discrete_lyapunov
+from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 from linear_video.errors import InputError
+from linear_video.models import dynamic_vae
 from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
 from linear_video.models.contract import build, describe
 from linear_video.models.dynamic_vae import DynamicVae
@@ -776,3 +778,195 @@ def test_models_spectrum_is_that_of_its_transition() -> None:
     order = spectrum.period.argsort(descending=True)
     torch.testing.assert_close(spectrum.period[order], torch.tensor([8.0, 4.0, 8 / 3]).double(), rtol=1e-5, atol=0)
     torch.testing.assert_close(spectrum.half_life, torch.ones(3).double(), rtol=1e-5, atol=0)
+
+
+# --- how unlikely frames are ---------------------------------------------------------------------------------------
+
+
+class Linear(NamedTuple):
+    """A model whose decoder is linear: frames (first, second) = offset + loading @ (h, v) + noise."""
+
+    model: DynamicVae
+    pairs: Tensor  # (P, 2, C, H, W)
+    clips: Tensor  # (N, T, C, H, W), of which the pairs are
+    residuals: np.ndarray  # (P, 2D), pairs less the offset
+    loading: np.ndarray  # (2D, 2n)
+    variance: float
+
+    def exact(self) -> np.ndarray:
+        """-log p(pair) in nats per value."""
+        covariance = self.loading @ self.loading.T + self.variance * np.eye(len(self.loading))
+        log_density = multivariate_normal(np.zeros(len(covariance)), covariance).logpdf(self.residuals)
+        return np.asarray(-log_density / len(covariance))
+
+    def bound(self) -> np.ndarray:
+        """Minus the evidence lower bound in nats per value, its expectation in closed form."""
+        with torch.no_grad():
+            mean, log_variance = (values.numpy() for values in self.model.encode(self.pairs))
+        spread = np.exp(log_variance) * (self.loading**2).sum(0)
+        error = ((self.residuals - mean @ self.loading.T) ** 2).sum(1) + spread.sum(1)
+        kl = (mean**2 + np.exp(log_variance) - log_variance - 1).sum(1) / 2
+        values = self.residuals.shape[1]
+        return np.asarray((error / (2 * self.variance) + kl) / values + np.log(2 * np.pi * self.variance) / 2)
+
+
+def linear(kind: str, variance: float) -> Linear:
+    model, frames, _ = started(kind, variance)
+    model.double()
+    assert model.linear is not None
+    C, offset = (p.detach().numpy() for p in (model.linear.decoder.weight, model.linear.decoder.bias))
+    A, B = (matrix.detach().numpy() for matrix in model.system())
+    batch = torch.from_numpy(frames[:6, :5]).double() / 255
+    batch[-1] = clips(1, 5).double()[0]  # unlikely
+    pairs = torch.stack((batch[:, :-1], batch[:, 1:]), dim=2).flatten(0, 1)
+    loading = np.block([[C, np.zeros_like(C)], [C @ A, C @ B]])
+    return Linear(model, pairs, batch, pairs.flatten(1).numpy() - np.tile(offset, 2), loading, variance)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+@pytest.mark.parametrize("variance", [2e-3, 0.1])
+def test_surprise_is_the_evidence_bound_which_is_close_to_the_exact_density(
+    monkeypatch: pytest.MonkeyPatch, kind: str, variance: float
+) -> None:
+    """With so many draws that their mean is the expectation."""
+    known = linear(kind, variance)
+    monkeypatch.setattr(dynamic_vae, "BOUND_DRAWS", 4000)
+    found = known.model.surprise(known.clips, 3)
+    assert found.shape == (6, 5)
+    assert found.dtype == torch.float64
+    assert found[:, 0].isnan().all()
+    bound, exact = known.bound(), known.exact()
+    np.testing.assert_allclose(found[:, 1:].flatten().numpy(), bound, atol=6e-4)
+    assert (bound >= exact - 1e-9).all()
+    assert (bound - exact).max() < 0.01
+    assert exact[-4:].min() > exact[:-4].max() + 0.05
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+@pytest.mark.parametrize("variance", [2e-3, 0.1])
+def test_surprise_is_never_below_the_exact_value(kind: str, variance: float) -> None:
+    # FAILS where the variance is 0.1: the mean of BOUND_DRAWS = 8 draws is no bound, only its expectation is.
+    known = linear(kind, variance)
+    found = known.model.surprise(known.clips, 3)[:, 1:].flatten().numpy()
+    assert (found - known.exact()).min() >= -1e-6
+
+
+def test_surprise_of_two_stages_is_the_bound_of_what_was_encoded() -> None:
+    # FAILS: `surprise` takes what is encoded second for the innovation (`predict` and `futures` do not), so that the
+    # second frame is compared with f(A h(t) + B h(t+1)), and the divergence is that from N(0, I).
+    model = two_stage(PixelEncoder(log_variance=-12.0))
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (100, 2, 1, 1, STATE), dtype=np.uint8)
+    frames[:, 1] = (0.5 * frames[:, 0] + 0.5 * frames[:, 1]).astype(np.uint8)
+    model.fit_closed_form(frames)
+    batch = torch.from_numpy(frames[:5]).float() / 255
+    A = model.system()[0].double().numpy()
+    joint = np.block([[np.eye(STATE), A.T], [A, np.eye(STATE)]])  # of two states
+    for n, mean in enumerate(batch.double().reshape(5, 2 * STATE).numpy()):
+        inverse = np.linalg.inv(joint)
+        spread = np.exp(-12.0) * np.eye(2 * STATE)
+        kl = mean @ inverse @ mean + np.trace(inverse @ spread) - 2 * STATE
+        kl = (kl + np.linalg.slogdet(joint)[1] - np.linalg.slogdet(spread)[1]) / 2
+        error = 2 * STATE * np.exp(-12.0)  # frames are decoded as they were encoded
+        expected = (error / (2 * 0.3) + kl) / (2 * STATE) + np.log(2 * np.pi * 0.3) / 2
+        assert model.surprise(batch, 1)[n, 1].item() == pytest.approx(expected, abs=1e-3)
+
+
+def test_surprise_of_a_frame_depends_on_the_frame_before_alone() -> None:
+    model, batch = make(), clips(2, 6)
+    whole = model.surprise(batch, 3)
+    for start in range(4):
+        part = model.surprise(batch[:, start : start + 3], 10)
+        torch.testing.assert_close(part[:, 1:], whole[:, start + 1 : start + 3], rtol=0, atol=1e-5)
+    assert torch.equal(model.surprise(batch, 3).nan_to_num(), whole.nan_to_num())  # always the same draws
+
+
+# --- futures -------------------------------------------------------------------------------------------------------
+
+
+def drawn_from(kind: str, noise: float, count: int) -> tuple[DynamicVae, Tensor, np.ndarray]:
+    """Model of frames 0.5 + 0.05 h, a context, and futures of it as states (count, N, horizon, n)."""
+    model = stationary(kind)
+    model.encoder, model.decoder = PixelEncoder(log_variance=-1.0), PixelDecoder(0.05, 0.5)
+    model.frame_shape = (1, 1, STATE)
+    context = torch.rand(2, 3, 1, 1, STATE, generator=seeded(), dtype=torch.float64)
+    futures = model.futures(context, 3, count, 1, noise)
+    assert futures.shape == (count, 2, 3, 1, 1, STATE)
+    assert futures.min() > 0
+    assert futures.max() < 1
+    return model, context, ((futures[..., 0, 0, :] - 0.5) / 0.05).numpy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("noise", [1.0, 0.4])
+def test_futures_have_mean_and_covariance_of_the_posterior_and_the_noise(kind: str, noise: float) -> None:
+    count = 20_000
+    model, context, states = drawn_from(kind, noise, count)
+    A, B = (matrix.detach().numpy() for matrix in model.system())
+    encoded = context[:, -2:, 0, 0].numpy()  # (N, 2, n)
+    spread = noise**2 * np.exp(-1.0) * np.eye(STATE)
+    for n in range(2):
+        if kind == "two_stage":  # what is encoded second is the state
+            mean, covariance = encoded[n, 1], spread
+        else:
+            mean = A @ encoded[n, 0] + B @ encoded[n, 1]
+            covariance = A @ spread @ A.T + B @ spread @ B.T
+        for k in range(3):
+            mean, covariance = A @ mean, A @ covariance @ A.T + noise**2 * B @ B.T
+            scale = np.linalg.norm(covariance, 2)
+            np.testing.assert_allclose(states[:, n, k].mean(0), mean, atol=5.5 * np.sqrt(scale / count))
+            np.testing.assert_allclose(np.cov(states[:, n, k].T), covariance, atol=8 * scale / np.sqrt(count))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_futures_without_noise_are_the_prediction(kind: str) -> None:
+    model, context = make(transition=kind), clips()
+    for future in model.futures(context, 3, 2, 0, noise=0.0):
+        torch.testing.assert_close(future, model.predict(context, 3), rtol=0, atol=1e-6)
+
+
+def test_futures_are_reproducible_by_seed_and_differ() -> None:
+    model, context = make(), clips()
+    first = model.futures(context, 3, 4, 1)
+    torch.manual_seed(99)
+    assert torch.equal(first, model.futures(context, 3, 4, 1))
+    assert not torch.equal(first, model.futures(context, 3, 4, 2))
+    assert not torch.equal(first[0], first[1])
+
+
+# --- modes ---------------------------------------------------------------------------------------------------------
+
+
+def parts_by_numpy(model: DynamicVae, batch: Tensor) -> list[np.ndarray]:
+    """States of each mode of ``spectrum`` by NumPy's eigenvectors, of all frames but the last: (N, T - 1, n) each."""
+    with torch.no_grad():
+        encoded = [model.encode(batch[:, t : t + 2])[0][:, :STATE].numpy() for t in range(batch.shape[1] - 1)]
+        values, vectors = np.linalg.eig(model.system()[0].double().numpy())
+    dual = np.linalg.inv(vectors)
+    parts = []
+    for value in model.spectrum().eigenvalues.numpy():
+        same = np.minimum(np.abs(values - value), np.abs(values - value.conj())) < 1e-9
+        parts.append(np.stack(encoded, 1) @ (vectors[:, same] @ dual[same]).real.T)
+    return parts
+
+
+def test_energy_of_modes_is_that_of_their_part_of_the_encoded_states() -> None:
+    model, batch = stationary("hard"), clips().double()
+    energy, parts = model.mode_energy(batch), parts_by_numpy(model, batch)
+    assert energy.shape == (3, len(parts))
+    assert len(parts) > 1
+    for mode, part in enumerate(parts):
+        np.testing.assert_allclose(energy[:, mode].numpy(), (part**2).sum(-1).mean(1), rtol=1e-8)
+
+
+def test_response_of_modes_is_what_frames_would_lack() -> None:
+    model = stationary("hard")
+    model.encoder, model.decoder, model.frame_shape = PixelEncoder(), PixelDecoder(0.6, 0.1), (1, 1, STATE)
+    batch = torch.rand(3, 5, 1, 1, STATE, generator=seeded(), dtype=torch.float64)
+    parts = parts_by_numpy(model, batch)
+    found = model.mode_response(batch, [1, 0])
+    assert found.shape == (2, 3, 4, 1, 1, STATE)
+    for response, mode in zip(found, (1, 0), strict=True):
+        whole, without = (np.clip(0.6 * states + 0.1, 0, 1) for states in (sum(parts), sum(parts) - parts[mode]))
+        np.testing.assert_allclose(response[..., 0, 0, :].numpy(), whole - without, atol=1e-12)
+        assert np.abs(whole - without).max() > 0.1

@@ -5,11 +5,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import expm, logm
+from scipy.stats import multivariate_normal
 
 from linear_video.errors import InputError
-from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
-from linear_video.models.contract import build, describe
-from linear_video.models.ile import InvertibleLinearEmbedding
+from linear_video.models.contract import build
+from linear_video.models.ile import InvertibleLinearEmbedding, interpolation_weights
 from linear_video.models.settings import IleSettings
 from tests.models.invertible import numeric_log_abs_det, randomise
 
@@ -102,7 +103,9 @@ def test_forecasts_beyond_black_and_white_count_as_right():
     """What is clipped in a prediction is no error, as long as the truth lies at that end."""
     model, batch = make(forecast_weight=1.0, forecast_context=3), 20 * clips() - 4
     with torch.no_grad():
-        states, powers = model._infer(batch[:, :3], 2, None)
+        projected, powers = model.project(batch[:, :3]), model.prior.powers(5)
+        statistics = model.prior.statistics(projected, torch.ones(3), powers[:3])
+        states = model.prior.infer(statistics, model.settings.prior_precision)
         raw = model.decode(model.prior.observe(states, powers[3:]))
     assert raw.min() < 0
     assert raw.max() > 1
@@ -230,43 +233,6 @@ def test_predictions_are_frames(seed):
     assert predicted.max() <= 1
 
 
-def test_checkpoint_round_trip(tmp_path):
-    model = InvertibleLinearEmbedding(SHAPE, dataclasses.replace(SMALL, scale="batch_mean"))
-    config = {**describe("ile", SHAPE, model), "training": {"steps": 3}}
-    save_checkpoint(tmp_path / "new", model, config)
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["config.json", "model.safetensors"]
-    loaded = load_checkpoint(tmp_path / "new")
-    context = clips().float()
-    assert torch.equal(loaded.predict(context, 2), model.eval().predict(context, 2))
-
-
-def test_damaged_checkpoints_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"config\.json is missing.*train one first"):
-        load_checkpoint(tmp_path)
-    model = InvertibleLinearEmbedding(SHAPE, SMALL)
-    save_checkpoint(tmp_path, model, describe("ile", SHAPE, model))
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-10])
-    with pytest.raises(InputError, match=r"model\.safetensors is damaged"):
-        load_checkpoint(tmp_path)
-    weights.unlink()
-    with pytest.raises(InputError, match=r"model\.safetensors is missing"):
-        load_checkpoint(tmp_path)
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(InputError, match="no valid JSON"):
-        load_checkpoint(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="must name model"):
-        load_checkpoint(tmp_path)
-
-
-def test_checkpoint_of_another_shape_is_named(tmp_path):
-    model = InvertibleLinearEmbedding(SHAPE, SMALL)
-    save_checkpoint(tmp_path, model, describe("ile", (1, 8, 8), model))
-    with pytest.raises(InputError, match="another shape"):
-        load_checkpoint(tmp_path)
-
-
 def test_unknown_models_and_settings_are_named():
     with pytest.raises(InputError, match="there is no model 'iel'; choose one of ile"):
         build("iel", SHAPE, {})
@@ -278,3 +244,390 @@ def test_last_frame_repeats_the_last_frame():
     context = clips().float()
     predicted = build("last_frame", SHAPE, {}).predict(context, 3)
     assert torch.equal(predicted, torch.stack([context[:, -1]] * 3, dim=1))
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+def pushed(**changes):
+    model = make(actions=2, **changes)
+    with torch.no_grad():
+        model.prior.control.normal_(generator=torch.Generator().manual_seed(8))
+    return model
+
+
+def pushes(n=3, t=5, seed=9):
+    return torch.randn(n, t, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def forced_embeddings(model, actions):
+    """C f_t with f_t = A f_(t-1) + B u_t from f_0 = 0, step by step."""
+    a, b, c = model.prior.transition_matrix(), model.prior.control, model.prior.observation
+    state, embeddings = torch.zeros(len(actions), 6).double(), []
+    for t in range(actions.shape[1]):
+        if t:
+            state = state @ a.T + actions[:, t] @ b.T
+        embeddings.append(state @ c.T)
+    return torch.stack(embeddings, 1)
+
+
+def test_objective_under_actions_is_that_of_a_shifted_gaussian():
+    model, batch, actions = pushed(profile_weight=0.3), clips(), pushes()
+    embeddings, log_abs_det = model.encode(batch)
+    o = observability(model.prior, 5)
+    z = (embeddings - forced_embeddings(model, actions)).flatten(1)
+    fitted = z @ torch.linalg.pinv(o).T @ o.T
+    profile = -0.5 * ((z - fitted).square().sum(1) + z.shape[1] * np.log(2 * np.pi))
+    covariance = torch.eye(z.shape[1], dtype=torch.float64) + o @ o.T
+    marginal = torch.distributions.MultivariateNormal(torch.zeros(z.shape[1]).double(), covariance).log_prob(z)
+    expected = -(0.3 * profile + 0.7 * marginal + log_abs_det.sum(1)).mean() / z.shape[1]
+    objective, _ = model.loss(batch, actions=actions)
+    torch.testing.assert_close(objective, expected)
+    assert abs(objective - model.loss(batch)[0]) > 1e-3
+    parameters = [model.prior.control, model.prior.theta_alpha, model.prior.observation]
+    dense = torch.autograd.grad(expected, parameters)
+    for got, wanted in zip(torch.autograd.grad(objective, parameters), dense, strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-6, atol=1e-9)
+
+
+def test_loss_sees_only_the_actions_of_its_first_frames():
+    model, actions = pushed(loss_frames=3), pushes()
+    changed = actions.clone()
+    changed[:, 3:] = 7
+    assert model.loss(clips(), actions=actions)[0] == model.loss(clips(), actions=changed)[0]
+
+
+def test_forecasts_in_the_objective_are_those_of_predict_under_actions():
+    """Within black and white, where nothing is clipped."""
+    model, actions = pushed(forecast_weight=1.0, forecast_context=3, fading_memory=0.8), pushes()
+    model.decode = lambda z: 0.5 + 1e-3 * z.reshape(*z.shape[:2], *SHAPE)
+    batch = clips()
+    error = (model.predict(batch[:, :3], 2, actions=actions) - batch[:, 3:]).square()
+    assert model.predict(batch[:, :3], 2, actions=actions).min() > 0.1
+    expected = 0
+    for variance in (error.mean((2, 3, 4), keepdim=True) + 1e-5, error + 4e-4):
+        expected -= 0.25 * ((2 * np.pi * variance).log() + 1).mean()
+    torch.testing.assert_close(model.loss(batch, actions=actions)[1]["forecast"], expected)
+    assert model.loss(batch)[1]["forecast"] != expected
+
+
+def test_clips_of_its_own_kind_under_actions_are_predicted_exactly():
+    model, actions = pushed(prior_precision=0.0), pushes(2, 8)
+    states = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        embeddings = (states @ observability(model.prior, 8).T).unflatten(1, (8, 16))
+        future = model.decode(embeddings + forced_embeddings(model, actions))
+    predicted = model.predict(future[:, :5], 3, actions=actions)
+    torch.testing.assert_close(predicted, future[:, 5:].clamp(0, 1), rtol=0, atol=1e-7)
+    whole = model.reconstruct(future[:, :5], 3, actions=actions)
+    torch.testing.assert_close(whole, future.clamp(0, 1), rtol=0, atol=1e-7)
+    assert (model.predict(future[:, :5], 3) - future[:, 5:].clamp(0, 1)).abs().max() > 1e-3
+
+
+def test_missing_frames_are_filled_in_under_actions():
+    model, actions = pushed(prior_precision=0.0), pushes(1, 6)
+    states = torch.randn(1, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        embeddings = (states @ observability(model.prior, 6).T).unflatten(1, (6, 16))
+        whole = model.decode(embeddings + forced_embeddings(model, actions))
+    observed = torch.tensor([[1, 1, 0, 1, 0, 1]], dtype=torch.bool)
+    broken = torch.where(observed[:, :, None, None, None], whole, torch.full_like(whole, 0.77))
+    filled = model.reconstruct(broken, observed=observed, actions=actions)
+    torch.testing.assert_close(filled, whole.clamp(0, 1), rtol=0, atol=1e-6)
+
+
+def test_no_actions_are_as_good_as_zeros():
+    model, batch = pushed(), clips()
+    torch.testing.assert_close(model.predict(batch, 2, actions=torch.zeros(3, 7, 2)), model.predict(batch, 2))
+    torch.testing.assert_close(model.loss(batch, actions=torch.zeros(3, 5, 2))[0], model.loss(batch)[0])
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2), (3, 8, 2), (2, 7, 2)])
+def test_actions_must_be_those_of_context_and_horizon(shape):
+    with pytest.raises(ValueError, match=r"actions must be \(3, 7\) by m, for context and horizon"):
+        pushed().predict(clips(), 2, actions=torch.zeros(shape))
+
+
+def test_actions_of_another_number_of_values_are_refused():
+    with pytest.raises(ValueError, match=r"actions must be \(N, T, 2\) for this model"):
+        pushed().predict(clips(), 2, actions=torch.zeros(3, 7, 3))
+    with pytest.raises(ValueError, match=r"actions must be \(N, T, 0\) for this model"):
+        make().loss(clips(), actions=pushes())
+
+
+# --- at any time -----------------------------------------------------------------------------------------------------
+
+
+def at_times(prior, times):
+    """C A^t by matrix exponentials, for real t: (T, D, n)."""
+    generator = np.real(logm(prior.transition_matrix().detach().numpy()))
+    return prior.observation.detach() @ torch.from_numpy(expm(np.asarray(times)[:, None, None] * generator))
+
+
+def fitted_embeddings(model, z, weights, times, wanted):
+    """Posterior mean under x ~ N(0, I) at the earliest time, by a dense solver: z (N, T, D) -> (N, K, D)."""
+    first = min(*times, *wanted)
+    o = at_times(model.prior, [t - first for t in times]).flatten(0, 1)
+    w = torch.as_tensor(weights, dtype=torch.float64).repeat_interleave(16)
+    posterior = torch.linalg.inv(o.T @ (w[:, None] * o) + torch.eye(6).double()) @ o.T * w
+    states = z.flatten(1) @ posterior.T
+    return torch.einsum("kdn,bn->bkd", at_times(model.prior, [t - first for t in wanted]), states)
+
+
+def damped(**changes):
+    """Without an eigenvalue 0 or 1, which have no logarithm or no decay."""
+    return make(eigenvalue_radius=(0.7, 0.97), eigenvalue_angle=(5.0, 70.0), **changes)
+
+
+def within_range(model):
+    """Frames are embeddings made small about grey, so that nothing is clipped."""
+    model.decode = lambda z: 0.5 + 1e-3 * z.reshape(*z.shape[:2], *SHAPE)
+    return model
+
+
+@pytest.mark.parametrize("wanted", [[0.0, 2.5, 3.0], [-2.0, 1.25], [7.5], [-1.0, 9.0]])
+def test_trajectory_is_the_dense_posterior_mean_at_any_time(wanted):
+    model, times, weights = damped(), [0.0, 1.0, 2.5, 3.0, 4.75], [1.0, 0.3, 0.0, 0.8, 2.0]
+    with torch.no_grad():
+        z = model.encode(clips())[0]
+        expected = model.decode(fitted_embeddings(model, z, weights, times, wanted)).clamp(0, 1)
+    numbers = (torch.tensor(values, dtype=torch.float64) for values in (weights, times, wanted))
+    found = model.trajectory(model.project(clips()), *numbers)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+    assert expected.std() > 0.01
+
+
+def test_projections_of_slices_are_slices_of_projections():
+    model, batch = make(), clips()
+    ours, theirs = model.project(batch).from_frame(2).first(2), model.project(batch[:, 2:4])
+    torch.testing.assert_close(ours.energy, theirs.energy, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours.values, theirs.values, rtol=0, atol=1e-12)
+
+
+observed_frames = st.lists(st.booleans(), min_size=1, max_size=9).filter(any)
+
+
+@given(observed_frames, st.floats(-3, 11))
+def test_interpolation_weights_reproduce_straight_lines(observed, wanted):
+    weights, gap = interpolation_weights(torch.tensor(observed), wanted)
+    moments = np.flatnonzero(observed)
+    if not moments[0] <= wanted <= moments[-1]:
+        assert not weights.any()
+        assert gap == 0
+        return
+    assert not weights[~torch.tensor(observed)].any()
+    assert weights.sum().item() == pytest.approx(1)
+    assert float(weights @ torch.arange(len(observed)).double()) == pytest.approx(wanted, abs=1e-9)
+    if wanted in moments:
+        assert gap == 0
+        assert weights[int(wanted)] == 1
+    else:
+        assert gap == moments[moments > wanted][0] - moments[moments < wanted][-1]
+
+
+@given(st.integers(1, 3), st.floats(0.01, 0.99), st.lists(st.floats(-2, 2), min_size=4, max_size=4))
+def test_four_evenly_spaced_neighbours_reproduce_cubics(step, share, coefficients):
+    observed = torch.zeros(3 * step + 5, dtype=torch.bool)
+    observed[1::step][:4] = True
+    wanted = 1 + step + share * step
+    weights, gap = interpolation_weights(observed, wanted)
+    assert gap == step
+    cubic = np.polynomial.Polynomial(coefficients)
+    assert float(weights @ torch.from_numpy(cubic(np.arange(len(observed))))) == pytest.approx(cubic(wanted), abs=1e-7)
+
+
+def test_unevenly_spaced_neighbours_are_joined_by_lines():
+    weights, gap = interpolation_weights(torch.tensor([True, True, False, True, True]), 2.5)
+    torch.testing.assert_close(weights, torch.tensor([0, 0.25, 0, 0.75, 0]).double())
+    assert gap == 2
+
+
+@pytest.mark.parametrize("wanted", [2.0, 4.3, 1.5])
+@pytest.mark.parametrize("fading_memory", [1.0, 0.7])
+def test_interpolation_mixes_the_frames_own_and_the_trajectory_by_the_gap(wanted, fading_memory):
+    """Frame 2 is missing; the trajectory is corrected by its errors at the frames that are interpolated."""
+    model = within_range(damped(fading_memory=fading_memory))
+    observed = torch.tensor([True, True, False, True, True, True, True])
+    batch = clips(2, 7)
+    weights, correction = model.interpolate(model.project(batch), observed, wanted)
+    expected_weights = {
+        2.0: [0, 0.5, 0, 0.5, 0, 0, 0],  # linear: 0 and 4 are not as far away from 1 and 3 as these from each other
+        1.5: [0, 0.75, 0, 0.25, 0, 0, 0],
+        4.3: [0, 0, 0, -0.0595, 0.7735, 0.3315, -0.0455],  # Lagrange's cubic through 3, 4, 5, 6 at 4.3
+    }[wanted]
+    lagrange = torch.tensor(expected_weights, dtype=torch.float64)
+    torch.testing.assert_close(weights, lagrange)
+    times = np.arange(7.0)
+    fading = fading_memory ** np.maximum(np.abs(times - wanted) - 1, 0) * observed.numpy()
+    around = np.flatnonzero(expected_weights)
+    with torch.no_grad():
+        z = model.encode(batch)[0]
+        fitted = model.decode(fitted_embeddings(model, z, fading, times, [wanted, *times[around]]))
+    gap = 1 if wanted == 4.3 else 2
+    detail = torch.einsum("k,bkchw->bchw", lagrange[around], fitted[:, 1:])
+    expected = gap**4 / (gap**4 + 1.5) * (fitted[:, 0] - detail)
+    torch.testing.assert_close(correction, expected, rtol=0, atol=1e-12)
+    assert expected.abs().max() > 1e-6
+
+
+def test_a_frame_that_was_seen_is_itself():
+    model = damped()
+    weights, correction = model.interpolate(model.project(clips()), torch.tensor([1, 1, 0, 1, 1]).bool(), 3.0)
+    assert weights.tolist() == [0, 0, 0, 1, 0]
+    assert not correction.any()
+
+
+@pytest.mark.parametrize("wanted", [-2.0, -0.5, 4.5, 7.0])
+def test_outside_of_the_frames_seen_is_the_trajectory_alone(wanted):
+    model, batch = damped(fading_memory=0.8), clips()
+    weights, correction = model.interpolate(model.project(batch), torch.ones(5, dtype=torch.bool), wanted)
+    assert not weights.any()
+    times = np.arange(5.0)
+    fading = 0.8 ** np.maximum(np.abs(times - wanted) - 1, 0)
+    with torch.no_grad():
+        embeddings = fitted_embeddings(model, model.encode(batch)[0], fading, times, [wanted])
+        expected = model.decode(embeddings)[:, 0].clamp(0, 1)
+    torch.testing.assert_close(correction, expected, rtol=0, atol=1e-8)
+
+
+def test_interpolation_does_not_depend_on_what_missing_frames_hold():
+    model, batch = damped(), clips()
+    observed = torch.tensor([True, False, False, True, True])
+    changed = torch.where(observed[:, None, None, None], batch, torch.zeros(()).double())
+    first, second = (model.interpolate(model.project(c), observed, 1.5)[1] for c in (batch, changed))
+    torch.testing.assert_close(first, second, rtol=0, atol=1e-12)
+    assert (model.project(changed).values - model.project(batch).values).abs().max() > 1e-3
+
+
+def test_clips_of_its_own_kind_are_interpolated_better_than_by_a_cubic():
+    """The trajectory is exact but for its prior, which is outweighed here: C is large. Its share of one is 0.4."""
+    model = within_range(damped())
+    states = 1e-4 * torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        model.prior.observation.mul_(1e4)
+        z = torch.einsum("tdn,bn->btd", at_times(model.prior, np.arange(0, 8, 0.5)), states)
+    frames = model.decode(z)
+    weights, correction = model.interpolate(model.prior.project(z[:, ::2]), torch.ones(8, dtype=torch.bool), 3.5)
+    cubic = torch.einsum("t,btchw->bchw", weights, frames[:, ::2])
+    torch.testing.assert_close(correction, 0.4 * (frames[:, 7] - cubic), rtol=0, atol=1e-9)
+    assert (frames[:, 7] - cubic).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("observed", [torch.zeros(5, dtype=torch.bool), torch.ones(4, dtype=torch.bool)])
+def test_interpolation_needs_frames_that_were_seen(observed):
+    model = make()
+    with pytest.raises(ValueError, match=r"observed must be \(5,\) with at least one frame"):
+        model.interpolate(model.project(clips()), observed, 1.5)
+
+
+def test_modes_are_forgotten_once_they_have_fallen_below_a_tenth():
+    model = make(eigenvalue_radius=(0.8, 0.8), eigenvalue_angle=(0.0, 80.0))
+    assert not model.forgotten(10).any()  # 0.8^10 = 0.107
+    assert model.forgotten(11).all()
+    assert not make(eigenvalue_radius=(1.0, 1.0)).forgotten(1000).any()
+
+
+# --- surprise --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("past", [0, 1, 3, 10])
+def test_surprise_is_the_conditional_density_of_each_frame(past):
+    """By conditioning the dense joint Gaussian of a window on its first frames."""
+    model, batch = make(scale="batch_mean"), clips(2, 6)
+    model.gamma.fill_(0.6)
+    embeddings, log_abs_det = (values.detach().numpy() for values in model.encode(batch))
+    found = model.surprise(batch, past)
+    assert found.shape == (2, 6)
+    assert found.dtype == torch.float64
+    for n, t in np.ndindex(2, 6):
+        before = min(t, past)
+        o = observability(model.prior, before + 1).detach().numpy()
+        joint = np.eye(len(o)) + o @ o.T
+        seen, new = slice(0, 16 * before), slice(16 * before, None)
+        gain = joint[new, seen] @ np.linalg.inv(joint[seen, seen])
+        mean = gain @ embeddings[n, t - before : t].ravel()
+        covariance = joint[new, new] - gain @ joint[seen, new]
+        log_density = multivariate_normal(mean, covariance).logpdf(embeddings[n, t]) + log_abs_det[n, t]
+        assert found[n, t].item() == pytest.approx(-log_density / 16, rel=1e-9)
+
+
+def test_surprises_of_all_frames_add_up_to_the_likelihood():
+    model, batch = make(), clips()
+    torch.testing.assert_close(-16 * model.surprise(batch, 4).sum(1), model.log_likelihood(batch))
+
+
+# --- futures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+@pytest.mark.parametrize("precision", [0.3, 0.0])
+def test_futures_have_mean_and_covariance_of_the_posterior_predictive(noise, precision):
+    model = within_range(make(prior_precision=precision, fading_memory=0.8))
+    context, count = clips(2, 6), 20_000
+    drawn = model.futures(context, 2, count, seed=3, noise=noise)
+    assert drawn.shape == (count, 2, 2, *SHAPE)
+    z = 1e3 * (drawn.flatten(3) - 0.5)  # (count, N, horizon, D)
+    weights = (0.8 ** torch.arange(5, -1, -1).double()).repeat_interleave(16)
+    o = observability(model.prior, 8).detach()
+    seen, future = o[: 6 * 16], o[6 * 16 :]
+    posterior = torch.linalg.inv(seen.T @ (weights[:, None] * seen) + max(precision, 1e-3) * torch.eye(6).double())
+    covariance = future @ posterior @ future.T + noise**2 * torch.eye(32).double()
+    with torch.no_grad():
+        states = (weights * model.encode(context)[0].flatten(1)) @ seen @ posterior
+    scale = covariance.diagonal().max().item()
+    for n in range(2):
+        of_one = z[:, n].flatten(1)
+        deviation = covariance.diagonal().sqrt().clamp_min(1e-9)
+        assert ((of_one.mean(0) - future @ states[n]).abs() < 5.5 * deviation / count**0.5 + 1e-9).all()
+        torch.testing.assert_close(torch.cov(of_one.T), covariance, rtol=0, atol=8 * scale / count**0.5)
+
+
+def test_futures_are_reproducible_by_seed_and_differ():
+    model, context = make(), clips()
+    first = model.futures(context, 3, 4, seed=1)
+    torch.manual_seed(99)
+    assert torch.equal(first, model.futures(context, 3, 4, seed=1))
+    assert not torch.equal(first, model.futures(context, 3, 4, seed=2))
+    assert not torch.equal(first[0], first[1])
+    assert first.min() >= 0
+    assert first.max() <= 1
+
+
+# --- modes -----------------------------------------------------------------------------------------------------------
+
+
+def parts_of_modes(model, batch):
+    """Embeddings of each mode's part of the fitted trajectory, by a dense observability matrix: (n/2, N, T, D)."""
+    o = observability(model.prior, batch.shape[1]).detach()
+    z = model.encode(batch)[0].detach().flatten(1)
+    states = z @ o @ torch.linalg.inv(o.T @ o + torch.eye(6).double())
+    keep = [torch.diag(torch.tensor([k // 2 == mode for k in range(6)]).double()) for mode in range(3)]
+    return torch.stack([(states @ one @ o.T).unflatten(1, (-1, 16)) for one in keep])
+
+
+def test_energy_of_modes_is_that_of_their_embeddings():
+    model, batch = make(), clips()
+    expected = parts_of_modes(model, batch).square().sum(3).mean(2).T
+    torch.testing.assert_close(model.mode_energy(batch), expected, rtol=1e-8, atol=1e-10)
+
+
+def test_response_of_modes_is_what_frames_would_lack():
+    model, batch = make(), clips()
+    parts = parts_of_modes(model, batch)
+    whole = parts.sum(0)
+    found = model.mode_response(batch, [2, 0])
+    assert found.shape == (2, 3, 5, *SHAPE)
+    with torch.no_grad():
+        for response, mode in zip(found, (2, 0), strict=True):
+            expected = model.decode(whole) - model.decode(whole - parts[mode])
+            torch.testing.assert_close(response, expected, rtol=0, atol=1e-8)
+            assert response.abs().max() > 1e-3
+
+
+def test_energy_is_found_in_the_mode_that_moves():
+    model = make(eigenvalue_radius=(1.0, 1.0), eigenvalue_angle=(10.0, 80.0))
+    state = torch.tensor([[0, 0, 3.0, 1.0, 0, 0]]).double()
+    with torch.no_grad():
+        moving = model.decode(model.prior.observe(state, model.prior.powers(40)))
+    energy = model.mode_energy(moving)[0]
+    assert energy[1] > 100 * (energy[0] + energy[2])

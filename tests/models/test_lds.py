@@ -297,6 +297,78 @@ def test_checkpoints_give_equal_predictions(tmp_path: Path) -> None:
     assert torch.equal(loaded.synthesise(context, 3), model.synthesise(context, 3))
 
 
+# --- futures and modes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [1.0, 0.3])
+def test_futures_have_mean_and_covariance_of_the_linear_system(noise: float) -> None:
+    model, count = small_noise(), 20_000
+    context = 0.5 + 0.05 * torch.rand(2, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    drawn = model.futures(context, 3, count, 1, noise)
+    assert drawn.shape == (count, 2, 3, *SHAPE)
+    states = model.encode(drawn).numpy()
+    A, B, C = (matrix.numpy() for matrix in (model.transition, model.noise, model.observation))
+    for n in range(2):
+        mean = (context[n, -1].double().numpy().ravel() - 0.5) @ C
+        covariance = np.zeros((STATE, STATE))
+        for k in range(3):
+            mean, covariance = A @ mean, A @ covariance @ A.T + noise**2 * B @ B.T
+            scale = np.linalg.norm(covariance, 2)
+            np.testing.assert_allclose(states[:, n, k].mean(0), mean, atol=5.5 * np.sqrt(scale / count))
+            np.testing.assert_allclose(np.cov(states[:, n, k].T), covariance, atol=8 * scale / np.sqrt(count))
+
+
+def test_futures_of_one_clip_are_independent_and_reproducible_by_seed() -> None:
+    model, context = small_noise(), torch.full((1, 2, *SHAPE), 0.5)
+    drawn = model.futures(context, 1, 20_000, 1)
+    states = model.encode(drawn)[:, 0, 0]
+    first, second = states[:10_000].numpy(), states[10_000:].numpy()
+    correlation = np.corrcoef(first.T, second.T)[:STATE, STATE:]
+    assert np.abs(correlation).max() < 5 / np.sqrt(10_000)
+    assert torch.equal(drawn, model.futures(context, 1, 20_000, 1))
+    assert not torch.equal(drawn, model.futures(context, 1, 20_000, 2))
+
+
+def test_futures_without_noise_are_the_prediction() -> None:
+    model, context = small_noise(), torch.rand(2, 3, *SHAPE, generator=torch.Generator().manual_seed(0))
+    for future in model.futures(context, 4, 3, 0, noise=0.0):
+        assert torch.equal(future, model.predict(context, 4))
+
+
+def parts_by_numpy(model: LinearDynamicSystem, clips: torch.Tensor) -> list[np.ndarray]:
+    """States of each mode of ``spectrum`` by NumPy's eigenvectors: (N, T, n) each."""
+    states = model.encode(clips).numpy()
+    values, vectors = np.linalg.eig(model.transition.numpy())
+    dual = np.linalg.inv(vectors)
+    parts = []
+    for value in model.spectrum().eigenvalues.numpy():
+        same = np.minimum(np.abs(values - value), np.abs(values - value.conj())) < 1e-9
+        parts.append(states @ (vectors[:, same] @ dual[same]).real.T)
+    return parts
+
+
+def test_energy_of_modes_is_that_of_their_part_of_the_states() -> None:
+    model, clips = small_noise(), torch.rand(2, 6, *SHAPE, generator=torch.Generator().manual_seed(0))
+    energy = model.mode_energy(clips)
+    parts = parts_by_numpy(model, clips)
+    assert energy.shape == (2, len(parts))
+    for mode, part in enumerate(parts):
+        np.testing.assert_allclose(energy[:, mode].numpy(), (part**2).sum(-1).mean(1), rtol=1e-8)
+    np.testing.assert_allclose(sum(parts), model.encode(clips).numpy(), atol=1e-10)
+
+
+def test_response_of_modes_is_what_frames_would_lack() -> None:
+    model = small_noise()
+    clips = 0.5 + 0.1 * torch.rand(2, 6, *SHAPE, generator=torch.Generator().manual_seed(0))
+    parts, C = parts_by_numpy(model, clips), model.observation.numpy()
+    modes = list(range(len(parts)))[::-1]
+    found = model.mode_response(clips, modes)
+    assert found.shape == (len(parts), 2, 6, *SHAPE)
+    for response, mode in zip(found, modes, strict=True):
+        np.testing.assert_allclose(response.flatten(2).numpy(), parts[mode] @ C.T, atol=1e-6)
+        assert np.abs(parts[mode]).max() > 0.01
+
+
 # --- mistakes ------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import expm, fractional_matrix_power, logm
 from scipy.stats import multivariate_normal
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
 
@@ -218,3 +219,201 @@ def test_shapes_that_disagree_are_refused(prior, embeddings):
         statistics(prior, embeddings[..., :-1])
     with pytest.raises(ValueError, match="weights"):
         prior.statistics(prior.project(embeddings), torch.ones(T + 1), prior.powers(T))
+
+
+# --- parts of sequences ----------------------------------------------------------------------------------------------
+
+
+def check_projected(ours, expected):
+    for one, other in zip(ours[:3], expected[:3], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert ours.dimension == expected.dimension
+
+
+@pytest.mark.parametrize("cut", [0, 2, T])
+def test_projections_are_cut_and_joined_as_sequences_are(prior, embeddings, cut):
+    whole = prior.project(embeddings)
+    before, after = whole.first(cut), whole.from_frame(cut)
+    check_projected(before, prior.project(embeddings[:, :cut]))
+    check_projected(after, prior.project(embeddings[:, cut:]))
+    check_projected(before.followed_by(after), whole)
+
+
+@pytest.mark.parametrize("frames", [1, 3, T])
+def test_windows_are_those_of_the_sequences(prior, embeddings, frames):
+    one_by_one = [e[t : t + frames] for e in embeddings for t in range(T - frames + 1)]
+    check_projected(prior.project(embeddings).windows(frames), prior.project(torch.stack(one_by_one)))
+
+
+def test_less_is_the_projection_of_what_is_left(prior, embeddings):
+    states = torch.randn(4, T, N, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    left = embeddings - states @ prior.observation.double().T
+    check_projected(prior.project(embeddings).less(states), prior.project(left))
+
+
+# --- at any time -----------------------------------------------------------------------------------------------------
+
+
+def test_powers_at_whole_times_are_the_powers(prior):
+    torch.testing.assert_close(prior.powers_at(torch.arange(20)), prior.powers(20), rtol=0, atol=1e-14)
+
+
+def test_powers_at_real_times_are_fractional_powers_of_the_transition(prior):
+    times = np.array([0.0, 0.3, 1.0, 2.5, 17.25])
+    states = torch.randn(2, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        A, C = prior.transition_matrix().numpy(), prior.observation.numpy()
+        powers = prior.powers_at(torch.from_numpy(times))
+        evolved, observed = prior.evolve(states, powers), prior.observe(states, powers)
+    exponentials = expm(times[:, None, None] * np.real(logm(A)))
+    np.testing.assert_allclose(exponentials[3], np.real(fractional_matrix_power(A, 2.5)), atol=1e-9)
+    expected = np.einsum("tij,nj->nti", exponentials, states.numpy())
+    np.testing.assert_allclose(evolved.numpy(), expected, atol=1e-11)
+    np.testing.assert_allclose(observed.numpy(), expected @ C.T, atol=1e-11)
+
+
+def test_real_times_add_up(prior):
+    halves = prior.powers_at(torch.tensor([0.3, 1.45, 1.75], dtype=torch.float64))
+    torch.testing.assert_close(halves[0] * halves[1], halves[2], rtol=0, atol=1e-14)
+
+
+def test_gram_and_projection_at_real_times_match_the_observability_matrix(prior, embeddings):
+    times, w = np.array([0.0, 0.4, 1.7, 2.0, 5.5]), torch.tensor([0.2, 0.0, 1.0, 0.5, 3.0]).double()
+    generator = logm(prior.transition_matrix().detach().numpy())
+    o = prior.observation.detach() @ torch.from_numpy(np.real(expm(times[:, None, None] * generator)))  # (T, D, N)
+    o, weights = o.reshape(-1, N), w.repeat_interleave(D)
+    ours = prior.statistics(prior.project(embeddings), w, prior.powers_at(torch.from_numpy(times)))
+    tolerance = {"rtol": 0, "atol": 1e-11}
+    torch.testing.assert_close(ours.gram.detach(), o.T @ (weights[:, None] * o), **tolerance)
+    torch.testing.assert_close(ours.projection.detach(), embeddings.flatten(1) @ (weights[:, None] * o), **tolerance)
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+M = 3  # values of an action
+
+
+@pytest.fixture
+def pushed():
+    torch.manual_seed(3)
+    prior = LinearPrior(D, N, radius=(0.7, 0.99), angle=(5, 80), actions=M).double()
+    with torch.no_grad():
+        prior.control.normal_(generator=torch.Generator().manual_seed(4))
+    return prior
+
+
+@pytest.fixture
+def actions():
+    return torch.randn(4, T, M, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+
+
+def forced_by_powers(prior, actions):
+    """f_t = sum_{k=1..t} A^(t-k) B u_k, one matrix power after another."""
+    a, b = prior.transition_matrix(), prior.control
+    states = [torch.zeros(len(actions), N).double()]
+    for t in range(1, actions.shape[1]):
+        terms = [actions[:, k] @ b.T @ torch.linalg.matrix_power(a, t - k).T for k in range(1, t + 1)]
+        states.append(torch.stack(terms).sum(0))
+    return torch.stack(states, 1)
+
+
+def test_forced_states_are_sums_of_matrix_powers(pushed, actions):
+    torch.testing.assert_close(pushed.forced(actions), forced_by_powers(pushed, actions), rtol=0, atol=1e-12)
+
+
+def test_the_first_action_has_no_effect(pushed, actions):
+    changed = actions.clone()
+    changed[:, 0] = 99
+    assert torch.equal(pushed.forced(changed), pushed.forced(actions))
+
+
+def test_states_under_actions_follow_the_equation_of_motion(pushed, actions):
+    """x_t = A x_(t-1) + B u_t and z_t = C x_t, step by step."""
+    state = torch.randn(4, N, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ours = pushed.observe(state, pushed.powers(T), pushed.forced(actions))
+    for t in range(T):
+        if t:
+            state = state @ pushed.transition_matrix().T + actions[:, t] @ pushed.control.T
+        torch.testing.assert_close(ours[:, t], state @ pushed.observation.T, rtol=0, atol=1e-12)
+
+
+def test_likelihood_under_actions_is_that_of_a_shifted_gaussian(pushed, actions, embeddings):
+    o = observability(pushed, T).detach().numpy()
+    mean = (forced_by_powers(pushed, actions) @ pushed.observation.T).flatten(1).detach().numpy()
+    projected = pushed.project(embeddings).less(pushed.forced(actions))
+    ours = pushed.marginal_log_likelihood(pushed.statistics(projected, torch.ones(T), pushed.powers(T)))
+    for n, z in enumerate(embeddings.flatten(1).numpy()):
+        expected = multivariate_normal(mean[n], np.eye(T * D) + o @ o.T).logpdf(z)
+        assert ours[n].item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_likelihood_under_actions_agrees_with_an_independent_kalman_filter(pushed, actions, embeddings):
+    kalman = kalman_smoother(pushed, embeddings[0].numpy())
+    inputs = (actions[0] @ pushed.control.T).detach().numpy()
+    kalman["state_intercept"] = np.vstack((inputs[1:], np.zeros((1, N)))).T  # on the way from t to t + 1
+    projected = pushed.project(embeddings[:1]).less(pushed.forced(actions[:1]))
+    ours = pushed.marginal_log_likelihood(pushed.statistics(projected, torch.ones(T), pushed.powers(T)))
+    assert ours.item() == pytest.approx(kalman.filter().llf_obs.sum(), rel=1e-10)
+
+
+def test_gradient_of_forced_states_is_that_of_the_matrix_powers(pushed, actions):
+    actions.requires_grad_()
+    wanted = [pushed.theta_alpha, pushed.theta_beta, pushed.control, actions]
+    ours = torch.autograd.grad(pushed.forced(actions).sin().sum(), wanted)
+    dense = torch.autograd.grad(forced_by_powers(pushed, actions).sin().sum(), wanted)
+    for got, expected in zip(ours, dense, strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_actions_do_nothing_before_training(actions):
+    torch.manual_seed(3)
+    prior = LinearPrior(D, N, actions=M)
+    assert not prior.forced(actions).any()
+    torch.manual_seed(3)
+    without = LinearPrior(D, N)
+    assert torch.equal(prior.observation, without.observation)  # nothing more is drawn
+    assert "control" not in without.state_dict()
+
+
+@pytest.mark.parametrize("shape", [(4, T, M - 1), (T, M), (4, T, M, 1)])
+def test_actions_of_another_shape_are_refused(pushed, shape):
+    with pytest.raises(ValueError, match=rf"actions must be \(N, T, {M}\)"):
+        pushed.forced(torch.zeros(shape))
+
+
+def test_a_model_without_actions_refuses_them(prior, actions):
+    with pytest.raises(ValueError, match=r"actions must be \(N, T, 0\) for this model"):
+        prior.forced(actions)
+
+
+# --- draws -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own_weights", [False, True])
+def test_draws_have_mean_and_covariance_of_the_posterior(prior, embeddings, own_weights):
+    weights = torch.tensor([0.2, 0.0, 1.0, 0.5, 3.0]).double()
+    if own_weights:
+        weights = torch.stack((weights, weights.flip(0)))
+    ours = statistics(prior, embeddings[:2], weights)
+    count = 40_000
+    with torch.no_grad():
+        drawn = prior.draw(ours, 0.3, count, torch.Generator().manual_seed(0))
+    assert drawn.shape == (count, 2, N)
+    o = observability(prior, T).detach()
+    for n in range(2):
+        w = (weights[n] if own_weights else weights).repeat_interleave(D)
+        covariance = torch.linalg.inv(o.T @ (w[:, None] * o) + 0.3 * torch.eye(N).double())
+        mean = covariance @ o.T @ (w * embeddings[n].flatten())
+        whitened = torch.linalg.solve(torch.linalg.cholesky(covariance), (drawn[:, n] - mean).T).T
+        torch.testing.assert_close(whitened.mean(0), torch.zeros(N).double(), rtol=0, atol=5 / count**0.5)
+        torch.testing.assert_close(torch.cov(whitened.T), torch.eye(N).double(), rtol=0, atol=8 / count**0.5)
+    across = (drawn[:, 0] - drawn[:, 0].mean(0)).T @ (drawn[:, 1] - drawn[:, 1].mean(0)) / count
+    spread = drawn.std(0)
+    assert (across / (spread[0][:, None] * spread[1])).abs().max() < 5 / count**0.5  # sequences are independent
+
+
+def test_draws_are_reproducible_by_their_generator(prior, embeddings):
+    ours = statistics(prior, embeddings)
+    one, two, three = (prior.draw(ours, 1.0, 3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)

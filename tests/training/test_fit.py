@@ -181,13 +181,89 @@ def test_no_clips_are_refused(tmp_path):
 
 def test_steps_draw_their_clips_by_seed_and_number():
     steps = TrainingSteps(clips(0), 4, seed=3)
-    number, first = steps[5]
+    number, first, actions = steps[5]
     assert number == 5
+    assert actions is None
     assert first.shape == (4, 6, 1, 8, 8)
     assert torch.equal(first, TrainingSteps(clips(0), 4, seed=3)[5][1])
     assert not torch.equal(first, steps[6][1])
     drawn = np.concatenate([steps[i][1].numpy() for i in range(200)])
     assert {clip.tobytes() for clip in drawn} == {clip.tobytes() for clip in clips(0)}
+
+
+# --- actions ---------------------------------------------------------------------------------------------------------
+
+
+def actions_of(frames, seed=7):
+    """Two values for each frame, of which the first tells the clip and the frame."""
+    actions = np.random.default_rng(seed).standard_normal((*frames.shape[:2], 2)).astype(np.float32)
+    actions[..., 0] = frames.reshape(*frames.shape[:2], -1).mean(axis=2) / 255
+    return actions
+
+
+def train_with_actions(folder, actions, settings=SETTINGS):
+    torch.manual_seed(1)
+    model = build("ile", (1, 8, 8), {**ILE, "actions": 2})
+    history = fit(model, clips(0), clips(1, 6), settings, 0, folder, {}, actions)
+    return model, history
+
+
+def known_actions(seed=7):
+    return actions_of(clips(0), seed), actions_of(clips(1, 6), seed)
+
+
+@pytest.mark.parametrize("numbers_only", [False, True])
+def test_steps_have_the_actions_of_their_clips(numbers_only):
+    frames, known = clips(0), actions_of(clips(0))
+    for rank in range(2):
+        _, chosen, actions = TrainingSteps(frames, 6, 3, rank, 2, numbers_only, known)[5]
+        drawn = frames[chosen.numpy()] if numbers_only else chosen.numpy()
+        assert actions.shape == (3, 6, 2)
+        assert torch.equal(actions[..., 0], torch.from_numpy(actions_of(drawn)[..., 0]))
+
+
+def test_every_loss_of_a_training_has_the_actions_of_its_clips(tmp_path):
+    torch.manual_seed(1)
+    model, seen = build("ile", (1, 8, 8), {**ILE, "actions": 2}), []
+    loss = model.loss
+
+    def watched(batch, generator=None, actions=None):
+        seen.append((model.training, len(batch)))
+        np.testing.assert_allclose(actions[..., 0], batch.flatten(2).mean(2), atol=1e-6)
+        return loss(batch, generator, actions)
+
+    model.loss = watched
+    fit(model, clips(0), clips(1, 6), replace(SETTINGS, weight_average=0.0), 0, tmp_path, {}, known_actions())
+    assert [length for training, length in seen if training] == [4] * 11
+    assert [length for training, length in seen if not training] == [4, 2] * 3  # all validation clips in turn
+
+
+def test_a_training_learns_what_actions_do(tmp_path):
+    model, history = train_with_actions(tmp_path, known_actions())
+    assert model.prior.control.abs().max() > 1e-3
+    assert history["val_loss"].notna().all()
+    ignorant, _ = train_with_actions(tmp_path / "without", (None, None))
+    assert not ignorant.prior.control.any()
+
+
+def test_other_actions_start_a_training_afresh(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "linear_video")
+    train_with_actions(tmp_path, known_actions())
+    train_with_actions(tmp_path, known_actions())
+    assert "Going on with the interrupted training from step 11 of 11" in caplog.text
+    assert "starting afresh" not in caplog.text
+    for others in (known_actions(8), (None, None)):
+        caplog.clear()
+        train_with_actions(tmp_path, others)
+        assert "starting afresh" in caplog.text
+
+
+def test_actions_of_clips_on_the_device_give_the_same_weights(tmp_path):
+    one, two = (
+        train_with_actions(tmp_path / str(on), known_actions(), replace(SETTINGS, clips_on_device=on))[0]
+        for on in (False, True)
+    )
+    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
 
 
 @pytest.mark.parametrize("transition", ["soft", "hard", "two_stage"])

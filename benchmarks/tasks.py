@@ -355,6 +355,28 @@ def spectrum(steps: int) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "Strongest modes that turn, in a video of known frequencies", pd.DataFrame(rows)
 
 
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+
+def write_examples(folder: Path) -> None:
+    """Footage to try the pipeline ``predict`` with: see docs/footage.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    symbols = load_symbols("digits", Path(), SETTINGS.symbol_size, "test")
+    long = replace(SETTINGS, frames=120)
+    np.save(folder / "bounce.npy", clips_of(replace(SETTINGS, frames=60), symbols, "test", 1)[0, ..., 0])
+    np.save(folder / "ordinary.npy", clips_of(long, symbols, "test", 12)[2:, ..., 0])
+    first, other, jumped = (clips_of(long, [symbols[k], symbols[k]], "test", 2)[..., 0] for k in (0, 7, 0))
+    events = first[0].copy()
+    events[40:] = other[0][40:]  # becomes another digit
+    events[70:80] = events[69]  # stands still
+    events[80:] = jumped[1][80:]  # goes on elsewhere
+    np.save(folder / "events.npy", events)
+    np.save(folder / "oscillating.npy", oscillating(load_symbols("digits", Path(), 7, "test"), 800)[..., 0])
+    pushed = simulate(replace(SETTINGS, frames=CONTEXT), symbols, "test", SEED, [5]).frames[0, :, 0]
+    np.save(folder / "before_a_push.npy", pushed)
+    pd.DataFrame({"frame": [CONTEXT], "x": [0.0], "y": [-1.0]}).to_csv(folder / "push.csv", index=False)
+
+
 PARTS = {"fill_in": fill_in, "retime": retime, "hindcast": hindcast, "surprise": surprise}
 
 
@@ -367,7 +389,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--steps", type=int, default=3000, help="of the training for spectrum")
     parser.add_argument("--only", choices=[*PARTS, "what_if", "spectrum"], nargs="*")
+    parser.add_argument("--examples", type=Path, help="only write some footage to try things with into this folder")
     arguments = parser.parse_args()
+    if arguments.examples:
+        write_examples(arguments.examples)
+        return
     symbols = load_symbols("digits", Path(), SETTINGS.symbol_size, arguments.split)
     for part in arguments.only or [*PARTS, *(["what_if"] if arguments.actions_model else []), "spectrum"]:
         if part == "spectrum":

@@ -165,8 +165,10 @@ def _source(
     return Source("/".join(parts) or root.name, classes[0] if classes else root.name, paths, images, reason)
 
 
-def read_source(source: Source, channels: int) -> Iterator[Recording]:
+def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
     """Recordings of a source, in ``channels`` 1 (grey) or 3 (red, green, blue). Each is to be read before the next.
+
+    With None, arrays without colour have 1, and all else 3.
 
     Raises:
         InputError: if the file is broken; while its frames are read, too.
@@ -174,11 +176,11 @@ def read_source(source: Source, channels: int) -> Iterator[Recording]:
     path = source.paths[0]
     suffix = path.suffix.lower()
     if suffix in VIDEO_STARTS:
-        yield _video(path, source.name, channels)
+        yield _video(path, source.name, channels or 3)
     elif suffix in ARRAY_SUFFIXES:
         yield from _arrays(path, source.name, channels)
     else:
-        yield Recording(source.name, None, _images(source.paths, channels))
+        yield Recording(source.name, None, _images(source.paths, channels or 3))
 
 
 def _video(path: Path, name: str, channels: int) -> Recording:
@@ -257,7 +259,7 @@ def read_image(path: Path, channels: int) -> Frame:
     return cast("Frame", picture.reshape(*picture.shape[:2], channels))
 
 
-def _arrays(path: Path, name: str, channels: int) -> Iterator[Recording]:
+def _arrays(path: Path, name: str, channels: int | None) -> Iterator[Recording]:
     """Recordings in a NumPy or MATLAB file.
 
     NumPy: (T, h, w), with 3 as the last size for colour, and for several recordings with one more axis in front.
@@ -327,7 +329,7 @@ def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             raise InputError("holds no array of frames (h, w, T)")
 
 
-def _array_frames(values: NDArray[Any], channels: int) -> Iterator[Frame]:
+def _array_frames(values: NDArray[Any], channels: int | None) -> Iterator[Frame]:
     """Frames of (T, h, w) or (T, h, w, 3): integers of 0 .. 255, or floats of [0, 1] or [0, 255]."""
     if values.dtype.kind not in "uif" or not len(values) or 0 in values.shape:
         raise InputError(f"holds {values.dtype} of the shape {values.shape}, not frames")
@@ -341,6 +343,6 @@ def _array_frames(values: NDArray[Any], channels: int) -> Iterator[Frame]:
         grey_values = np.asarray(frame if values.dtype == np.uint8 else np.rint(frame * factor), np.uint8)
         if grey_values.ndim == 3:
             colour = np.ascontiguousarray(grey_values)
-            yield colour if channels == 3 else cast("Frame", cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY))[..., None]
+            yield colour if channels != 1 else cast("Frame", cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY))[..., None]
         else:
-            yield np.repeat(grey_values[..., None], channels, axis=2)
+            yield np.repeat(grey_values[..., None], channels or 1, axis=2)

@@ -31,12 +31,12 @@ def find_footage(path: Path) -> list[Source]:
 
 
 def open_footage(source: Source) -> Iterator[Recording]:
-    """Recordings of a source in colour, with its name in what goes wrong; each is to be read before the next.
+    """Recordings of a source as they are, with its name in what goes wrong; each is to be read before the next.
 
     Raises:
         InputError: if it is broken; while its frames are read, too.
     """
-    recordings = read_source(source, 3)
+    recordings = read_source(source, None)
     while True:
         try:
             recording = next(recordings, None)

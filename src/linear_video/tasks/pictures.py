@@ -151,5 +151,8 @@ def spread_plot(futures: NDArray[np.uint8], title: str) -> Figure:
     for column, axis in enumerate(axes[0], 1):
         axis.set_title(f"+{column}", fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.25, anchor=(0, 0), label="spread: standard deviation")
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0.06, 0, 0.94, 1))  # type: ignore[call-arg]  # beside a colour bar, labels find no room
     figure.suptitle(title, fontsize=10)
     return figure

@@ -197,8 +197,8 @@ class InvertibleLinearEmbedding(nn.Module):
     def trajectory(self, seen: Projected, weights: Tensor, times: Tensor, wanted: Tensor) -> Tensor:
         """Frames at real times of the trajectory that fits the frames seen best: (N, K, C, H, W), in [0, 1].
 
-        Posterior mean under the prior of the marginal likelihood, x ~ N(0, I) at the earliest of all times: what a mode
-        has forgotten by the frames seen is left at zero.
+        Posterior mean under the prior of the marginal likelihood, x ~ N(0, I) at the earliest of all times. Modes that
+        are ``forgotten`` from the earliest time wanted to the first frame seen are left out.
 
         Args:
             seen: T frames, of ``project``.
@@ -208,6 +208,10 @@ class InvertibleLinearEmbedding(nn.Module):
         """
         first = torch.minimum(times.min(), wanted.min())
         state = self.prior.infer(self.prior.statistics(seen, weights, self.prior.powers_at(times - first)), precision=1)
+        back = float(times[weights > 0].min() - wanted.min())
+        if back > 0:
+            kept = ~self.forgotten(back)
+            state = (state.unflatten(-1, (-1, 2)) * kept[:, None]).flatten(-2)
         frames = self.decode(self.prior.observe(state, self.prior.powers_at(wanted - first)).to(self.prior.observation))
         return frames.clamp(0, 1)
 
@@ -241,7 +245,8 @@ class InvertibleLinearEmbedding(nn.Module):
         errors = (frames[:, 1:] * weights[around].to(frames)[:, None, None, None]).sum(1)
         return weights, share * (frames[:, 0] - errors)
 
-    def forgotten(self, frames: int) -> Tensor:
+    @torch.no_grad()
+    def forgotten(self, frames: float) -> Tensor:
         """Which modes cannot be traced back so many frames, having fallen below a tenth by then: bool (n/2,)."""
         return self.prior.eigenvalues().abs() ** frames < TRACEABLE
 

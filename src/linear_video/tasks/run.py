@@ -205,17 +205,22 @@ def _hindcast(job: _Job) -> Result:
     past = job.trained.hindcast(first, job.settings.horizon)
     lost = job.trained.forgotten(job.settings.horizon)
     if len(lost):
-        logger.info(f"{len(lost)} modes decay too quickly to be traced back {len(past)} frames, and are left out.")
+        logger.info(
+            f"Modes that decay too quickly to be traced back {len(past)} frames are left out there: "
+            f"{', '.join(map(str, lost['mode']))} (half-lives of at most {lost['half_life_frames'].max():.2g} frames)."
+        )
     job.write(_framed(frame) for frame in past)
     job.write(first)
     rows = [{"frame": k - len(past), "seconds": (k - len(past)) / job.fps} for k in range(len(past))]
-    row = {
+    strips = {
         "what came before": [(f"{k - len(past)}", frame) for k, frame in enumerate(past)],
         "footage": [(f"{k}", frame) for k, frame in enumerate(first)],
     }
     table = pd.DataFrame(rows)
-    table["modes_left_out"] = len(lost)
-    return table, pictures.strip(row, job.title)
+    table["modes_left_out"] = [
+        " ".join(map(str, job.trained.forgotten(back)["mode"])) for back in range(len(past), 0, -1)
+    ]
+    return table, pictures.strip(strips, job.title)
 
 
 def _fill_in(job: _Job) -> Result:

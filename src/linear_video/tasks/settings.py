@@ -44,8 +44,8 @@ class PredictSettings:
     context: int
     horizon: int
     window_step: int | None
-    missing: str
-    dropped: str
+    missing: str | int
+    dropped: str | int
     factor: float
     playback: Literal["slow", "rate"]
     normal: str | None
@@ -74,14 +74,14 @@ class PredictSettings:
         parse_frames(self.dropped)
 
 
-def parse_frames(text: str) -> list[int]:
-    """Frame numbers of a text like "7 40-45", in order.
+def parse_frames(text: str | int) -> list[int]:
+    """Frame numbers of a text like "7 40-45", or a single number, in order.
 
     Raises:
         ValueError: if it is none.
     """
     numbers: set[int] = set()
-    for part in text.split():
+    for part in str(text).split():
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', but holds {part!r}.")

@@ -282,7 +282,7 @@ class TrainedModel:
         weights, correction = self.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())
         for index in weights.nonzero().flatten().tolist():
-            values = values + float(weights[index]) / 255 * window.frame(window.first + index)
+            values = values + np.float32(weights[index] / 255) * window.frame(window.first + index)
         return to_frame(values)
 
     def _windows(self, frames: Iterable[Frame], missing: frozenset[int]) -> Iterator[tuple["_Window", int]]:

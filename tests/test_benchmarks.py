@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+
+from linear_video.models.checkpoint import save_checkpoint
+from linear_video.models.contract import build, describe
 
 PEERS = ("normflows", "freia", "nflows")
 
@@ -49,3 +53,29 @@ def test_other_libraries_build_the_same_flow(repository, monkeypatch, name):
     assert other(frames).shape == ours(frames).shape == (3,)
     if name == "freia":  # which starts as the identity, too
         torch.testing.assert_close(other(frames), ours(frames))
+
+
+@pytest.mark.slow
+def test_tasks_are_measured_and_examples_written(repository, tmp_path):
+    settings = {"state_dimension": 4, "blocks": 1, "couplings": 1, "hidden_channels": 2}
+    for name, actions in (("pushed", 2), ("plain", 0)):
+        model = build("ile", (1, 16, 16), {**settings, "actions": actions})
+        save_checkpoint(tmp_path / name, model, describe("ile", (1, 16, 16), model))
+    few = ["--clips=4", "--split=validation", f"--model={tmp_path / 'plain'}"]
+    printed = run(repository, "benchmarks/tasks.py", *few)  # what_if needs models of its own
+    assert printed.count("### Fill in 3 of 15 frames") == 3
+    for title in ("Retime x2", "Hindcast 3 frames", "Planted events", "Alarms within 5 frames"):
+        assert title in printed
+    models = (f"--actions-model={tmp_path / 'pushed'}", f"--plain-model={tmp_path / 'plain'}")
+    printed = run(repository, "benchmarks/tasks.py", *few, *models, "--only", "what_if", "spectrum", "--steps=4")
+    assert "ile trained without actions" in printed
+    assert "Strongest modes that turn" in printed
+    run(repository, "benchmarks/tasks.py", f"--examples={tmp_path / 'examples'}")
+    shapes = {path.stem: np.load(path).shape for path in (tmp_path / "examples").glob("*.npy")}
+    assert shapes == {
+        "bounce": (60, 16, 16),
+        "ordinary": (10, 120, 16, 16),
+        "events": (120, 16, 16),
+        "oscillating": (800, 16, 16),
+        "before_a_push": (10, 16, 16),
+    }

@@ -50,7 +50,7 @@ def test_grey_frames_are_grey_videos(tmp_path: Path) -> None:
     assert np.ptp(seen.astype(int), axis=3).max() <= 6
 
 
-@pytest.mark.parametrize("size", [(47, 64), (48, 63), (33, 35), (3, 5), (8, 8)])
+@pytest.mark.parametrize("size", [(47, 64), (48, 63), (33, 35), (17, 9), (8, 8)])
 def test_the_last_row_or_column_of_odd_sizes_is_doubled(tmp_path: Path, size: tuple[int, int]) -> None:
     frames = smooth(4, *size)
     seen = decoded(write(tmp_path / "a.webm", frames))

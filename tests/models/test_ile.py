@@ -397,6 +397,29 @@ def test_trajectory_is_the_dense_posterior_mean_at_any_time(wanted):
     assert expected.std() > 0.01
 
 
+@pytest.mark.parametrize("later", [0, 2])
+def test_a_trajectory_traced_back_leaves_out_the_modes_that_are_forgotten(later):
+    """From the first frame that has a weight to the earliest time wanted."""
+    model, times = within_range(damped()), torch.arange(5).double()
+    moduli = model.prior.eigenvalues().abs().detach()
+    weights = torch.where(times < later, 0, 1.0)
+    for back in (1.5, 6.0, 12.5, 40.0):
+        wanted = torch.tensor([-back + later, 1.0]).double()
+        lost = moduli**back < 0.1
+        first = min(0.0, float(wanted.min()))
+        o = at_times(model.prior, times - first).flatten(0, 1)
+        w = weights.repeat_interleave(16)
+        with torch.no_grad():
+            z = model.encode(clips())[0].flatten(1)
+        states = z * w @ o @ torch.linalg.inv(o.T @ (w[:, None] * o) + torch.eye(6).double())
+        states = torch.where(lost.repeat_interleave(2), 0, states)
+        embeddings = torch.einsum("kdn,bn->bkd", at_times(model.prior, wanted - first), states)
+        found = model.trajectory(model.project(clips()), weights, times, wanted)
+        torch.testing.assert_close(found, model.decode(embeddings), rtol=0, atol=1e-9)
+    assert lost.any()
+    assert not lost.all()
+
+
 def test_projections_of_slices_are_slices_of_projections():
     model, batch = make(), clips()
     ours, theirs = model.project(batch).from_frame(2).first(2), model.project(batch[:, 2:4])
@@ -524,6 +547,7 @@ def test_modes_are_forgotten_once_they_have_fallen_below_a_tenth():
     model = make(eigenvalue_radius=(0.8, 0.8), eigenvalue_angle=(0.0, 80.0))
     assert not model.forgotten(10).any()  # 0.8^10 = 0.107
     assert model.forgotten(11).all()
+    assert model.forgotten(10.5).all()  # 0.096
     assert not make(eigenvalue_radius=(1.0, 1.0)).forgotten(1000).any()
 
 

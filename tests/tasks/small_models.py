@@ -67,15 +67,16 @@ def save_model(folder: Path, name: str = "ile", channels: int = 1, **changes: An
 
 
 def _know_waves(model: Any, clips: np.ndarray) -> None:
-    """Modes that stand and turn as the waves do, and one that fades, and C by least squares of the first clip's embeddings."""
+    """Modes that stand and turn as the waves do, one that fades, and C by least squares of a clip's embeddings."""
     modes = np.array([1.0, np.exp(0.23j), 0.99 * np.exp(0.7j), 0.85 * np.exp(1.2j)])
     alpha = torch.from_numpy(modes.real)
     model.prior.theta_alpha.copy_(1 - alpha)
     turning = torch.from_numpy(modes.imag) / (1 - alpha**2).sqrt().clamp_min(1e-12)
     model.prior.theta_beta.copy_(1 - turning)
+    # (The waves stand in both of the first two, so that there is more than one C; "gelsy" would find a wrong one.)
     states = 0.05 * model.prior.evolve(torch.ones(1, 8).double(), model.prior.powers(clips.shape[1]))[0]
     embeddings = model.encode(torch.from_numpy(clips[:1]).float() / 255)[0][0].double()
-    model.prior.observation.copy_(torch.linalg.lstsq(states, embeddings).solution.T)
+    model.prior.observation.copy_(torch.linalg.lstsq(states, embeddings, driver="gelsd").solution.T)
 
 
 def load_small(folder: Path, name: str = "ile", fit: Any = "resize", context: int = 4, **changes: Any) -> TrainedModel:

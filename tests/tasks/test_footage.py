@@ -50,10 +50,12 @@ def test_a_folder_of_videos_is_each_of_them(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["c"], noise(3))
 
 
-def test_an_array_is_footage_and_grey_becomes_colour(tmp_path: Path) -> None:
+def test_an_array_is_footage_and_grey_stays_grey(tmp_path: Path) -> None:
     grey = noise(0)[..., 0]
     found = all_frames(write_array(tmp_path / "grey.npy", grey))
-    np.testing.assert_array_equal(found["grey.npy"], np.repeat(grey[..., None], 3, axis=3))
+    np.testing.assert_array_equal(found["grey.npy"], grey[..., None])
+    found = all_frames(write_array(tmp_path / "colour.npy", noise(0)))
+    np.testing.assert_array_equal(found["colour.npy"], noise(0))
 
 
 def test_several_arrays_of_one_file_are_recordings_of_their_own(tmp_path: Path) -> None:

@@ -37,11 +37,12 @@ def test_frames_of_a_text():
     assert parse_frames("7 40-45") == [7, 40, 41, 42, 43, 44, 45]
     assert parse_frames("") == []
     assert parse_frames("3-3") == [3]
+    assert parse_frames(7) == [7]  # as YAML reads it
 
 
-@pytest.mark.parametrize("text", ["-1", "5-", "-", "a", "7,8", "9-7", "1-2-3", "1.5", "7 x", "²"])
+@pytest.mark.parametrize("text", ["-1", "5-", "-", "a", "7,8", "9-7", "1-2-3", "1.5", "7 x", "²", 1.5, -1, True, None])
 def test_texts_that_are_no_frames_are_refused(text):
-    part = text.split()[-1]
+    part = str(text).split()[-1]
     with pytest.raises(ValueError, match="must be frame numbers like '7 40-45'") as caught:
         parse_frames(text)
     assert repr(part) in str(caught.value)

@@ -830,13 +830,13 @@ def test_surprise_is_the_evidence_bound_which_is_close_to_the_exact_density(
 ) -> None:
     """With so many draws that their mean is the expectation."""
     known = linear(kind, variance)
-    monkeypatch.setattr(dynamic_vae, "BOUND_DRAWS", 4000)
+    monkeypatch.setattr(dynamic_vae, "BOUND_DRAWS", 1500)
     found = known.model.surprise(known.clips, 3)
     assert found.shape == (6, 5)
     assert found.dtype == torch.float64
     assert found[:, 0].isnan().all()
     bound, exact = known.bound(), known.exact()
-    np.testing.assert_allclose(found[:, 1:].flatten().numpy(), bound, atol=6e-4)
+    np.testing.assert_allclose(found[:, 1:].flatten().numpy(), bound, atol=1e-3)
     assert (bound >= exact - 1e-9).all()
     assert (bound - exact).max() < 0.01
     assert exact[-4:].min() > exact[:-4].max() + 0.05

@@ -394,8 +394,9 @@ def test_draws_have_mean_and_covariance_of_the_posterior(prior, embeddings, own_
     weights = torch.tensor([0.2, 0.0, 1.0, 0.5, 3.0]).double()
     if own_weights:
         weights = torch.stack((weights, weights.flip(0)))
-    ours = statistics(prior, embeddings[:2], weights)
-    count = 40_000
+    with torch.no_grad():  # columns that are not orthogonal, so that the posterior is correlated
+        prior.observation.copy_(torch.randn(D, N, generator=torch.Generator().manual_seed(7), dtype=torch.float64))
+    ours, count = statistics(prior, embeddings[:2], weights), 40_000
     with torch.no_grad():
         drawn = prior.draw(ours, 0.3, count, torch.Generator().manual_seed(0))
     assert drawn.shape == (count, 2, N)

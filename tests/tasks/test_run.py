@@ -131,7 +131,6 @@ def test_every_task_leaves_a_video_a_picture_a_table_and_facts(
 
 
 def test_facts_of_hindcast_tell_how_many_frames_were_read(models: Path, tmp_path: Path, video: Path) -> None:
-    # FAILS: tqdm's `n` lags behind until its iterator has ended, which hindcast's never does.
     rows, folder = run(models, tmp_path, "hindcast", video)
     assert json.loads((folder / "facts.json").read_text())["frames"] == CONTEXT
     assert rows["frames"].tolist() == [CONTEXT]
@@ -203,7 +202,6 @@ def test_windows_farther_apart_than_the_horizon_leave_gaps(models: Path, tmp_pat
 
 
 def test_windows_without_a_frame_to_score_are_refused(models: Path, tmp_path: Path) -> None:
-    # FAILS: StopIteration from `pictures.strip`, which finds no frames in its rows.
     video = write_video(tmp_path / "film.avi", footage(CONTEXT))
     with pytest.raises(InputError, match=r"film\.avi"):
         run(models, tmp_path, "extrapolate", video, window_step=1)
@@ -423,7 +421,6 @@ def test_each_video_of_a_folder_has_results_of_its_own(models: Path, tmp_path: P
 
 
 def test_videos_of_similar_names_do_not_overwrite_each_other(models: Path, tmp_path: Path) -> None:
-    # FAILS: what is no plain character becomes "_", so that both have the folder a_b.avi; the second wins.
     write_video(tmp_path / "films" / "a b.avi", footage())
     write_video(tmp_path / "films" / "a" / "b.avi", footage())
     rows, _ = run(models, tmp_path, "extrapolate", tmp_path / "films", "lds")
@@ -476,7 +473,6 @@ def test_what_was_finished_before_a_broken_video_stays(models: Path, tmp_path: P
 
 
 def test_messages_name_the_footage_once(models: Path, tmp_path: Path) -> None:
-    # FAILS: open_footage and _run_one both put the name in front.
     path = cut_off(write_video(tmp_path / "film.avi", waves(80, HEIGHT, WIDTH)), 0.6)
     with pytest.raises(InputError) as caught:
         run(models, tmp_path, "denoise", path)
@@ -510,8 +506,6 @@ def test_what_is_no_footage_is_named_and_leaves_nothing(models: Path, tmp_path: 
 
 @pytest.mark.parametrize("task", LEAVES)
 def test_a_single_frame_is_refused_by_every_task(models: Path, tmp_path: Path, task: str) -> None:
-    # FAILS for surprise: see test_trained.py, torch.arange(context, length); for fill_in: see
-    # test_a_gap_that_no_frame_is_near_to_is_refused.
     path = write_images(tmp_path / "picture", footage(1))
     with pytest.raises(InputError, match=r"picture: (the footage has 1 frame, but this needs at least [24]|.*context)"):
         run(models, tmp_path, task, path, **extra(task, tmp_path) | ({"missing": "0"} if task == "fill_in" else {}))

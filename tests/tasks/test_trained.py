@@ -255,7 +255,6 @@ def test_denoised_frames_are_those_of_the_trajectory_around(load):
 
 def test_frames_far_away_do_not_matter(load):
     """A window reaches ``context`` frames to either side."""
-    # FAILS for denoise and fill_in: a window also holds whatever was read ahead, up to BATCH frames more after it.
     frames = footage(40)
     changed = frames.copy()
     changed[20 + CONTEXT + 1 :] = 0
@@ -284,7 +283,6 @@ def test_generators_and_arrays_give_the_same(load, task, length):
 @pytest.mark.parametrize("task", STREAMS)
 @pytest.mark.parametrize("batch", [1, 100])
 def test_results_do_not_depend_on_how_many_frames_are_read_at_once(load, monkeypatch, task, batch):
-    # FAILS for denoise and fill_in: see test_frames_far_away_do_not_matter.
     frames, trained = waves(40, SIDE, SIDE), load("lasting")
     expected = one_by_one(STREAMS[task](trained, frames))
     monkeypatch.setattr(module, "BATCH", batch)
@@ -383,8 +381,6 @@ def test_likelihood_of_the_dynamic_vae_is_its_bound_and_others_have_none(load):
 @pytest.mark.parametrize("batch", [1, 3, 100])
 @pytest.mark.parametrize("name", ["ile", "dynamic_vae", "lds"])
 def test_surprise_does_not_depend_on_how_it_is_read(load, monkeypatch, batch, name):
-    # FAILS for batches of 1 and 3: torch.arange(context, length) raises where a first batch is shorter than the
-    # context; and the Dynamic VAE's `surprise` where it is a single frame.
     trained, frames = load(name), footage(40)
     expected = trained.surprise(frames, 3)
     monkeypatch.setattr(module, "BATCH", batch)
@@ -442,7 +438,6 @@ def test_spectrum_is_the_mean_energy_of_whole_windows(load, name, length, window
 
 @pytest.mark.parametrize("task", ["extrapolate", "forecasts", "hindcast", "sample", "surprise", *STREAMS, "spectrum"])
 def test_a_context_may_be_longer_than_what_is_read_at_once(load, task):
-    # FAILS for surprise: torch.arange(context, length) raises where the context is more than BATCH = 16.
     frames = footage(2 * module.BATCH + 13)
     TASKS[task](load("ile", context=module.BATCH + 4), frames)
 
@@ -466,7 +461,6 @@ TASKS = {
 @pytest.mark.parametrize("task", ["extrapolate", "forecasts", "hindcast", "sample", "what_if", "surprise"])
 @pytest.mark.parametrize("length", [0, 1, CONTEXT - 1])
 def test_fewer_frames_than_the_context_are_refused(load, task, length):
-    # FAILS for surprise: torch.arange(context, length) raises before the length is checked.
     frames = "1 frame" if length == 1 else f"{length} frames"
     with pytest.raises(InputError, match=rf"the footage has {frames}, but this needs at least {CONTEXT}"):
         TASKS[task](load("actions"), footage(12)[:length])
@@ -511,7 +505,6 @@ def test_a_missing_frame_beyond_the_end_is_named(load, length):
 
 
 def test_a_gap_that_no_frame_is_near_to_is_refused(load, monkeypatch):
-    # FAILS: the model's own error about `observed` comes instead, which is none of a user's.
     monkeypatch.setattr(module, "BATCH", 1)
     with pytest.raises(InputError, match="context"):
         list(load().fill_in(footage(40), range(10, 30)))

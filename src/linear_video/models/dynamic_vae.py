@@ -276,24 +276,41 @@ class DynamicVae(nn.Module):
     def surprise(self, clips: Tensor, past: int) -> Tensor:
         """Upper bound of -log p(frame before, frame) in nats per value, of each frame: (N, T, ...) -> (N, T).
 
-        Minus the evidence lower bound of the pair (equation 34 with its constants), the mean of ``BOUND_DRAWS`` draws
-        of the latent variables, always the same ones; NaN for the first frame. ``past`` is not used: this model looks
-        one frame back.
+        Minus the evidence lower bound of the pair (equation 34 with its constants). Its expectation over the latent
+        variables is estimated by ``BOUND_DRAWS`` draws, always the same ones. NaN for the first frame; ``past`` is not
+        used, since this model looks one frame back.
         """
+        unknown = torch.full((len(clips), 1), torch.nan, dtype=torch.float64, device=clips.device)
+        if clips.shape[1] < 2:
+            return unknown
         pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)  # (N (T - 1), 2, C, H, W)
+        two_stage = self.settings.transition == "two_stage"  # what is encoded second is the state itself
         mean, log_variance = self.encode(pairs)
         generator = torch.Generator(clips.device).manual_seed(0)
         error = torch.zeros(len(pairs), device=clips.device)
         for _ in range(BOUND_DRAWS):
             deviation = torch.empty_like(mean[:1]).normal_(generator=generator)
-            states = self.dynamic_layer(mean + (log_variance / 2).exp() * deviation)  # (pairs, 2, n)
+            latent = mean + (log_variance / 2).exp() * deviation
+            states = latent.unflatten(1, (2, -1)) if two_stage else self.dynamic_layer(latent)  # (pairs, 2, n)
             decoded = self.decode(states.flatten(0, 1)).reshape(pairs.shape)
             error += (decoded - pairs).square().flatten(1).sum(1) / BOUND_DRAWS
         variance, values = self.settings.observation_variance, pairs[0].numel()
-        kl = (mean.square() + log_variance.exp() - log_variance - 1).sum(1) / 2
-        bound = (error / (2 * variance) + kl) / values + math.log(2 * math.pi * variance) / 2
-        bound = bound.reshape(len(clips), -1).double()
-        return torch.cat((torch.full_like(bound[:, :1], torch.nan), bound), dim=1)
+        divergence = self._divergence(mean.double(), log_variance.double(), two_stage)
+        bound = (error.double() / (2 * variance) + divergence) / values + math.log(2 * math.pi * variance) / 2
+        return torch.cat((unknown, bound.reshape(len(clips), -1)), dim=1)
+
+    def _divergence(self, mean: Tensor, log_variance: Tensor, two_stage: bool) -> Tensor:
+        """KL of a factorised posterior from the prior of (h, v), N(0, I), or in two stages of (h_t, h_{t+1}): (N,)."""
+        covariance = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
+        if two_stage:
+            state = mean.shape[1] // 2
+            transition = self.system()[0].to(mean)
+            covariance[state:, :state], covariance[:state, state:] = transition, transition.T
+        precision = torch.linalg.inv(covariance)
+        quadratic = ((mean @ precision) * mean).sum(1) + log_variance.exp() @ precision.diagonal()
+        volume: Tensor = torch.linalg.slogdet(covariance).logabsdet - log_variance.sum(1)
+        divergence: Tensor = (quadratic - mean.shape[1] + volume) / 2
+        return divergence
 
     @torch.no_grad()
     def spectrum(self) -> Spectrum:

@@ -5,6 +5,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,62 +68,68 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
     sources = find_footage(Path(settings.video))
     calibration = None
     if settings.task == "surprise" and settings.normal is not None:
-        normal = [
-            trained.surprise(tqdm(recording.frames, desc=f"normal: {recording.name}", unit="frame"), settings.horizon)
-            for source in find_footage(Path(settings.normal))
-            for recording in open_footage(source)
-        ]
+        normal = []
+        for source in find_footage(Path(settings.normal)):
+            for recording in open_footage(source):
+                bar = tqdm(recording.frames, desc=f"normal: {recording.name}", unit="frame")
+                with _named(recording):
+                    normal.append(trained.surprise(bar, settings.horizon))
         calibration = calibrate(normal, settings.false_alarm_rate)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for source in sources:
         for recording in open_footage(source):
-            rows.append(_run_one(settings, trained, recording, folder / settings.task, seed, calibration))
+            place = folder / settings.task / _file_name(recording.name)
+            same = sum(Path(row["folder"]).name.startswith(place.name) for row in rows)
+            place = place.with_name(f"{place.name}.{same + 1}") if same else place
+            with _named(recording):
+                rows.append(_run_one(settings, trained, recording, place, seed, calibration))
     return pd.DataFrame(rows)
+
+
+@contextmanager
+def _named(recording: Recording) -> Iterator[None]:
+    """The footage's name in front of what is wrong with it, once."""
+    try:
+        yield
+    except InputError as error:
+        if str(error).startswith(f"{recording.name}: "):
+            raise
+        raise InputError(f"{recording.name}: {error}") from error
 
 
 def _run_one(
     settings: PredictSettings,
     trained: TrainedModel,
     recording: Recording,
-    folder: Path,
+    place: Path,
     seed: int,
     calibration: Calibration | None,
 ) -> dict[str, Any]:
     first = next(recording.frames, None)
     if first is None:
-        raise InputError(f"{recording.name} holds no frames.")
+        raise InputError("holds no frames.")
     fps = settings.fps or recording.fps or FPS
     if settings.fps is None and recording.fps is None:
         logger.info(f"{recording.name} does not say its frame rate; taken to be {FPS:g} frames per second.")
     done = str(Parts(tuple(trained.config["frame_shape"]), first.shape, trained.fit))
     logger.info(f"{recording.name}: {done}; {fps:g} frames per second.")
     bar = tqdm(itertools.chain([first], recording.frames), desc=f"{settings.task}: {recording.name}", unit="frame")
-    place = folder / _file_name(recording.name)
+    footage = _Remembered(bar, 1)
     with replacing_folder(place) as part:
         with VideoWriter(part / VIDEO, fps * _speed(settings)) as writer:
             title = f"{settings.task.replace('_', ' ')}: {recording.name}, {trained.name}"
-            job = _Job(trained, settings, iter(bar), fps, seed, title, writer, calibration)
-            try:
-                table, picture = TASKS[settings.task](job)
-            except InputError as error:
-                raise InputError(f"{recording.name}: {error}") from error
+            job = _Job(trained, settings, iter(footage), fps, seed, title, writer, calibration)
+            table, picture = TASKS[settings.task](job)
         table.to_csv(part / TABLE, index=False)
         picture.savefig(part / PICTURE, dpi=DPI)
-        facts = {"footage": recording.name, "frames": bar.n, "done": done, "fps": fps, "model": trained.name}
+        facts = {"footage": recording.name, "frames": footage.count, "done": done, "fps": fps, "model": trained.name}
         facts |= {"training": trained.config.get("training", {}), "seed": seed, "settings": asdict(settings)}
         (part / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     bar.close()
-    headline = {name: float(table[name].mean()) for name in ("psnr", "last_frame_psnr", "spread") if name in table}
-    if "alarm" in table:
-        headline["alarms"] = int(table["alarm"].sum())
-    return {
-        "footage": recording.name,
-        "task": settings.task,
-        "model": trained.name,
-        "frames": bar.n,
-        "fps": fps,
-        "folder": str(place),
-    } | headline
+    row = {name: facts[name] for name in ("footage", "model", "frames", "fps")}
+    row |= {"task": settings.task, "folder": str(place)}
+    row |= {name: float(table[name].mean()) for name in ("psnr", "last_frame_psnr", "spread") if name in table}
+    return row | ({"alarms": int(table["alarm"].sum())} if "alarm" in table else {})
 
 
 def _speed(settings: PredictSettings) -> float:
@@ -187,6 +194,8 @@ def _forecasts(job: _Job, step: int) -> Result:
             truth.add(frame)
             made.add(forecast)
         before = frame
+    if not rows:
+        raise InputError(f"no frame follows a window of {job.trained.context}: lower the parameter context.")
     pairs = {
         "footage": [(f"frame {rows[number]['frame']}", frame) for number, frame in truth.kept],
         "forecast": [(f"+{rows[number]['lead']}", frame) for number, frame in made.kept],

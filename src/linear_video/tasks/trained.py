@@ -225,7 +225,8 @@ class TrainedModel:
         """Mean squared errors of the forecasts of frames from number ``before`` on: (T, horizon)."""
         length = clip.shape[1]
         errors = np.full((length + horizon, horizon), np.nan)
-        ends = torch.arange(self.context, length, device=clip.device)  # the first frame that is forecast
+        # The first frame that is forecast, of each window.
+        ends = torch.arange(self.context, max(length, self.context), device=clip.device)
         if len(ends):
             sums = torch.zeros((len(ends), horizon), dtype=torch.float64, device=clip.device)
             for piece in _pieces(clip):
@@ -279,6 +280,11 @@ class TrainedModel:
 
     def _between(self, window: "_Window", time: float) -> Frame:
         """The frame at a time, in which what the frames around it show is kept in full detail."""
+        if not window.observed.any():
+            raise InputError(
+                f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, how many "
+                "frames are seen."
+            )
         weights, correction = self.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())
         for index in weights.nonzero().flatten().tolist():
@@ -344,13 +350,15 @@ class _Window:
     def __init__(self, trained: TrainedModel, footage: _Footage, missing: frozenset[int]) -> None:
         self.trained, self.footage, self.missing = trained, footage, missing
         self.first = 0  # number of the first frame kept
+        self.length = 0  # of the window; what was read beyond it does not count yet
         self.frames: deque[Frame] = deque()
-        self.projected: Projected
         self.batches = footage.batches()
+        self._projected: Projected  # of all frames kept
 
     @property
-    def length(self) -> int:
-        return len(self.frames)
+    def projected(self) -> Projected:
+        """What the model needs of the window's frames."""
+        return self._projected.first(self.length)
 
     @property
     def observed(self) -> Tensor:
@@ -369,17 +377,15 @@ class _Window:
             if batch is None:
                 break
             projected = self.trained.model.project(torch.stack([parts for _, parts in batch], 1))
-            if not self.frames:
-                self.projected = projected
-            else:
-                self.projected = self.projected.followed_by(projected)
+            self._projected = self._projected.followed_by(projected) if self.frames else projected
             self.frames.extend(frame for frame, _ in batch)
         passed = max(0, number - reach - self.first)
         if passed:
-            self.projected = self.projected.from_frame(passed)
+            self._projected = self._projected.from_frame(passed)
             for _ in range(passed):
                 self.frames.popleft()
             self.first += passed
+        self.length = min(self.footage.count, number + reach + 1) - self.first
         return number < self.footage.count
 
 

@@ -7,6 +7,7 @@ Run it where the project is; results are left as the commands leave them.
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -47,13 +48,9 @@ def main() -> None:
         task = name.partition(",")[0]
         given = ",".join(part for part in (f"predict.video={arguments.video}", f"predict.task={task}", more) if part)
         started = time.perf_counter()
-        # For its peak memory, not that of the largest of all.
-        process = os.spawnv(
-            os.P_NOWAIT,
-            sys.executable,
-            [sys.executable, "-m", "kedro", "run", "--pipelines=predict", f"--params={given}"],
-        )
-        _, status, usage = os.wait4(process, 0)
+        command = [sys.executable, "-m", "kedro", "run", "--pipelines=predict", f"--params={given}"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)  # its own peak memory, not that of the largest of all
         seconds = time.perf_counter() - started
         if status:
             raise SystemExit(f"{name} failed.")

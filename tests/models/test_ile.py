@@ -657,3 +657,11 @@ def test_energy_is_found_in_the_mode_that_moves():
         moving = model.decode(model.prior.observe(state, model.prior.powers(40)))
     energy = model.mode_energy(moving)[0]
     assert energy[1] > 100 * (energy[0] + energy[2])
+
+
+def test_forecasts_are_the_predictions_after_every_window():
+    model, batch = make(fading_memory=0.8, prior_precision=0.1), clips(2, 7)
+    found = model.forecasts(batch, 3, 2)
+    assert found.shape == (2, 5, 2, *SHAPE)
+    for first in range(5):
+        torch.testing.assert_close(found[:, first], model.predict(batch[:, first : first + 3], 2))

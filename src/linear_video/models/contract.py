@@ -26,9 +26,9 @@ class VideoModel(Protocol):
 
     Frames are float in [0, 1]. Models may offer more: ``log_likelihood(clips)``, ``sample(...)``, ``spectrum()``;
     ``synthesise(start, frames, seed)``, endless sequences with noise; ``futures(context, horizon, count, seed,
-    noise)``, draws of what comes; ``surprise(clips, past)``, nats per value of each frame; ``mode_energy(clips)`` and
-    ``mode_response(clips, modes)``, what the modes of ``spectrum()`` do in clips; ``project``, ``trajectory`` and
-    ``interpolate``, frames at any time.
+    noise)``, draws of what comes; ``forecasts(clips, context, horizon)``, predictions after every window at once;
+    ``surprise(clips, past)``, nats per value of each frame; ``mode_energy(clips)`` and ``mode_response(clips, modes)``,
+    what the modes of ``spectrum()`` do in clips; ``project``, ``trajectory`` and ``interpolate``, frames at any time.
 
     For their training: ``initialise(frames)``, which is called with all training clips before it;
     ``fit_closed_form(frames)``, which is called with them after it, or instead of it where there is no ``loss``;

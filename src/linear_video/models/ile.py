@@ -154,6 +154,17 @@ class InvertibleLinearEmbedding(nn.Module):
         return self.reconstruct(context, horizon, observed, actions)[:, context.shape[1] :]
 
     @torch.no_grad()
+    def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
+        """What ``predict`` gives after each window of ``context`` frames, each frame encoded once.
+
+        Clips (N, T, C, H, W) -> (N, T - context + 1, horizon, C, H, W).
+        """
+        windows, powers = self.project(clips).windows(context), self.prior.powers(context + horizon)
+        states = self._state(windows, powers[:context], None)
+        frames = self.decode(self.prior.observe(states, powers[context:]).to(clips.dtype)).clamp(0, 1)
+        return frames.reshape(len(clips), -1, *frames.shape[1:])
+
+    @torch.no_grad()
     def reconstruct(
         self, context: Tensor, horizon: int = 0, observed: Tensor | None = None, actions: Tensor | None = None
     ) -> Tensor:

@@ -229,9 +229,8 @@ class TrainedModel:
         ends = torch.arange(self.context, max(length, self.context), device=clip.device)
         if len(ends):
             sums = torch.zeros((len(ends), horizon), dtype=torch.float64, device=clip.device)
-            for piece in _pieces(clip):
-                windows = piece.unfold(1, self.context, 1)[:, :-1].movedim(-1, 2)  # (P, ends, context, C, H, W)
-                forecast = self.model.predict(windows.flatten(0, 1), horizon).reshape(*windows.shape[:2], horizon, -1)
+            for piece in _pieces(clip, horizon):
+                forecast = self._forecasts(piece[:, :-1], horizon).flatten(3)  # (P, ends, horizon, C H W)
                 for lead in range(horizon):
                     seen = ends[ends + lead < length]
                     error = forecast[:, : len(seen), lead] - piece[:, seen + lead].flatten(2)
@@ -240,6 +239,15 @@ class TrainedModel:
                 seen = ends[ends + lead < length]
                 errors[(seen + lead).cpu().numpy(), lead] = (sums[: len(seen), lead] / len(clip)).cpu().numpy()
         return errors[before:length]
+
+    def _forecasts(self, clip: Tensor, horizon: int) -> Tensor:
+        """What follows each window of the context's length: (P, T - context + 1, horizon, C, H, W)."""
+        if hasattr(self.model, "forecasts"):
+            found: Tensor = self.model.forecasts(clip, self.context, horizon)
+            return found
+        windows = clip.unfold(1, self.context, 1).movedim(-1, 2)  # (P, ends, context, C, H, W)
+        predicted: Tensor = self.model.predict(windows.flatten(0, 1), horizon)
+        return predicted.reshape(*windows.shape[:2], *predicted.shape[1:])
 
     def spectrum(self, frames: Iterable[Frame], fps: float, window: int = 50, strongest: int = 6) -> Modes:
         """How much each mode moves in a video, the mean of windows of so many frames, and what the strongest do."""
@@ -389,9 +397,9 @@ class _Window:
         return number < self.footage.count
 
 
-def _pieces(clip: Tensor) -> tuple[Tensor, ...]:
-    """Some parts of a clip (P, T, C, H, W) at a time, lest many tiles fill the memory."""
-    pieces: tuple[Tensor, ...] = clip.split(max(1, PARTS_AT_ONCE // clip.shape[1]))
+def _pieces(clip: Tensor, times: int = 1) -> tuple[Tensor, ...]:
+    """Some parts of a clip (P, T, C, H, W) at a time, lest tiles fill the memory; fewer, if ``times`` as many result."""
+    pieces: tuple[Tensor, ...] = clip.split(max(1, PARTS_AT_ONCE // (clip.shape[1] * times)))
     return pieces
 
 

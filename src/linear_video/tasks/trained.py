@@ -398,7 +398,7 @@ class _Window:
 
 
 def _pieces(clip: Tensor, times: int = 1) -> tuple[Tensor, ...]:
-    """Some parts of a clip (P, T, C, H, W) at a time, lest tiles fill the memory; fewer, if each gives ``times`` more."""
+    """Some parts of a clip (P, T, C, H, W) at a time, lest tiles fill the memory; fewer, if each gives more frames."""
     pieces: tuple[Tensor, ...] = clip.split(max(1, PARTS_AT_ONCE // (clip.shape[1] * times)))
     return pieces
 

@@ -311,12 +311,18 @@ def test_forecasts_in_the_objective_are_those_of_predict_under_actions():
     assert model.loss(batch)[1]["forecast"] != expected
 
 
+@torch.no_grad()
+def of_its_own_kind(model, actions):
+    """Clips that follow the model exactly, from states drawn at random."""
+    count, frames = actions.shape[:2]
+    states = torch.randn(count, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    embeddings = (states @ observability(model.prior, frames).T).unflatten(1, (frames, 16))
+    return model.decode(embeddings + forced_embeddings(model, actions))
+
+
 def test_clips_of_its_own_kind_under_actions_are_predicted_exactly():
     model, actions = pushed(prior_precision=0.0), pushes(2, 8)
-    states = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    with torch.no_grad():
-        embeddings = (states @ observability(model.prior, 8).T).unflatten(1, (8, 16))
-        future = model.decode(embeddings + forced_embeddings(model, actions))
+    future = of_its_own_kind(model, actions)
     predicted = model.predict(future[:, :5], 3, actions=actions)
     torch.testing.assert_close(predicted, future[:, 5:].clamp(0, 1), rtol=0, atol=1e-7)
     whole = model.reconstruct(future[:, :5], 3, actions=actions)
@@ -326,10 +332,7 @@ def test_clips_of_its_own_kind_under_actions_are_predicted_exactly():
 
 def test_missing_frames_are_filled_in_under_actions():
     model, actions = pushed(prior_precision=0.0), pushes(1, 6)
-    states = torch.randn(1, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    with torch.no_grad():
-        embeddings = (states @ observability(model.prior, 6).T).unflatten(1, (6, 16))
-        whole = model.decode(embeddings + forced_embeddings(model, actions))
+    whole = of_its_own_kind(model, actions)
     observed = torch.tensor([[1, 1, 0, 1, 0, 1]], dtype=torch.bool)
     broken = torch.where(observed[:, :, None, None, None], whole, torch.full_like(whole, 0.77))
     filled = model.reconstruct(broken, observed=observed, actions=actions)

@@ -78,10 +78,11 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
     rows: list[dict[str, Any]] = []
     for source in sources:
         for recording in open_footage(source):
-            place = folder / settings.task / _file_name(recording.name)
-            same = sum(Path(row["folder"]).name.startswith(place.name) for row in rows)
-            place = place.with_name(f"{place.name}.{same + 1}") if same else place
+            name = _file_name(recording.name)
+            if any(Path(row["folder"]).name == name for row in rows):  # a b.avi after a_b.avi
+                name = f"{name}.{len(rows)}"
             with _named(recording):
+                place = folder / settings.task / name
                 rows.append(_run_one(settings, trained, recording, place, seed, calibration))
     return pd.DataFrame(rows)
 
@@ -234,7 +235,7 @@ def _hindcast(job: _Job) -> Result:
 
 def _fill_in(job: _Job) -> Result:
     dropped = parse_frames(job.settings.dropped)
-    missing = sorted({*parse_frames(job.settings.missing), *dropped})
+    missing = {*parse_frames(job.settings.missing), *dropped}
     if not missing:
         raise InputError(
             'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
@@ -251,7 +252,8 @@ def _fill_in(job: _Job) -> Result:
         "as it was": [(f"{number}", was) for number, was, _ in shown],
         "filled in": [(f"{number}{'*' if number in missing else ''}", frame) for number, _, frame in shown],
     }
-    table = pd.DataFrame({"frame": missing, "seconds": np.array(missing) / job.fps})
+    table = pd.DataFrame({"frame": sorted(missing)})
+    table["seconds"] = table["frame"] / job.fps
     return table, pictures.strip(rows, job.title)
 
 

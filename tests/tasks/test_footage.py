@@ -1,3 +1,4 @@
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +129,17 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     cut_off(tmp_path / "walk" / "frame7.png")
     with pytest.raises(InputError, match=r"walk: frame7\.png is cut off or damaged"):
         all_frames(tmp_path / "walk")
+
+
+def test_audio_alone_is_no_footage(tmp_path: Path) -> None:
+    """A RIFF file as a video in .avi is one, of sound."""
+    for path in (tmp_path / "sound.wav", tmp_path / "sound.avi"):
+        with wave.open(str(path), "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(8000)
+            sound.writeframes(bytes(range(256)) * 50)
+    with pytest.raises(InputError, match=r"sound\.wav is no footage"):
+        find_footage(tmp_path / "sound.wav")
+    with pytest.raises(InputError, match=r"^sound\.avi: cannot be opened as a video: audio alone"):
+        list(open_footage(find_footage(tmp_path / "sound.avi")[0]))

@@ -194,7 +194,7 @@ def _video(path: Path, name: str, channels: int) -> Recording:
     # One thread for each file: files are read side by side.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
-        raise InputError("cannot be opened as a video: audio alone, cut off, damaged, or of a codec that OpenCV does not know")
+        raise InputError("cannot be opened as a video: audio alone, cut off, damaged, or of a codec unknown to OpenCV")
     fps = capture.get(cv2.CAP_PROP_FPS)
     return Recording(name, fps if 0 < fps < math.inf else None, _video_frames(capture, channels))
 

@@ -30,7 +30,7 @@ from linear_video.tasks.trained import Surprises, TrainedModel
 from linear_video.training.fit import fit
 from linear_video.training.settings import TrainingSettings
 
-FRAMES = 15
+FRAMES, CONTEXT = 15, 10
 SETTINGS = MovingSymbolsSettings(symbol_size=8, frames=FRAMES, render_size=16, frame_size=16, speed=(0.5, 1.0))
 SEED = 7  # other clips than the dataset's own
 
@@ -142,6 +142,24 @@ def hindcast(
         psnr_row("first frame", np.repeat(clips[:, 3:4], 3, axis=1), clips[:, :3]),
     ]
     yield "Hindcast 3 frames", pd.DataFrame(rows)
+
+
+def sample(trained: TrainedModel, symbols: list[Symbol], split: str, count: int) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Whether futures are spread as far as the prediction is wrong: root mean squares over pixels and clips."""
+    clips = clips_of(SETTINGS, symbols, split, count)
+    frames, truth, horizon = clips[:, :CONTEXT], clips[:, CONTEXT:] / np.float32(255), FRAMES - CONTEXT
+
+    def root(values: NDArray[np.float32]) -> list[str]:
+        return [f"{value:.3f}" for value in np.sqrt(values.mean(axis=(0, 2, 3, 4)))]
+
+    predicted = np.stack([trained.extrapolate(clip, horizon) for clip in frames]) / np.float32(255)
+    rows = {"error of the prediction": root(np.square(predicted - truth))}
+    for noise in (0.0, 1.0):
+        drawn = [trained.sample(clip, horizon, 32, noise, seed) for seed, clip in enumerate(frames)]
+        rows[f"spread, noise {noise:g}"] = root(np.stack([(of / np.float32(255)).var(axis=0) for of in drawn]))
+    columns = [f"frame {lead}" for lead in range(1, horizon + 1)]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("").reset_index()
+    yield "Spread of 32 futures, root mean square over pixels and clips", table
 
 
 # --- surprise ---------------------------------------------------------------------------------------------------------
@@ -263,8 +281,6 @@ def auroc(ordinary: NDArray[np.float64] | list[float], planted: NDArray[np.float
 
 # --- actions ----------------------------------------------------------------------------------------------------------
 
-CONTEXT = 10
-
 
 def what_if(
     with_actions: TrainedModel, without: TrainedModel | None, symbols: list[Symbol], split: str, count: int
@@ -380,7 +396,7 @@ def write_examples(folder: Path) -> None:
     pd.DataFrame({"frame": [CONTEXT], "x": [0.0], "y": [-1.0]}).to_csv(folder / "push.csv", index=False)
 
 
-PARTS = {"fill_in": fill_in, "retime": retime, "hindcast": hindcast, "surprise": surprise}
+PARTS = {"fill_in": fill_in, "retime": retime, "hindcast": hindcast, "sample": sample, "surprise": surprise}
 
 
 def main() -> None:

@@ -205,7 +205,7 @@ def _log_model(checkpoint: Any) -> None:
     versions = [f"{name}=={version(name)}" for name in SERVED_WITH]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Add type hints.*")
-        mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name="model",
             python_model=serving.__file__,
             artifacts={"checkpoint": str(checkpoint._filepath)},
@@ -213,6 +213,7 @@ def _log_model(checkpoint: Any) -> None:
             input_example=example,
             pip_requirements=versions,
         )
+    logger.info(f"The trained model is in MLflow: runs:/{logged.run_id}/model")
 
 
 def _headline(row: dict[Any, Any]) -> dict[str, float]:

@@ -15,6 +15,8 @@ logging.getLogger("py.warnings").addFilter(
     lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
 )
 
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of two files
+
 # kedro-mlflow's own hooks come in by their entry point and must run first, so that a run is active for ours.
 HOOKS = (ParameterHooks(), TrackingHooks())
 

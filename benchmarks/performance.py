@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--only", choices=modules, help="print this part, and write nothing")
     only = parser.parse_args().only
     torch.set_num_threads(1)
+    commit = git_commit()  # before pictures change
     parts = []
     for title, module in SECTIONS.items():
         if only in (None, module.__name__):
@@ -52,7 +53,7 @@ def main() -> None:
     if only is None:
         head = (
             "# Performance\n\nWritten by `make bench` (`python benchmarks/performance.py`), "
-            f"commit {git_commit()}, on {measuring.machine()}.\n\nTimes are medians of rounds in which all that are "
+            f"commit {commit}, on {measuring.machine()}.\n\nTimes are medians of rounds in which all that are "
             "compared take turns; ratios are within a round, with their 10th and 90th percentile. Memory is the peak "
             "of a fresh process, beyond what it held before.\n\n"
         )

@@ -26,7 +26,7 @@ from linear_video.clips.symbols import Symbol, load_symbols
 from linear_video.evaluation.scores import confidence95, score_frames
 from linear_video.models.contract import build, describe
 from linear_video.tasks.alarms import calibrate, forecast_error
-from linear_video.tasks.trained import Surprises, TrainedModel
+from linear_video.tasks.trained import TrainedModel
 from linear_video.training.fit import fit
 from linear_video.training.settings import TrainingSettings
 
@@ -221,12 +221,12 @@ def surprise(
     # What is ordinary is learned from symbols that the model was trained on, in other clips than those scored.
     known = load_symbols("digits", Path(), SETTINGS.symbol_size, "validation" if split == "test" else "train")
     calibration = calibrate(
-        [_surprises(trained, planted("none", known, random)[0]) for _ in range(max(20, count // 2))], 0.01
+        [trained.surprise(planted("none", known, random)[0], HORIZON) for _ in range(max(20, count // 2))], 0.01
     )
 
     def scores(clip: Clip) -> dict[str, NDArray[np.float64]]:
         """Of frames FIRST and later."""
-        found = _surprises(trained, clip)
+        found = trained.surprise(clip, HORIZON)
         step = np.diff(clip / 255, axis=0, prepend=0)
         values = {
             "forecast error": forecast_error(found.errors, calibration.errors),
@@ -265,10 +265,6 @@ def surprise(
     title = f"Planted events, area under the ROC curve, per frame (the {HORIZON} from the event on, and ordinary clips)"
     yield title, pd.DataFrame(rows["frame"])
     yield f"Alarms within {HORIZON} frames of an event, at a false-alarm rate of 1 %", pd.DataFrame(rows["alarms"])
-
-
-def _surprises(trained: TrainedModel, clip: Clip) -> Surprises:
-    return trained.surprise(clip, HORIZON)
 
 
 def auroc(ordinary: NDArray[np.float64] | list[float], planted: NDArray[np.float64] | list[float]) -> float:

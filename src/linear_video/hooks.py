@@ -199,9 +199,10 @@ def _log_model(checkpoint: Any) -> None:
     import numpy as np
 
     from linear_video import serving
+    from linear_video.models.checkpoint import load_config
 
-    config = checkpoint.load().config
-    example = np.zeros((10, *config["frame_shape"][1:], config["frame_shape"][0]), np.uint8)
+    channels, height, width = load_config(Path(checkpoint._filepath))["frame_shape"]
+    example = np.zeros((10, height, width, channels), np.uint8)
     versions = [f"{name}=={version(name)}" for name in SERVED_WITH]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*Add type hints.*")

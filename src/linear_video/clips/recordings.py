@@ -288,16 +288,7 @@ def _open_array(path: Path) -> NDArray[Any]:
     except InputError:
         raise
     # NumPy parses the header as a Python literal.
-    except (
-        ValueError,
-        TypeError,
-        EOFError,
-        SyntaxError,
-        TokenError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-    ) as error:
+    except NO_HEADER as error:
         raise InputError(f"no valid NumPy file ({error})") from error
 
 

@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
+from linear_video.evaluation.figures import COLOURS
 from linear_video.tasks.alarms import Calibration
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.trained import Modes
 
-BLUE, ORANGE = "#0072b2", "#d55e00"  # Okabe, Ito 2008
+BLUE, ORANGE = COLOURS[:2]
 CELL = 1.2  # inches of a frame's height
 
 

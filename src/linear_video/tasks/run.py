@@ -191,7 +191,7 @@ def _forecasts(job: _Job, step: int) -> Result:
             forecast = current[1][number - current[0]]
             row = {"frame": number, "seconds": number / job.fps, "lead": number - current[0] + 1}
             rows.append(row | _scores(forecast, frame) | _scores(last_seen, frame, "last_frame_"))
-            job.write([_beside(frame, _framed(forecast))])
+            job.write([np.hstack([frame, _framed(forecast)])])
             truth.add(frame)
             made.add(forecast)
         before = frame
@@ -351,7 +351,7 @@ def _what_if(job: _Job) -> Result:
     with_them = job.trained.what_if(last, horizon, actions)
     without = job.trained.what_if(last, horizon, seen_alone)
     job.write(np.hstack([frame, frame]) for frame in last)
-    job.write(_beside(one, two) for one, two in zip(without, with_them, strict=True))
+    job.write(np.hstack([one, two]) for one, two in zip(without, with_them, strict=True))
     difference = np.abs(with_them.astype(np.float32) - without).mean(axis=(1, 2, 3)) / 255
     table = pd.DataFrame({"frame": count + np.arange(horizon), "difference": difference})
     rows = {
@@ -400,7 +400,3 @@ def _framed(frame: Frame) -> Frame:
     colour = BORDER if frame.shape[2] == 3 else (200,)
     marked[:width], marked[-width:], marked[:, :width], marked[:, -width:] = colour, colour, colour, colour
     return marked
-
-
-def _beside(one: Frame, two: Frame) -> Frame:
-    return np.hstack([one, two])

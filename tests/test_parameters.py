@@ -8,7 +8,7 @@ import torch
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
 from linear_video.models.contract import build
 from linear_video.parameters import Parameters, check_parameters
 from linear_video.pipeline_registry import register_pipelines

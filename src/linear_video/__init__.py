@@ -24,6 +24,6 @@ def load(
     Raises:
         InputError: if there is none, or it is damaged, or of another version. Nothing is ever unpickled.
     """
-    from linear_video.tasks.trained import load_model
+    from linear_video.tasks.loading import load_model
 
     return load_model(source, fit, context, device)

@@ -1,56 +1,71 @@
 """All pipelines by name: each dataset, each experiment ``<model>.<dataset>``, comparisons, downloads."""
 
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kedro.framework.project import settings
 from kedro.pipeline import Pipeline
+from kedro.utils import find_kedro_project
 
-from linear_video.pipelines import (
-    comparison,
-    digit_cycles,
-    download,
-    footage,
-    moving_symbols,
-    predict,
-    prediction,
-    small_norb,
-    summary,
-    synthesis,
-    training,
+from linear_video.experiments import (
+    SYNTHESIS_REFERENCE,
+    Experiment,
+    all_experiments,
+    declared_datasets,
+    default_experiment,
 )
+from linear_video.models.registry import MODELS
+from linear_video.parameters import DOWNLOAD
+from linear_video.pipelines import comparison, download, footage_task, ingestion, prediction, synthesis, training
 
-PREDICTED, SYNTHESISED = ("moving_symbols", "ucf_sports"), ("digit_cycles", "ucla_textures", "small_norb")
-EXPERIMENTS = {  # of each model; the first dataset is its default
-    "ile": ["moving_symbols", "ucf_sports"],
-    "adversarial": ["moving_symbols", "ucf_sports"],
-    "lds": [*SYNTHESISED, "moving_symbols"],
-    "dynamic_vae": [*SYNTHESISED, "moving_symbols"],
-}
-DOWNLOADS = ("mnist", "small_norb")
+_parameters: Mapping[str, Any] | None = None
+
+
+def use_parameters(parameters: Mapping[str, Any]) -> None:
+    """Tell which parameters the pipelines follow from: those of the session that is about to run."""
+    global _parameters
+    _parameters = parameters
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Pipelines for ``kedro run --pipeline``; an experiment includes making its dataset."""
+    """Pipelines for ``kedro run --pipelines``; an experiment includes making its dataset."""
+    parameters = _parameters if _parameters is not None else _default_parameters()
+    datasets = declared_datasets(parameters)
     pipelines = {
-        "moving_symbols": moving_symbols.create_pipeline() + summary.create_pipeline("moving_symbols", sources=False),
-        "digit_cycles": digit_cycles.create_pipeline() + summary.create_pipeline("digit_cycles", sources=False),
-        "small_norb": small_norb.create_pipeline() + summary.create_pipeline("small_norb", sources=True),
+        name: ingestion.create_pipeline(name, lists_sources=kind.lists_sources) for name, kind in datasets.items()
     }
-    for dataset in ("ucf_sports", "ucla_textures"):
-        pipelines[dataset] = footage.create_pipeline(dataset) + summary.create_pipeline(dataset, sources=True)
-    for model, datasets in EXPERIMENTS.items():
-        for dataset in datasets:
-            evaluation = synthesis if dataset in SYNTHESISED else prediction
-            pipelines[f"{model}.{dataset}"] = (
-                pipelines[dataset]
-                + training.create_pipeline(model, dataset)
-                + evaluation.create_pipeline(model, dataset)
-            )
-            if model == "dynamic_vae" and dataset in SYNTHESISED:  # beside which it is shown
-                pipelines[f"{model}.{dataset}"] += pipelines[f"lds.{dataset}"]
-        pipelines[model] = pipelines[f"{model}.{datasets[0]}"]
-    for dataset in PREDICTED:
-        models = [model for model, datasets in EXPERIMENTS.items() if dataset in datasets]
-        pipelines[f"compare.{dataset}"] = comparison.create_pipeline(dataset, models)
-    pipelines["compare"] = pipelines[f"compare.{PREDICTED[0]}"]
-    pipelines |= {f"download_{dataset}": download.create_pipeline(dataset) for dataset in DOWNLOADS}
-    pipelines["predict"] = predict.create_pipeline()
-    pipelines["__default__"] = pipelines["ile"]
+    experiments = all_experiments(datasets)
+    for experiment in experiments:
+        judged = prediction if datasets[experiment.dataset].judge == "prediction" else synthesis
+        pipelines[experiment.name] = (
+            pipelines[experiment.dataset] + training.create_pipeline(experiment) + judged.create_pipeline(experiment)
+        )
+    for model, dataset in experiments:
+        beside = Experiment(SYNTHESIS_REFERENCE, dataset).name
+        if datasets[dataset].judge != "prediction":
+            pipelines[f"{model}.{dataset}"] += pipelines[beside]
+    for model in MODELS:
+        if (name := default_experiment(model).name) in pipelines:
+            pipelines[model] = pipelines[name]
+    for name, kind in datasets.items():
+        if kind.judge == "prediction":
+            models = [model for model, dataset in experiments if dataset == name]
+            pipelines[f"compare.{name}"] = comparison.create_pipeline(name, models)
+    pipelines |= {name: download.create_pipeline(name) for name in parameters if name.startswith(DOWNLOAD)}
+    pipelines["predict"] = footage_task.create_pipeline()
+    for name, of in (("compare", "compare.moving_symbols"), ("__default__", "ile")):
+        if of in pipelines:
+            pipelines[name] = pipelines[of]
     return pipelines
+
+
+def _default_parameters() -> Mapping[str, Any]:
+    """Parameters of the environment that a command without a session would take."""
+    project = find_kedro_project(Path.cwd()) or Path.cwd()
+    loader = settings.CONFIG_LOADER_CLASS(
+        conf_source=str(project / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS
+    )
+    found: Mapping[str, Any] = loader["parameters"]
+    return found

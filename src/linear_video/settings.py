@@ -3,10 +3,9 @@
 import logging
 import os
 
-from kedro.config import OmegaConfigLoader
-from omegaconf.resolvers import oc
-
-from linear_video.hooks import ParameterHooks, TrackingHooks
+from linear_video.tracking.checking import ParameterHooks, ProjectContext
+from linear_video.tracking.environments import ProjectConfigLoader
+from linear_video.tracking.hooks import TrackingHooks
 
 # Warnings about what is meant so (our experiments are called <model>.<dataset>) or not ours (kedro-mlflow's own model
 # class). A filter of the log, since kedro-mlflow's import overrides filters of warnings.
@@ -23,11 +22,11 @@ HOOKS = (ParameterHooks(), TrackingHooks())
 # Of the processes that torchrun starts, the first tracks.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if int(os.environ.get("RANK", 0)) else ()
 
-CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONTEXT_CLASS = ProjectContext
+CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     # An environment's file changes the parameters it names and leaves their siblings.
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
-    "custom_resolvers": {"oc.env": oc.env},
 }

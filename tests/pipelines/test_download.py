@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tqdm import tqdm
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
 from linear_video.pipelines.download.nodes import download as download_dataset
 
 FILES = {"images.gz": b"pictures" * 1000, "labels.gz": b"0123456789"}

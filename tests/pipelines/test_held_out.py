@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from linear_video.clips.clip_set import ClipSet
-from linear_video.io.checkpoint import Checkpoint
+from linear_video.clips.base import ClipSet
+from linear_video.io.models import Checkpoint
 from linear_video.models.last_frame import LastFrame
 from linear_video.models.settings import LastFrameSettings
 from linear_video.models.spectrum import spectrum_of

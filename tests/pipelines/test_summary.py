@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from linear_video.clips.clip_set import ClipSet
+from linear_video.clips.base import ClipSet
 from linear_video.pipelines.summary.nodes import summarise
 
 

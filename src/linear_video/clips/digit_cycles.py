@@ -2,25 +2,25 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from linear_video.clips.clip_set import ClipStream
-from linear_video.clips.symbols import SPLITS, Split, load_images
-from linear_video.errors import InputError
+from linear_video.clips.base import SPLITS, ClipStream, DatasetSettings, Judge, Made, Split
+from linear_video.clips.readers.symbols import load_images
+from linear_video.common.errors import InputError
 
 PIECE = 256  # clips in memory at once
 
 
 @dataclass(frozen=True)
-class DigitCyclesSettings:
+class DigitCyclesSettings(DatasetSettings):
     """What is counted, and with which images.
 
     Attributes:
@@ -35,13 +35,15 @@ class DigitCyclesSettings:
             digit to the next occurs in exactly one clip.
     """
 
-    cycle: str
-    symbols: Literal["digits", "mnist"]
-    symbols_folder: str
-    images_per_digit: dict[Split, int]
-    frame_size: int
-    channels: int
-    frames: int
+    judge: ClassVar[Judge] = "counting"
+
+    cycle: str = "1234"
+    symbols: Literal["digits", "mnist"] = "digits"
+    symbols_folder: str = "data/01_raw/mnist"
+    images_per_digit: dict[Split, int] = field(default_factory=lambda: {"train": 2000, "validation": 200, "test": 200})
+    frame_size: int = 32
+    channels: int = 1
+    frames: int = 33
 
     def __post_init__(self) -> None:
         if len(self.cycle) < 2 or not set(self.cycle) <= set("0123456789"):
@@ -64,6 +66,10 @@ class DigitCyclesSettings:
     def period(self) -> str:
         """The cycle without repetition."""
         return self.cycle[: (2 * self.cycle).find(self.cycle, 1)]
+
+    def make(self, name: str, seed: int, folder: Path) -> Made:
+        """Count with the images of each split."""
+        return Made({split: count(self, split, seed) for split in SPLITS})
 
 
 def count(settings: DigitCyclesSettings, split: Split, seed: int) -> ClipStream:

@@ -1,41 +1,16 @@
-"""From recordings of any size to frames of one size on disk: in parallel, resumable, in little memory.
+"""Recordings as a dataset: videos, folders of images or arrays, read once and cut into clips."""
 
-Each recording becomes a folder of its own, named after what it was made from. A folder that is there is finished: a run
-that was stopped, or comes again, reads only what is new or changed.
-"""
-
-import hashlib
-import json
-import logging
-import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import ClassVar, Literal
 
-import cv2
-import numpy as np
-import pandas as pd
-from tqdm import tqdm
-
-from linear_video.clips.recordings import ARRAY_SUFFIXES, Frame, Source, find_sources, matches, read_source, reading
-from linear_video.errors import InputError
-from linear_video.files import remove_all_but, replacing_folder
-
-logger = logging.getLogger(__name__)
-
-FORMAT = 1  # of a recording's folder; another number makes all anew
-FACTS = "recordings.json"
-COLUMNS = ["source", "label", "crop", "frames", "fps", "file", "reason"]
-REASONS_SHOWN = 20
-
-Region = tuple[int, int, int, int]  # top, left, height, width
+from linear_video.clips.base import DatasetSettings, Judge, Made
+from linear_video.clips.extraction import extract
+from linear_video.clips.windows import cut
 
 
 @dataclass(frozen=True)
-class FootageSettings:
+class FootageSettings(DatasetSettings):
     """How recordings become clips.
 
     Attributes:
@@ -60,23 +35,29 @@ class FootageSettings:
         workers: recordings read side by side; None for as many as there are processors.
     """
 
+    lists_sources: ClassVar[bool] = True
+    where_to_get: ClassVar[str] = (
+        "Put videos or folders of images into it, in a folder for each class (UCF Sports Action is at "
+        "https://www.crcv.ucf.edu/data/UCF_Sports_Action.php; unpack it there)"
+    )
+
     raw_folder: str
-    include: list[str]
-    unusable: Literal["skip", "fail"]
-    frame_size: tuple[int, int]
-    fit: Literal["crop", "letterbox"]
-    crop_size: int | None
-    crops: int
-    channels: int
-    frames: int
-    frame_step: int
-    window_step: int
-    least_motion: float
-    cut_threshold: float | None
-    split_by: Literal["video", "time"]
-    validation_share: float
-    test_share: float
-    workers: int | None
+    include: list[str] = field(default_factory=list)
+    unusable: Literal["skip", "fail"] = "skip"
+    frame_size: tuple[int, int] = (32, 32)
+    fit: Literal["crop", "letterbox"] = "crop"
+    crop_size: int | None = None
+    crops: int = 1
+    channels: int = 1
+    frames: int = 15
+    frame_step: int = 1
+    window_step: int = 3
+    least_motion: float = 0.002
+    cut_threshold: float | None = 0.1
+    split_by: Literal["video", "time"] = "video"
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("crops", "frame_step", "window_step"):
@@ -107,254 +88,25 @@ class FootageSettings:
         """Frames of the recording from a clip's first to its last, both included."""
         return (self.frames - 1) * self.frame_step + 1
 
-
-def extract(settings: FootageSettings, folder: Path, hint: str = "") -> pd.DataFrame:
-    """Read all recordings into ``folder``, each once: frames uint8 (F, C, H, W) of the settings' size.
-
-    Returns a row for each recording and crop, in natural order: source, label, crop, frames, fps (NaN if unknown),
-    file (in ``folder``), and the reason why it cannot be used ("" if it can). ``hint`` is for the message when there
-    is nothing to read: where to get it.
-
-    Raises:
-        InputError: if nothing is found, nothing can be used, or something cannot and ``unusable`` is ``"fail"``.
-    """
-    root = Path(settings.raw_folder)
-    sources = find_sources(root) if root.is_dir() else []
-    if not sources:
-        raise InputError(f"{root} holds no recordings. {hint}".rstrip())
-    # An array may hold several recordings, with names of their own.
-    chosen = [s for s in sources if _is_array(s) or matches(s.name, settings.include)]
-    rows: list[dict[str, Any]] = []
-    keep = set()
-    workers = settings.workers or os.cpu_count()
-    with _quiet_opencv(), ThreadPoolExecutor(workers) as pool:
-        try:
-            for of_source, key in tqdm(
-                pool.map(lambda source: _extracted(source, settings, folder), chosen),
-                total=len(chosen),
-                desc="reading recordings",
-                unit="file",
-                mininterval=0.5,
-            ):
-                keep.add(key)
-                rows += [row for row in of_source if _included(row["source"], settings.include)]
-        finally:
-            pool.shutdown(cancel_futures=True)
-    table = pd.DataFrame(_without_copies(rows), columns=COLUMNS).astype({"fps": np.float64})
-    if not len(table):
-        names = ", ".join(source.name for source in sources[:5])
-        raise InputError(f"none of the names in {root} fits include ({', '.join(settings.include)}): {names}, ...")
-    remove_all_but(folder, keep)
-    _report(table, settings)
-    return table
+    def make(self, name: str, seed: int, folder: Path) -> Made:
+        """Read every recording once into ``folder``, and cut the clips; nothing is random."""
+        hint = f"{self.where_to_get}; or name another folder with --params={name}.raw_folder=..."
+        clips, sources = cut(extract(self, folder, hint), folder, self)
+        return Made(clips, sources)
 
 
-def _included(name: str, patterns: list[str]) -> bool:
-    """Whether a recording is wanted, or one within it, had the file been sound."""
-    return matches(name, patterns) or any(pattern.startswith(f"{name}/") for pattern in patterns)
+@dataclass(frozen=True)
+class TextureSettings(FootageSettings):
+    """Footage whose motion goes on and on, such as water or fire: longer clips, from which models synthesise more."""
 
-
-def _is_array(source: Source) -> bool:
-    return any(path.suffix.lower() in ARRAY_SUFFIXES for path in source.paths)
-
-
-def _extracted(source: Source, settings: FootageSettings, folder: Path) -> tuple[list[dict[str, Any]], str]:
-    """Rows of one source, read from it or from what an earlier run has left, and the name of its folder."""
-    key = ""
-    try:
-        if source.reason:
-            raise InputError(source.reason)
-        key = _key(source, settings)
-        if not (folder / key / FACTS).exists():
-            with replacing_folder(folder / key) as part:
-                facts = _extract_with_fallback(source, settings, part)
-                (part / FACTS).write_text(json.dumps(facts, indent=1))
-        facts = json.loads((folder / key / FACTS).read_text())
-    except (InputError, cv2.error) as error:
-        facts = [{"source": source.name, "crop": 0, "frames": 0, "fps": None, "file": "", "reason": str(error)}]
-    rows = []
-    for fact in facts:
-        reason = fact.get("reason", "")
-        if not reason and fact["frames"] < settings.span:
-            reason = f"too short: {fact['frames']} frames, but a clip spans {settings.span}"
-        file = f"{key}/{fact['file']}" if fact["file"] else ""
-        rows.append({"label": source.label, "digest": "", **fact, "file": file, "reason": reason})
-    return rows, key
-
-
-def _key(source: Source, settings: FootageSettings) -> str:
-    """Name of a source's folder, from all that its content depends on."""
-    with reading():
-        states = [(path.name, path.stat()) for path in (*source.paths, *source.images)]
-    identity = [
-        FORMAT,
-        source.name,
-        [(name, state.st_size, state.st_mtime_ns) for name, state in states],
-        [list(settings.frame_size), settings.fit, settings.crop_size, settings.crops, settings.channels],
-    ]
-    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    readable = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in source.name)
-    return f"{readable[-80:]}.{digest}"
-
-
-def _extract_with_fallback(source: Source, settings: FootageSettings, folder: Path) -> list[dict[str, Any]]:
-    try:
-        return _extract_one(source, settings, folder)
-    except (InputError, cv2.error):
-        if not source.images:
-            raise
-        beside = Source(source.name, source.label, source.images)
-        return _extract_one(beside, settings, folder)
-
-
-def _extract_one(source: Source, settings: FootageSettings, folder: Path) -> list[dict[str, Any]]:
-    """Write the frames of one source, frame by frame; return the facts of each recording and crop."""
-    facts = []
-    for number, recording in enumerate(read_source(source, settings.channels)):
-        files: list[_FramesFile] = []
-        try:
-            shape: tuple[int, ...] = ()
-            for frame in recording.frames:
-                if not files:
-                    shape = frame.shape
-                    regions = crop_regions((shape[0], shape[1]), settings)
-                    frame_shape = (settings.channels, *settings.frame_size)
-                    files = [_FramesFile(folder / f"{number}_{k}.npy", frame_shape) for k in range(len(regions))]
-                elif frame.shape != shape:
-                    sizes = [f"{width}x{height}" for height, width, *_ in (frame.shape, shape)]
-                    raise InputError(f"frame {files[0].count} is {sizes[0]} pixels, the ones before {sizes[1]}")
-                for file, region in zip(files, regions, strict=True):
-                    file.append(fit_frame(frame, region, settings))
-            if not files:
-                raise InputError("holds no frames")
-            if files[0].count == 1:
-                raise InputError("holds a single frame")
-            for crop, file in enumerate(files):
-                digest = file.finish()
-                name = {"source": recording.name, "crop": crop, "frames": file.count, "fps": recording.fps}
-                facts.append({**name, "file": file.path.name, "digest": digest})
-        finally:
-            for file in files:
-                file.close()
-    if not facts:
-        raise InputError("holds no frames")
-    return facts
-
-
-class _FramesFile:
-    """A ``.npy`` file of frames uint8 (F, C, H, W) that grows frame by frame; NumPy leaves room for F in the header."""
-
-    def __init__(self, path: Path, frame_shape: tuple[int, ...]) -> None:
-        self.path, self.frame_shape, self.count = path, frame_shape, 0
-        self._file: BinaryIO = path.open("wb")
-        self._digest = hashlib.sha256()
-        self._write_header()
-
-    def _write_header(self) -> None:
-        header = {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.frame_shape)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def append(self, frame: Frame) -> None:
-        content = frame.transpose(2, 0, 1).tobytes()  # (C, H, W)
-        self._digest.update(content)
-        self._file.write(content)
-        self.count += 1
-
-    def finish(self) -> str:
-        """Complete the header; return the digest of all frames."""
-        self._file.seek(0)
-        self._write_header()
-        return self._digest.hexdigest()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def crop_regions(size: tuple[int, int], settings: FootageSettings) -> list[Region]:
-    """Parts of a frame of (height, width) pixels that are kept, each to be resized to ``frame_size``.
-
-    Raises:
-        InputError: if the frame is too small for them.
-    """
-    height, width = size
-    ratio = settings.frame_size[1] / settings.frame_size[0]
-    if settings.crop_size is None:
-        if settings.fit == "letterbox":
-            return [(0, 0, height, width)]
-        high, wide = min(height, round(width / ratio)), min(width, round(height * ratio))
-        high, wide = max(high, 1), max(wide, 1)
-        return [((height - high) // 2, (width - wide) // 2, high, wide)]
-    high, wide = settings.crop_size, max(1, round(settings.crop_size * ratio))
-    rows, columns = height // high, width // wide
-    if rows * columns < settings.crops:
-        raise InputError(
-            f"frames of {width}x{height} pixels have room for {rows * columns} crops of {wide}x{high}, "
-            f"but crops asks for {settings.crops}"
-        )
-    # A grid in the middle of the frame; of its places, as many as asked for, evenly spread.
-    top, left = (height - rows * high) // 2, (width - columns * wide) // 2
-    places = [(top + r * high, left + c * wide, high, wide) for r in range(rows) for c in range(columns)]
-    return [places[int((k + 0.5) / settings.crops * len(places))] for k in range(settings.crops)]
-
-
-def fit_frame(frame: Frame, region: Region, settings: FootageSettings) -> Frame:
-    """Cut out a region of a frame (h, w, C) and resize it without aliasing: (H, W, C)."""
-    top, left, high, wide = region
-    part = frame[top : top + high, left : left + wide]
-    height, width = settings.frame_size
-    if settings.fit == "crop" or settings.crop_size is not None:
-        return _resized(part, height, width)
-    factor = min(height / high, width / wide)
-    inner_height, inner_width = max(1, round(factor * high)), max(1, round(factor * wide))
-    canvas = np.zeros((height, width, frame.shape[2]), np.uint8)
-    top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    canvas[top : top + inner_height, left : left + inner_width] = _resized(part, inner_height, inner_width)
-    return canvas
-
-
-def _resized(frame: Frame, height: int, width: int) -> Frame:
-    if frame.shape[:2] == (height, width):
-        return frame
-    # Area averaging is OpenCV's one kind without aliasing; it is meant for shrinking alone.
-    kind = cv2.INTER_AREA if height <= frame.shape[0] and width <= frame.shape[1] else cv2.INTER_LINEAR
-    return cast("Frame", cv2.resize(frame, (width, height), interpolation=kind).reshape(height, width, -1))
-
-
-def _without_copies(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give recordings that show the same frames as an earlier one that for a reason: a copy may not be test data."""
-    first: dict[str, str] = {}
-    for row in rows:
-        if row["reason"]:
-            continue
-        original = first.setdefault(row["digest"], row["source"])
-        if original != row["source"]:
-            row["reason"] = f"shows the same frames as {original}"
-    return rows
-
-
-def _report(table: pd.DataFrame, settings: FootageSettings) -> None:
-    unusable = table[table["reason"] != ""]
-    listed = [f"  - {row.source}: {row.reason}" for row in unusable.head(REASONS_SHOWN).itertuples()]
-    if len(unusable) > REASONS_SHOWN:
-        listed.append(f"  and {len(unusable) - REASONS_SHOWN} more")
-    message = f"{len(unusable)} of {len(table)} recordings in {settings.raw_folder} cannot be used:\n" + "\n".join(
-        listed
+    judge: ClassVar[Judge] = "texture"
+    where_to_get: ClassVar[str] = (
+        "Put UCLA-50 or DynTex (http://dyntex.univ-lr.fr) there, as videos, folders of images, .npy or .mat files, in "
+        "a folder for each class"
     )
-    if len(unusable) == len(table) or (len(unusable) and settings.unusable == "fail"):
-        raise InputError(message)
-    if len(unusable):
-        logger.info(message)
 
-
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Leave it to us to tell what is broken, and one thread to each recording."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
-    level, threads = cv2.utils.logging.getLogLevel(), cv2.getNumThreads()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-        cv2.setNumThreads(threads)
+    frame_size: tuple[int, int] = (48, 48)
+    frames: int = 75
+    window_step: int = 25
+    least_motion: float = 0.0
+    cut_threshold: float | None = None

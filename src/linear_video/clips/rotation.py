@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from linear_video.clips.clip_set import ClipStream
-from linear_video.clips.norb import AZIMUTHS, CATEGORIES, NorbPart, find_norb, open_norb
-from linear_video.clips.recordings import natural_order, read_image
-from linear_video.clips.symbols import SPLITS, Split
-from linear_video.errors import InputError
+from linear_video.clips.base import SPLITS, ClipStream, DatasetSettings, Judge, Made, Split
+from linear_video.clips.readers.norb import AZIMUTHS, CATEGORIES, NorbPart, find_norb, open_norb
+from linear_video.clips.readers.recordings import natural_order, read_image
+from linear_video.common.errors import InputError
 
 NORB_DEGREES = 360 // AZIMUTHS
 COIL_NAME = re.compile(r"(obj\d+)__(\d+)\.png", re.IGNORECASE)
@@ -28,7 +27,7 @@ Configuration = tuple[int, int]  # (lighting, elevation)
 
 
 @dataclass(frozen=True)
-class RotationSettings:
+class RotationSettings(DatasetSettings):
     """How views of objects become clips of rotation.
 
     COIL has one lighting and elevation alone. Where a frame turns by several of its views, these are dealt to as many
@@ -48,18 +47,21 @@ class RotationSettings:
         validation, test: (lighting, elevation) that are held out.
     """
 
+    judge: ClassVar[Judge] = "rotation"
+    lists_sources: ClassVar[bool] = True
+
     raw_folder: str
-    object: str
-    unusable: Literal["skip", "fail"]
-    frame_size: int
-    channels: int
-    frames: int
-    window_step: int
-    degrees_per_frame: int
-    directions: list[Literal["forward", "backward"]]
-    cameras: list[Literal[0, 1]]
-    validation: tuple[int, int]
-    test: tuple[int, int]
+    object: str = "first"
+    unusable: Literal["skip", "fail"] = "skip"
+    frame_size: int = 48
+    channels: int = 1
+    frames: int = 19  # a whole turn, and the first view again
+    window_step: int = 18
+    degrees_per_frame: int = 20
+    directions: list[Literal["forward", "backward"]] = field(default_factory=lambda: ["forward"])
+    cameras: list[Literal[0, 1]] = field(default_factory=lambda: [0, 1])
+    validation: tuple[int, int] = (0, 1)
+    test: tuple[int, int] = (0, 3)
 
     def __post_init__(self) -> None:
         for name in ("frame_size", "window_step", "degrees_per_frame"):
@@ -77,6 +79,15 @@ class RotationSettings:
                 raise ValueError(f"{name} must name each once, and one at least, not {values}.")
         if list(self.validation) == list(self.test):
             raise ValueError(f"validation and test are both (lighting, elevation) {list(self.test)}.")
+
+    def make(self, name: str, seed: int, folder: Path) -> Made:
+        """Read the views, and put them in order; ``folder`` keeps unpacked files. Nothing is random."""
+        hint = (
+            "Fetch small NORB with `kedro run --pipelines=download_small_norb`, or put COIL-20's or COIL-100's "
+            f"pictures there; or name another folder with --params={name}.raw_folder=..."
+        )
+        clips, sources = rotate(find_objects(Path(self.raw_folder), folder, hint), self)
+        return Made(clips, sources)
 
 
 @dataclass(frozen=True)

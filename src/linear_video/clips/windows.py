@@ -4,15 +4,17 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from linear_video.clips.clip_set import ClipStream
-from linear_video.clips.footage import FootageSettings
-from linear_video.clips.symbols import SPLITS, Split
-from linear_video.errors import InputError
+from linear_video.clips.base import SPLITS, ClipStream, Split
+from linear_video.common.errors import InputError
+
+if TYPE_CHECKING:
+    from linear_video.clips.footage import FootageSettings
 
 PIECE = 64  # clips in memory at once
 SOURCES = ["source", "label", "crop", "split", "clips", "frames", "fps", "still", "cut", "reason"]
@@ -20,9 +22,9 @@ CLIPS = ["source", "label", "crop", "start", "fps"]
 
 
 def cut(
-    recordings: pd.DataFrame, folder: Path, settings: FootageSettings
+    recordings: pd.DataFrame, folder: Path, settings: "FootageSettings"
 ) -> tuple[dict[Split, ClipStream], pd.DataFrame]:
-    """Cut clips out of the recordings that ``footage.extract`` has left in ``folder``.
+    """Cut clips out of the recordings that ``extraction.extract`` has left in ``folder``.
 
     Returns the clips of each split, in the order of the recordings, and a row for each recording and crop: its split,
     number of clips, clips passed over for want of motion (``still``) or for a ``cut``, and the reason if there are
@@ -71,7 +73,7 @@ def cut(
 
 
 def _pieces(
-    folder: Path, files: list[str], starts: list[int], settings: FootageSettings
+    folder: Path, files: list[str], starts: list[int], settings: "FootageSettings"
 ) -> Iterator[NDArray[np.uint8]]:
     """Frames of clips (n, T, C, H, W), never of two recordings at once."""
     first = 0
@@ -100,7 +102,7 @@ def find_cuts(differences: NDArray[np.float64], threshold: float) -> NDArray[np.
 
 
 def _passed_over(
-    frames: NDArray[np.uint8], starts: NDArray[np.int64], settings: FootageSettings
+    frames: NDArray[np.uint8], starts: NDArray[np.int64], settings: "FootageSettings"
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which windows lack motion, and which go across a cut."""
     none = np.zeros(len(starts), np.bool_)
@@ -117,7 +119,7 @@ def _passed_over(
     return within(differences) / (settings.span - 1) < settings.least_motion, across
 
 
-def _parts(frames: int, settings: FootageSettings) -> list[tuple[str, int, int]]:
+def _parts(frames: int, settings: "FootageSettings") -> list[tuple[str, int, int]]:
     """Parts of a recording, each for one split: (split, first frame, one after the last); by video, one for any."""
     if settings.split_by == "video":
         return [("", 0, frames)]
@@ -127,7 +129,7 @@ def _parts(frames: int, settings: FootageSettings) -> list[tuple[str, int, int]]
     return [("train", 0, validation), ("validation", max(validation, 0), test), ("test", test, frames)]
 
 
-def _split_by_video(names: pd.Series, settings: FootageSettings) -> pd.Series:
+def _split_by_video(names: pd.Series, settings: "FootageSettings") -> pd.Series:
     """Put each recording, with all its crops, into one split, in an order that its name alone decides."""
     order = sorted(names.unique(), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     tests = max(1, round(settings.test_share * len(order)))

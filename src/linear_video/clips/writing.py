@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
 
 CODEC = "VP80"  # a quarter of VP9's time for a third more bytes; H.264 cannot be written by OpenCV's free build
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from linear_video.clips.clip_set import ClipSet
+from linear_video.clips.base import ClipSet
+
+if TYPE_CHECKING:
+    from linear_video.models.base import VideoModel
 
 Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
 
@@ -148,6 +151,15 @@ def spectrum_plot(
     times.set(xscale="log", yscale="log", xlabel="period / frames", ylabel="half-life / frames", title="modes")
     times.grid(alpha=0.3)
     return figure
+
+
+def spectrum_of_model(model: "VideoModel") -> dict[str, Figure]:
+    """The spectrum by its name, of a model that has one."""
+    from linear_video.models.base import HasSpectrum
+
+    if not isinstance(model, HasSpectrum):
+        return {}
+    return {"spectrum": spectrum_plot(*(values.numpy() for values in model.spectrum()))}
 
 
 def animation(context: Frames, truth: Frames, predicted: Frames, name: str, side: int = 96) -> NDArray[np.uint8]:

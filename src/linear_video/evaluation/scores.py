@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
 
 Frames = NDArray[np.floating[Any]]  # (N, T, C, H, W)
 

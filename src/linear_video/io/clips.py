@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset
+from kedro_datasets.json import JSONDataset
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from linear_video.clips.clip_set import ClipSet, ClipStream
-from linear_video.errors import InputError
-from linear_video.files import replacing_file, replacing_folder
+from linear_video.clips.base import ClipSet, ClipStream
+from linear_video.common.errors import InputError
+from linear_video.common.files import replacing_file, replacing_folder
 
 
 class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
@@ -107,3 +108,11 @@ class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": self._filepath}
+
+
+class FactsDataset(JSONDataset):
+    """A JSON file that may not be there yet, and is empty then."""
+
+    def load(self) -> Any:
+        """What the file says; an empty dictionary, if there is none."""
+        return super().load() if self.exists() else {}

@@ -1,17 +1,25 @@
 """Kedro datasets of what is only written, to be looked at: figures and animations."""
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from kedro.io import AbstractDataset, DatasetError
 from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 
-from linear_video.files import replacing_file
+from linear_video.common.files import replacing_file
 
 DPI = 110
+
+
+class Animation(NamedTuple):
+    """Pictures that are shown over and over."""
+
+    pictures: NDArray[np.uint8]  # (T, height, width, 3)
+    frames_per_second: float
 
 
 class _PictureDataset(AbstractDataset[Any, None]):
@@ -48,18 +56,38 @@ class FigureDataset(_PictureDataset):
         return ImagePreview(base64.b64encode(Path(self._filepath).read_bytes()).decode())
 
 
-class AnimationDataset(_PictureDataset):
-    """Pictures uint8 (T, height, width, 3) as an endlessly looping GIF."""
+class FiguresDataset(_PictureDataset):
+    """The pictures of an experiment by name, in one folder: figures as PNG files, animations as GIF files."""
 
-    def __init__(self, *, filepath: str, frames_per_second: float = 4, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(filepath=filepath, metadata=metadata)
-        self._frames_per_second = frames_per_second
+    def save(self, data: Mapping[str, Any]) -> None:
+        """Write each; pictures of before that are not among them stay."""
+        folder = Path(self._filepath)
+        for name, picture in data.items():
+            with replacing_file(folder / _file_name(name, picture)) as part:
+                if isinstance(picture, Animation):
+                    _write_gif(picture, part)
+                else:
+                    picture.savefig(part, format="png", dpi=DPI)
 
-    def save(self, data: NDArray[np.uint8]) -> None:
-        """Write the pictures as one GIF."""
-        from PIL import Image
+    def preview(self) -> ImagePreview:
+        """The film strip for kedro viz, in base64."""
+        return ImagePreview(base64.b64encode((Path(self._filepath) / "filmstrip.png").read_bytes()).decode())
 
-        first, *rest = (Image.fromarray(picture) for picture in data)
-        with replacing_file(Path(self._filepath)) as part:
-            duration = round(1000 / self._frames_per_second)
-            first.save(part, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)
+
+def written_files(path: Path, data: Any) -> list[Path]:
+    """The files that were written for what was saved at a path: of pictures by name, each; else the path itself."""
+    if isinstance(data, Mapping) and path.suffix == "":
+        return [path / _file_name(name, picture) for name, picture in data.items()]
+    return [path]
+
+
+def _file_name(name: str, picture: Any) -> str:
+    return f"{name}.gif" if isinstance(picture, Animation) else f"{name}.png"
+
+
+def _write_gif(animation: Animation, path: Path) -> None:
+    from PIL import Image
+
+    first, *rest = (Image.fromarray(picture) for picture in animation.pictures)
+    duration = round(1000 / animation.frames_per_second)
+    first.save(path, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)

@@ -8,14 +8,16 @@ adding to what the coarser one has shown; u enlarges:
 At every scale a discriminator tells true from predicted frames, seeing the input frames too.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linear_video.errors import InputError
-from linear_video.models.settings import AdversarialSettings
+from linear_video.common.errors import InputError
+from linear_video.models.base import FrameShape, TrainedBySteps
+from linear_video.models.checks import check_choice
 
 
 class Scale(NamedTuple):
@@ -44,7 +46,44 @@ SIZES = {  # from the coarsest scale to the finest
 }
 
 
-class Adversarial(nn.Module):
+@dataclass(frozen=True)
+class AdversarialSettings:
+    """Settings of the adversarial multi-scale network.
+
+    Attributes:
+        input_frames: that the next one is predicted from.
+        size: ``"paper"``, or ``"small"``, close to the authors' training script.
+        lp_weight: of the L_p loss.
+        lp_power: p, 1 or 2.
+        gradient_difference_weight: of the gradient difference loss; 0 leaves it out.
+        gradient_difference_power: alpha, at least 1.
+        adversarial_weight: of the adversarial loss at every scale; 0 leaves out the discriminators.
+    """
+
+    input_frames: int = 4
+    size: Literal["paper", "small"] = "small"
+    lp_weight: float = 1.0
+    lp_power: int = 2
+    gradient_difference_weight: float = 1.0
+    gradient_difference_power: float = 1.0
+    adversarial_weight: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.input_frames < 1:
+            raise ValueError(f"input_frames must be at least 1, not {self.input_frames}.")
+        check_choice("size", self.size, ("paper", "small"))
+        for name in ("lp_weight", "gradient_difference_weight", "adversarial_weight"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
+        if not self.lp_weight and not self.gradient_difference_weight:
+            raise ValueError("lp_weight and gradient_difference_weight must not both be 0.")
+        if self.lp_power not in (1, 2):
+            raise ValueError(f"lp_power must be 1 or 2, not {self.lp_power}.")
+        if not 1 <= self.gradient_difference_power < float("inf"):
+            raise ValueError(f"gradient_difference_power must be at least 1, not {self.gradient_difference_power}.")
+
+
+class Adversarial(TrainedBySteps):
     """Predicts frames (C, H, W), float in [0, 1], one after the other, each from the ``input_frames`` before it.
 
     Args:
@@ -52,11 +91,20 @@ class Adversarial(nn.Module):
         settings: see ``AdversarialSettings``.
     """
 
+    settings_class = AdversarialSettings
+    training_defaults: ClassVar[dict[str, Any]] = {
+        "steps": 7000,  # as long as the ILE's; every other one is the discriminators'
+        "clips_per_step": 4,  # of 15 frames: 11 windows each
+        "learning_rate": 1e-3,
+        "learning_rates": {"discriminators": 2e-4},
+        "gradient_norm": 10.0,
+        "validate_every": 500,
+        "threads": 1,
+    }
     steps_seen: Tensor
 
-    def __init__(self, frame_shape: tuple[int, int, int], settings: AdversarialSettings) -> None:
-        super().__init__()
-        self.frame_shape, self.settings = frame_shape, settings
+    def __init__(self, frame_shape: FrameShape, settings: AdversarialSettings) -> None:
+        super().__init__(frame_shape, settings)
         scales = SIZES[settings.size]
         channels, height, width = frame_shape
         if min(height, width) < 2 ** (len(scales) - 1):
@@ -74,6 +122,20 @@ class Adversarial(nn.Module):
                 _discriminator(seen, size, scale) for size, scale in zip(self.sizes, scales, strict=True)
             )
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
+
+    @classmethod
+    def check_clips(cls, settings: AdversarialSettings, frames: int) -> None:
+        """Each prediction is from ``input_frames``."""
+        if frames <= settings.input_frames:
+            raise ValueError(
+                f"input_frames is {settings.input_frames}, and one more are needed, but clips have {frames}."
+            )
+
+    @property
+    def least_context(self) -> int:
+        """The frames that the next one is predicted from."""
+        length: int = self.settings.input_frames
+        return length
 
     def pyramid(self, frames: Tensor) -> list[Tensor]:
         """Frames (N, K, H, W) of [-1, 1] at every scale, the coarsest first."""

@@ -7,18 +7,18 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
-from linear_video.errors import InputError
-from linear_video.files import replacing_file
-from linear_video.models.contract import build
+from linear_video.common.errors import InputError
+from linear_video.common.files import replacing_file
+from linear_video.models.base import VideoModel
+from linear_video.models.registry import build
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1  # of checkpoints; to be raised where weights of before would mean something else
 
 
-def save_checkpoint(folder: Path, model: nn.Module, config: dict[str, Any]) -> None:
-    """Write a model and its config (of ``contract.describe``, and what else is worth keeping).
+def save_checkpoint(folder: Path, model: VideoModel, config: dict[str, Any]) -> None:
+    """Write a model and its config (of ``registry.describe``, and what else is worth keeping).
 
     Each file is written beside its place, then renamed. The config tells the format, and the weights' SHA-256.
 
@@ -59,7 +59,7 @@ def load_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def load_checkpoint(folder: Path) -> nn.Module:
+def load_checkpoint(folder: Path) -> VideoModel:
     """Read a model back, ready to predict (``eval`` mode, on the CPU).
 
     Raises:

@@ -1,17 +1,22 @@
 """The baseline that everybody should beat: the future looks like the last frame seen."""
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from linear_video.models.settings import LastFrameSettings
+from linear_video.models.base import VideoModel
 
 
-class LastFrame(nn.Module):
+@dataclass(frozen=True)
+class LastFrameSettings:
+    """The last frame has none."""
+
+
+class LastFrame(VideoModel):
     """Repeats the last frame of the context; has nothing to learn."""
 
-    def __init__(self, frame_shape: tuple[int, int, int], settings: LastFrameSettings) -> None:
-        super().__init__()
-        self.settings = settings
+    settings_class = LastFrameSettings
 
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int) -> Tensor:

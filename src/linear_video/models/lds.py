@@ -7,22 +7,45 @@ a square root of the residuals' covariance. Clips count as series of their own: 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from linear_video.errors import InputError
-from linear_video.models.settings import LdsSettings
-from linear_video.models.spectrum import Spectrum, mode_parts, spectrum_of
+from linear_video.common.errors import InputError
+from linear_video.models.base import DrawsFutures, FittedInClosedForm, HasSpectrum, Spectrum, Synthesises
+from linear_video.models.spectrum import mode_parts, spectrum_of
 
 CHUNK = 2**27  # bytes of float64 frames in memory at once
 OVERSAMPLING = 10  # further directions of the randomised decomposition
 
 
-class LinearDynamicSystem(nn.Module):
+@dataclass(frozen=True)
+class LdsSettings:
+    """Settings of Doretto's linear dynamic system.
+
+    Attributes:
+        state_dimension: n.
+        stable: whether singular values of A above 1 are set to 1.
+        exact_up_to: largest number of values of a frame for which principal components are computed exactly.
+    """
+
+    state_dimension: int = 20
+    stable: bool = True
+    exact_up_to: int = 3000
+
+    def __post_init__(self) -> None:
+        for name in ("state_dimension", "exact_up_to"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+
+
+class LinearDynamicSystem(FittedInClosedForm, Synthesises, DrawsFutures, HasSpectrum):
     """Doretto's linear dynamic system for frames (C, H, W)."""
+
+    settings_class = LdsSettings
 
     mean: Tensor
     observation: Tensor
@@ -30,8 +53,7 @@ class LinearDynamicSystem(nn.Module):
     noise: Tensor
 
     def __init__(self, frame_shape: tuple[int, int, int], settings: LdsSettings) -> None:
-        super().__init__()
-        self.frame_shape, self.settings = tuple(frame_shape), settings
+        super().__init__(frame_shape, settings)
         dimensions, state = int(np.prod(frame_shape)), settings.state_dimension
         if state > dimensions:
             raise ValueError(f"state_dimension {state} is more than the frame's {dimensions} values.")
@@ -138,6 +160,10 @@ class LinearDynamicSystem(nn.Module):
             noise = torch.randn(state.shape, generator=generator, dtype=state.dtype, device=state.device)
             state = state @ self.transition.T + noise_scale * noise @ self.noise.T
         return torch.stack(shown, 1)
+
+    def steadiness(self) -> dict[str, float]:
+        """The spectral radius of A."""
+        return {"spectral_radius": float(self.spectrum().eigenvalues.abs().max())}
 
     @torch.no_grad()
     def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:

@@ -1,17 +1,9 @@
 """What the eigenvalues of a linear transition mean."""
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-
-class Spectrum(NamedTuple):
-    """Eigenvalues of a transition, one of each conjugate pair, with what they mean."""
-
-    eigenvalues: Tensor  # complex128
-    period: Tensor  # frames per turn, inf for a mode that does not turn
-    half_life: Tensor  # frames until the amplitude has halved, inf for modulus 1 and above
+from linear_video.models.base import Spectrum
 
 
 def spectrum_of(eigenvalues: Tensor) -> Spectrum:

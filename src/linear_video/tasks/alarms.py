@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
 from linear_video.tasks.trained import Surprises
 
 LEAST_ERROR = 1e-6  # squared, of forecasts in values of [0, 1]: what is always forecast exactly

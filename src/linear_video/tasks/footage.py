@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from linear_video.clips.recordings import KNOWN_SUFFIXES, Frame, Recording, Source, find_sources, read_source
-from linear_video.errors import InputError
+from linear_video.clips.readers.recordings import KNOWN_SUFFIXES, Frame, Recording, Source, find_sources, read_source
+from linear_video.common.errors import InputError
 
 FPS = 25.0  # of what does not say
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
 from linear_video.tasks.settings import Fit
 
 Frame = NDArray[np.uint8]  # (h, w, planes)

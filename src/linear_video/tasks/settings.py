@@ -36,25 +36,25 @@ class PredictSettings:
             value of an action; frames that are not named have zeros.
     """
 
-    model: str
-    video: str | None
-    task: Task
-    fit: Fit
-    fps: float | None
-    context: int
-    horizon: int
-    window_step: int | None
-    missing: str | int
-    dropped: str | int
-    factor: float
-    playback: Literal["slow", "rate"]
-    normal: str | None
-    false_alarm_rate: float
-    window: int
-    modes: int
-    futures: int
-    noise: float
-    actions: str | None
+    model: str = "data/06_models/ile/moving_symbols"
+    video: str | None = None
+    task: Task = "extrapolate"
+    fit: Fit = "resize"
+    fps: float | None = None
+    context: int = 10
+    horizon: int = 5
+    window_step: int | None = None
+    missing: str | int = ""
+    dropped: str | int = ""
+    factor: float = 2.0
+    playback: Literal["slow", "rate"] = "slow"
+    normal: str | None = None
+    false_alarm_rate: float = 0.01
+    window: int = 50
+    modes: int = 6
+    futures: int = 16
+    noise: float = 1.0
+    actions: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("context", 2), ("horizon", 1), ("window", 2), ("modes", 1), ("futures", 2)):

@@ -3,36 +3,33 @@
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from linear_video.errors import InputError
-from linear_video.models.checkpoint import load_checkpoint, load_config
-from linear_video.models.contract import MODELS
-from linear_video.models.linear_prior import Projected
-from linear_video.tasks.parts import Frame, Parts, to_frame
+from linear_video.common.errors import InputError
+from linear_video.models.base import DrawsFutures, HasLikelihood, HasSpectrum, KnowsActions, KnowsAnyTime, VideoModel
+from linear_video.models.registry import MODELS, model_class
+from linear_video.tasks.parts import Frame, to_frame
 from linear_video.tasks.settings import Fit
+from linear_video.tasks.stream import Footage, Window, pieces
 
 GREY_LEVELS = math.log2(255)  # bits that a density of values in [0, 1] is short of one of grey values
-BATCH = 16  # frames that are read and encoded at once
-PARTS_AT_ONCE = 2048  # of all frames together
-# What a model must offer for a task, see ``models.contract.VideoModel``.
-NEEDS = {
-    "extrapolate": "predict",
-    "hindcast": "interpolate",
-    "fill_in": "interpolate",
-    "retime": "interpolate",
-    "denoise": "trajectory",
-    "surprise": "predict",
-    "spectrum": "mode_energy",
-    "sample": "futures",
-    "what_if": "predict",
+# The capability that a model needs for a task.
+NEEDS: dict[str, type[VideoModel]] = {
+    "extrapolate": VideoModel,
+    "hindcast": KnowsAnyTime,
+    "fill_in": KnowsAnyTime,
+    "retime": KnowsAnyTime,
+    "denoise": KnowsAnyTime,
+    "surprise": VideoModel,
+    "spectrum": HasSpectrum,
+    "sample": DrawsFutures,
+    "what_if": KnowsActions,
 }
 
 
@@ -68,7 +65,7 @@ class TrainedModel:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: VideoModel,
         config: dict[str, Any],
         fit: Fit = "resize",
         context: int = 10,
@@ -79,7 +76,7 @@ class TrainedModel:
         if context < 2:
             raise InputError(f"context must be at least 2 frames, not {context}.")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model: Any = model.to(self.device)
+        self.model = model.to(self.device)
         self.config, self.fit, self.context = config, fit, context
 
     @property
@@ -87,33 +84,32 @@ class TrainedModel:
         """Which kind of model: ile, dynamic_vae, lds, adversarial, last_frame."""
         return str(self.config["model"])
 
-    def check(self, task: str) -> None:
-        """Tell whether the model can do a task.
+    def able(self, task: str) -> Any:
+        """The model, if it can do a task: of the capability that the task ``NEEDS``.
 
         Raises:
-            InputError: if not; the message says which models can.
+            InputError: if it cannot; the message says which models can.
         """
-        if not hasattr(self.model, NEEDS[task]):
-            able = [name for name, (kind, _) in MODELS.items() if hasattr(kind, NEEDS[task])]
+        if not isinstance(self.model, NEEDS[task]):
+            able = [name for name in MODELS if issubclass(model_class(name), NEEDS[task])]
             raise InputError(f"{task}: the model {self.name} cannot do that; {' and '.join(able)} can.")
-        if task == "what_if" and not getattr(self.model.settings, "actions", 0):
+        if task == "what_if" and not self.model.actions:
             raise InputError(
-                "what_if: the model knows no actions; an ile can that was trained with the parameter actions, on clips "
-                "that have some (kedro run --env=pushes --pipeline=ile)."
+                "what_if: the model knows no actions; one can that was trained with the parameter actions, on clips "
+                "that have some (kedro run --env=pushes --pipelines=ile)."
             )
+        return self.model
 
     # --- the future and the past ------------------------------------------------------------------------------------
 
     def extrapolate(self, frames: Iterable[Frame], horizon: int) -> NDArray[np.uint8]:
         """The frames after the last one: (horizon, h, w, channels)."""
-        self.check("extrapolate")
         footage, context = self._last(frames)
         return footage.joined(self.model.predict(context, horizon))
 
     def forecasts(self, frames: Iterable[Frame], horizon: int, step: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Of windows all over a video, ``step`` frames apart: number of the first frame to come, and the frames."""
-        self.check("extrapolate")
-        footage, seen = _Footage(frames, self), deque[Tensor](maxlen=self.context)
+        footage, seen = self._footage(frames), deque[Tensor](maxlen=self.context)
         for number, (_, parts) in enumerate(footage):
             seen.append(parts)
             if len(seen) == self.context and (number + 1 - self.context) % step == 0:
@@ -125,38 +121,40 @@ class TrainedModel:
 
         ``actions`` are (context + horizon, m); zeros are no action.
         """
-        self.check("what_if")
-        values = self.model.settings.actions
+        model: KnowsActions = self.able("what_if")
+        values = model.actions
         if actions.shape != (self.context + horizon, values):
             raise InputError(f"actions must be ({self.context + horizon}, {values}), not {actions.shape}.")
         footage, context = self._last(frames)
         known = torch.as_tensor(actions, dtype=torch.float32, device=self.device).expand(len(context), -1, -1)
-        return footage.joined(self.model.predict(context, horizon, actions=known))
+        return footage.joined(model.predict(context, horizon, actions=known))
 
     def sample(
         self, frames: Iterable[Frame], horizon: int, count: int, noise: float = 1.0, seed: int = 0
     ) -> NDArray[np.uint8]:
         """Many futures, drawn as the model defines it: (count, horizon, h, w, channels)."""
-        self.check("sample")
+        model: DrawsFutures = self.able("sample")
         footage, context = self._last(frames)
-        drawn = self.model.futures(context, horizon, count, seed, noise)
+        drawn = model.futures(context, horizon, count, seed, noise)
         return np.stack([footage.joined(future) for future in drawn])
 
     def hindcast(self, frames: Iterable[Frame], horizon: int) -> NDArray[np.uint8]:
         """The frames before the first one: (horizon, h, w, channels), in order of time."""
-        self.check("hindcast")
-        footage = _Footage(frames, self)
+        model: KnowsAnyTime[Any] = self.able("hindcast")
+        footage = self._footage(frames)
         seen = [parts for _, (_, parts) in zip(range(self.context), footage, strict=False)]
         footage.check_length(self.context)
-        projected = self.model.project(torch.stack(seen, 1))
+        projected = model.project(torch.stack(seen, 1))
         observed = torch.ones(len(seen), dtype=torch.bool, device=self.device)
-        given = [self.model.interpolate(projected, observed, float(time))[1] for time in range(-horizon, 0)]
+        given = [model.interpolate(projected, observed, float(time))[1] for time in range(-horizon, 0)]
         return footage.joined(torch.stack(given, 1))
 
     def forgotten(self, horizon: int) -> pd.DataFrame:
         """Modes that ``hindcast`` leaves out, since they decay too quickly to be traced back so many frames."""
-        self.check("hindcast")
-        spectrum, lost = self.model.spectrum(), self.model.forgotten(horizon)
+        model: KnowsAnyTime[Any] = self.able("hindcast")
+        if not isinstance(model, HasSpectrum):
+            return pd.DataFrame(columns=["mode", "period_frames", "half_life_frames"])
+        spectrum, lost = model.spectrum(), model.forgotten(horizon)
         columns = {"period_frames": spectrum.period[lost], "half_life_frames": spectrum.half_life[lost]}
         return pd.DataFrame({"mode": lost.nonzero().flatten().tolist(), **{k: v.tolist() for k, v in columns.items()}})
 
@@ -164,9 +162,8 @@ class TrainedModel:
 
     def fill_in(self, frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[Frame]:
         """All frames, those numbered in ``missing`` replaced by what the others tell of them."""
-        self.check("fill_in")
         gone = frozenset(missing)
-        for window, number in self._windows(frames, gone):
+        for window, number in self._windows("fill_in", frames, gone):
             yield window.frame(number) if number not in gone else self._between(window, float(number))
         beyond = [number for number in gone if number >= window.footage.count]
         if beyond:
@@ -174,11 +171,10 @@ class TrainedModel:
 
     def retime(self, frames: Iterable[Frame], factor: float) -> Iterator[Frame]:
         """Frames at times 0, 1/factor, 2/factor, ..., in frames' time, up to the last frame."""
-        self.check("retime")
         if not 0.1 <= factor <= 10:
             raise InputError(f"factor must be within [0.1, 10], not {factor}.")
         given = 0
-        for window, number in self._windows(frames, frozenset()):
+        for window, number in self._windows("retime", frames):
             last = number if window.footage.ended and number == window.footage.count - 1 else number + 1 - 1e-9
             while given / factor <= last + 1e-9:
                 time = given / factor
@@ -188,20 +184,15 @@ class TrainedModel:
 
     def denoise(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Every frame as the trajectory that fits the frames around it best has it."""
-        self.check("denoise")
-        for window, number in self._windows(frames, frozenset()):
-            times = torch.arange(window.length, dtype=torch.float64, device=self.device)
-            now = times.new_tensor([number - window.first])
-            weights = self.model.settings.fading_memory ** (times - now).abs()
-            yield window.footage.joined(self.model.trajectory(window.projected, weights, times, now))[0]
+        for window, number in self._windows("denoise", frames):
+            yield window.footage.joined(window.model.smooth(window.projected, number - window.first)[:, None])[0]
 
     def surprise(self, frames: Iterable[Frame], horizon: int = 5) -> Surprises:
         """How unlikely each frame is, by its density, and by errors of its forecasts up to ``horizon`` frames before.
 
         The density is that of the frame as the model sees it, resized or tiled.
         """
-        self.check("surprise")
-        footage = _Footage(frames, self)
+        footage = self._footage(frames)
         past = self.context + horizon - 1
         kept: list[Tensor] = []  # of the frames before, at most ``past``
         likelihood: list[NDArray[np.float64]] = []
@@ -216,9 +207,9 @@ class TrainedModel:
 
     def _likelihood(self, clip: Tensor, before: int) -> NDArray[np.float64]:
         """Bits per value of the frames from number ``before`` on."""
-        if not hasattr(self.model, "surprise"):
+        if not isinstance(self.model, HasLikelihood):
             return np.full(clip.shape[1] - before, np.nan)
-        nats = torch.cat([self.model.surprise(piece, self.context) for piece in _pieces(clip)]).mean(0)[before:]
+        nats = torch.cat([self.model.surprise(piece, self.context) for piece in pieces(clip)]).mean(0)[before:]
         return np.asarray(nats.cpu().numpy() / math.log(2) + GREY_LEVELS)
 
     def _forecast_errors(self, clip: Tensor, before: int, horizon: int) -> NDArray[np.float64]:
@@ -229,8 +220,10 @@ class TrainedModel:
         ends = torch.arange(self.context, max(length, self.context), device=clip.device)
         if len(ends):
             sums = torch.zeros((len(ends), horizon), dtype=torch.float64, device=clip.device)
-            for piece in _pieces(clip, horizon):
-                forecast = self._forecasts(piece[:, :-1], horizon).flatten(3)  # (P, ends, horizon, C H W)
+            for piece in pieces(clip, horizon):
+                forecast = self.model.forecasts(piece[:, :-1], self.context, horizon).flatten(
+                    3
+                )  # (P, ends, horizon, C H W)
                 for lead in range(horizon):
                     seen = ends[ends + lead < length]
                     error = forecast[:, : len(seen), lead] - piece[:, seen + lead].flatten(2)
@@ -240,26 +233,17 @@ class TrainedModel:
                 errors[(seen + lead).cpu().numpy(), lead] = (sums[: len(seen), lead] / len(clip)).cpu().numpy()
         return errors[before:length]
 
-    def _forecasts(self, clip: Tensor, horizon: int) -> Tensor:
-        """What follows each window of the context's length: (P, T - context + 1, horizon, C, H, W)."""
-        if hasattr(self.model, "forecasts"):
-            found: Tensor = self.model.forecasts(clip, self.context, horizon)
-            return found
-        windows = clip.unfold(1, self.context, 1).movedim(-1, 2)  # (P, ends, context, C, H, W)
-        predicted: Tensor = self.model.predict(windows.flatten(0, 1), horizon)
-        return predicted.reshape(*windows.shape[:2], *predicted.shape[1:])
-
     def spectrum(self, frames: Iterable[Frame], fps: float, window: int = 50, strongest: int = 6) -> Modes:
         """How much each mode moves in a video, the mean of windows of so many frames, and what the strongest do."""
-        self.check("spectrum")
-        footage, spectrum = _Footage(frames, self), self.model.spectrum()
+        model: HasSpectrum = self.able("spectrum")
+        footage, spectrum = self._footage(frames), model.spectrum()
         energies: list[Tensor] = []
         while batch := [item for _, item in zip(range(window), footage, strict=False)]:
             if energies and len(batch) < window:  # a shorter one would resolve less
                 break
             seen = batch
             clip = torch.stack([parts for _, parts in seen], 1)
-            energies += [self.model.mode_energy(piece).sum(0) / len(clip) for piece in _pieces(clip)]
+            energies += [model.mode_energy(piece).sum(0) / len(clip) for piece in pieces(clip)]
         footage.check_length(2)
         energy = torch.stack(energies).sum(0)
         order = energy.argsort(descending=True)
@@ -272,151 +256,43 @@ class TrainedModel:
                 "energy": (energy / energy.sum())[order].tolist(),
             }
         )
-        responses = self.model.mode_response(clip, order[:strongest].tolist())
+        responses = model.mode_response(clip, order[:strongest].tolist())
         shown = np.stack([footage.joined(response, difference=True) for response in responses])
         return Modes(table, np.stack([frame for frame, _ in seen][: shown.shape[1]]), shown)
 
     # --- within -------------------------------------------------------------------------------------------------------
 
-    def _last(self, frames: Iterable[Frame]) -> tuple["_Footage", Tensor]:
+    def _footage(self, frames: Iterable[Frame]) -> Footage:
+        return Footage(frames, self.model.frame_shape, self.fit, self.device)
+
+    def _last(self, frames: Iterable[Frame]) -> tuple[Footage, Tensor]:
         """The last frames of footage, as the model sees them: (P, context, C, H, W)."""
-        footage, seen = _Footage(frames, self), deque[Tensor](maxlen=self.context)
+        footage, seen = self._footage(frames), deque[Tensor](maxlen=self.context)
         for _, parts in footage:
             seen.append(parts)
         footage.check_length(self.context)
         return footage, torch.stack(list(seen), 1)
 
-    def _between(self, window: "_Window", time: float) -> Frame:
+    def _between(self, window: Window, time: float) -> Frame:
         """The frame at a time, in which what the frames around it show is kept in full detail."""
         if not window.observed.any():
             raise InputError(
                 f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, how many "
                 "frames are seen."
             )
-        weights, correction = self.model.interpolate(window.projected, window.observed, time - window.first)
+        weights, correction = window.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())
         for index in weights.nonzero().flatten().tolist():
             values = values + np.float32(weights[index] / 255) * window.frame(window.first + index)
         return to_frame(values)
 
-    def _windows(self, frames: Iterable[Frame], missing: frozenset[int]) -> Iterator[tuple["_Window", int]]:
+    def _windows(
+        self, task: str, frames: Iterable[Frame], missing: frozenset[int] = frozenset()
+    ) -> Iterator[tuple[Window, int]]:
         """Every frame's number in turn, and a window of the frames around it."""
-        window = _Window(self, _Footage(frames, self), missing)
+        window = Window(self.able(task), self._footage(frames), self.context, missing)
         number = 0
         while window.move(number):
             yield window, number
             number += 1
         window.footage.check_length(2)
-
-
-class _Footage:
-    """Frames that are being read, checked, and made into parts: gives (frame, parts (P, C, H, W))."""
-
-    def __init__(self, frames: Iterable[Frame], trained: TrainedModel) -> None:
-        self.frames, self.trained = iter(frames), trained
-        self.count, self.ended = 0, False
-        self.parts: Parts
-
-    def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
-        return self
-
-    def __next__(self) -> tuple[Frame, Tensor]:
-        frame = next(self.frames, None)
-        if frame is None:
-            self.ended = True
-            raise StopIteration
-        if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
-            raise InputError(f"frames must be uint8 (h, w, 3), (h, w, 1) or (h, w), not {frame.dtype} {frame.shape}.")
-        frame = frame.reshape(*frame.shape[:2], -1)
-        if not self.count:
-            self.parts = Parts(tuple(self.trained.config["frame_shape"]), frame.shape, self.trained.fit)
-        elif frame.shape != self.parts.size:
-            raise InputError(f"frame {self.count} is {frame.shape}, the ones before {self.parts.size}.")
-        self.count += 1
-        return frame, torch.from_numpy(self.parts.split(frame)).to(self.trained.device)
-
-    def batches(self) -> Iterator[list[tuple[Frame, Tensor]]]:
-        """Several frames at once."""
-        while batch := [item for _, item in zip(range(BATCH), self, strict=False)]:
-            yield batch
-
-    def check_length(self, least: int) -> None:
-        """Raise InputError if fewer frames have come than are needed."""
-        if self.count < least:
-            frames = "1 frame" if self.count == 1 else f"{self.count} frames"
-            raise InputError(f"the footage has {frames}, but this needs at least {least} (parameter context).")
-
-    def joined(self, clip: Tensor, difference: bool = False) -> NDArray[Any]:
-        """Frames of parts (P, T, C, H, W): uint8 (T, h, w, channels); differences stay float32."""
-        frames = [self.parts.join(parts) for parts in clip.movedim(1, 0).cpu().numpy()]
-        return np.stack(frames if difference else [to_frame(frame) for frame in frames])
-
-
-class _Window:
-    """Frames around the one that is being made, and what the model needs of them."""
-
-    def __init__(self, trained: TrainedModel, footage: _Footage, missing: frozenset[int]) -> None:
-        self.trained, self.footage, self.missing = trained, footage, missing
-        self.first = 0  # number of the first frame kept
-        self.length = 0  # of the window; what was read beyond it does not count yet
-        self.frames: deque[Frame] = deque()
-        self.batches = footage.batches()
-        self._projected: Projected  # of all frames kept
-
-    @property
-    def projected(self) -> Projected:
-        """What the model needs of the window's frames."""
-        return self._projected.first(self.length)
-
-    @property
-    def observed(self) -> Tensor:
-        """Which of the frames are there, bool (length,)."""
-        there = [number not in self.missing for number in range(self.first, self.first + self.length)]
-        return torch.tensor(there, device=self.trained.device)
-
-    def frame(self, number: int) -> Frame:
-        return self.frames[number - self.first]
-
-    def move(self, number: int) -> bool:
-        """Have the frames around one at hand; False if there is none of that number."""
-        reach = self.trained.context
-        while self.footage.count <= number + reach:
-            batch = next(self.batches, None)
-            if batch is None:
-                break
-            projected = self.trained.model.project(torch.stack([parts for _, parts in batch], 1))
-            self._projected = self._projected.followed_by(projected) if self.frames else projected
-            self.frames.extend(frame for frame, _ in batch)
-        passed = max(0, number - reach - self.first)
-        if passed:
-            self._projected = self._projected.from_frame(passed)
-            for _ in range(passed):
-                self.frames.popleft()
-            self.first += passed
-        self.length = min(self.footage.count, number + reach + 1) - self.first
-        return number < self.footage.count
-
-
-def _pieces(clip: Tensor, times: int = 1) -> tuple[Tensor, ...]:
-    """Some parts of a clip (P, T, C, H, W) at a time, lest tiles fill the memory; fewer, if each gives more frames."""
-    pieces: tuple[Tensor, ...] = clip.split(max(1, PARTS_AT_ONCE // (clip.shape[1] * times)))
-    return pieces
-
-
-def load_model(source: str | Path, fit: Fit = "resize", context: int = 10, device: str | None = None) -> TrainedModel:
-    """Read a trained model from its folder, or from where MLflow keeps one; see ``linear_video.load``."""
-    folder = Path(source)
-    if isinstance(source, str) and ":/" in source:
-        folder = _from_mlflow(source)
-    if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
-        folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
-    return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device)
-
-
-def _from_mlflow(uri: str) -> Path:
-    import mlflow
-
-    try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
-    except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise InputError(f"{uri} cannot be had from MLflow ({error}).") from error

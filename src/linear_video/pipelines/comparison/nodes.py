@@ -7,48 +7,48 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from linear_video.clips.clip_set import ClipSet
-from linear_video.commit import git_commit
-from linear_video.errors import InputError
-from linear_video.evaluation.settings import EvaluationSettings
+from linear_video.clips.base import ClipSet
+from linear_video.common.commit import git_commit
+from linear_video.common.errors import InputError
+from linear_video.evaluation.held_out import EvaluationSettings
 
-# What a folder of results holds, by the name of the model; read when it is called.
+# By the name of the model, what reads its predictions when it is called.
 Predictions = dict[str, Callable[[], NDArray[np.float32]]]
-Facts = dict[str, Callable[[], dict[str, Any]]]
 
 
 def compare(
     predictions: Predictions,
-    prediction_facts: Facts,
     validation_clips: ClipSet,
     test_clips: ClipSet,
-    evaluation: dict[str, Any],
+    evaluation: EvaluationSettings,
     dataset: str,
-    models: list[str],
+    **prediction_facts: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of every model that has predictions, a row for each predicted frame; and what is known of each model.
+
+    ``prediction_facts`` are those of every model by name, empty for one that has predicted nothing yet.
 
     Raises:
         InputError: if there are no models yet, or a model has predicted other clips than those that are held out now.
     """
     from linear_video.evaluation.comparison import compare, fingerprint
 
-    settings = EvaluationSettings(**evaluation)
-    clips = settings.scored_frames(validation_clips, test_clips)
-    facts = {model: prediction_facts[model]() for model in models if model in prediction_facts}
+    clips = evaluation.scored_frames(validation_clips, test_clips)
+    facts = {model: of_model for model, of_model in prediction_facts.items() if of_model}
     if not facts:
         raise InputError(
-            f"no model has been trained on {dataset} yet; start with kedro run --pipeline={models[0]}.{dataset}"
+            f"no model has been trained on {dataset} yet; start with "
+            f"kedro run --pipelines={next(iter(prediction_facts))}.{dataset}"
         )
     others = [model for model, of_model in facts.items() if of_model["clips"] != fingerprint(clips)]
     if others:
-        again = " and ".join(f"kedro run --pipeline={model}.{dataset}" for model in others)
+        again = " and ".join(f"kedro run --pipelines={model}.{dataset}" for model in others)
         raise InputError(
-            f"{', '.join(others)} predicted other clips than the {settings.held_out} clips that {dataset} and the "
+            f"{', '.join(others)} predicted other clips than the {evaluation.held_out} clips that {dataset} and the "
             f"parameter evaluation now stand for; scores would not compare. Run {again} again (with "
             f"--from-nodes={others[0]}.{dataset}.predict, if the training is still good)."
         )
-    context, truth = settings.context_and_truth(clips)
+    context, truth = evaluation.context_and_truth(clips)
     return compare({model: predictions[model]() for model in facts}, context, truth), pd.DataFrame(facts.values())
 
 
@@ -58,7 +58,7 @@ def report(
     predictions: Predictions,
     validation_clips: ClipSet,
     test_clips: ClipSet,
-    evaluation: dict[str, Any],
+    evaluation: EvaluationSettings,
     dataset: str,
     models: list[str],
 ) -> tuple[str, str]:
@@ -68,20 +68,19 @@ def report(
     from linear_video.evaluation.report import markdown, metric_tables, models_table, page
     from linear_video.evaluation.scores import score_frames
 
-    settings = EvaluationSettings(**evaluation)
-    clips = settings.scored_frames(validation_clips, test_clips)
-    context, truth = settings.context_and_truth(clips)
+    clips = evaluation.scored_frames(validation_clips, test_clips)
+    context, truth = evaluation.context_and_truth(clips)
     shown = {model: predictions[model]() for model in facts["model"]}
     notes = [
-        f"{len(clips)} {settings.held_out} clips of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} pixels: every model "
-        f"may see the same {settings.context} frames and predicts the next {settings.horizon}. Means over the clips, "
-        "with half-widths of 95 % intervals; gains are over the last frame, clip by clip.",
+        f"{len(clips)} {evaluation.held_out} clips of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} pixels: every "
+        f"model may see the same {evaluation.context} frames and predicts the next {evaluation.horizon}. Means over "
+        "the clips, with half-widths of 95 % intervals; gains are over the last frame, clip by clip.",
         "All models learn from the same training clips; their time of training stands in the last table. "
         f"Compared at commit {git_commit()[:10]}.",
     ]
-    missing = [model for model in models if model not in shown]
+    missing = [model for model in models if model not in shown and model != BASELINE]
     if missing:
-        commands = "; ".join(f"kedro run --pipeline={model}.{dataset}" for model in missing)
+        commands = "; ".join(f"kedro run --pipelines={model}.{dataset}" for model in missing)
         notes.append(f"Not here, since not trained yet: {', '.join(missing)}. To add: {commands}.")
     tables = [*metric_tables(scores).values(), models_table(scores, facts)]
     by_model = {

@@ -1,27 +1,27 @@
 """Fetch files and check them."""
 
 from pathlib import Path
-from typing import Any
 
 import pooch
 
-from linear_video.errors import InputError
+from linear_video.common.errors import InputError
+from linear_video.parameters import DownloadSettings
 
 
-def download(parameters: dict[str, Any], dataset: str) -> list[str]:
+def download(settings: DownloadSettings, name: str) -> list[str]:
     """Fetch the files that are missing or damaged, each checked by its checksum; returns their names.
 
     Raises:
         InputError: if the server cannot be reached, or sends something else.
     """
-    folder, url = Path(parameters["folder"]), parameters["url"]
-    fetcher = pooch.create(folder, base_url=url, registry=parameters["checksums"], retry_if_failed=2)
-    for name in parameters["checksums"]:
+    folder, url = Path(settings.folder), settings.url
+    fetcher = pooch.create(folder, base_url=url, registry=settings.checksums, retry_if_failed=2)
+    for file in settings.checksums:
         try:
-            fetcher.fetch(name, progressbar=True)
+            fetcher.fetch(file, progressbar=True)
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{url}{name} cannot be fetched ({error}). Put the file into {folder} by hand, or name another server "
-                f"with --params=download_{dataset}.url=..."
+                f"{url}{file} cannot be fetched ({error}). Put the file into {folder} by hand, or name another server "
+                f"with --params={name}.url=..."
             ) from error
-    return list(parameters["checksums"])
+    return list(settings.checksums)

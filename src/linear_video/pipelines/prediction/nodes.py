@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.clips.clip_set import ClipSet
-from linear_video.errors import InputError
-from linear_video.evaluation.settings import EvaluationSettings
-from linear_video.io.checkpoint import Checkpoint
+from linear_video.clips.base import ClipSet
+from linear_video.common.errors import InputError
+from linear_video.evaluation.held_out import EvaluationSettings
+from linear_video.io.figures import Animation
+from linear_video.io.models import Checkpoint
 
 CLIPS_DRAWN = 3  # in a film strip
 
@@ -21,7 +22,7 @@ def predict(
     checkpoint: Checkpoint,
     validation_clips: ClipSet,
     test_clips: ClipSet,
-    evaluation: dict[str, Any],
+    evaluation: EvaluationSettings,
     model_name: str,
     dataset: str,
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -29,28 +30,27 @@ def predict(
     import torch
 
     from linear_video.evaluation.comparison import fingerprint
-    from linear_video.evaluation.predict import predict_clips
+    from linear_video.evaluation.predictions import predict_clips
 
-    settings = EvaluationSettings(**evaluation)
-    clips = settings.chosen(validation_clips, test_clips)
-    shape = tuple(checkpoint.config["frame_shape"])
+    clips = evaluation.chosen(validation_clips, test_clips)
+    model, training = checkpoint.model, checkpoint.config.get("training", {})
+    shape = tuple(model.frame_shape)
     if shape != clips.frames.shape[2:]:
         raise InputError(
-            f"the trained model takes frames of the shape {shape}, but the {settings.held_out} clips have "
+            f"the trained model takes frames of the shape {shape}, but the {evaluation.held_out} clips have "
             f"{clips.frames.shape[2:]}; train again, or make the clips as they were."
         )
-    checkpoint.model.predict(torch.zeros(1, settings.context, *shape), 1)  # the first time takes longer
+    model.predict(torch.zeros(1, evaluation.context, *shape), 1)  # the first time takes longer
     started = time.perf_counter()
-    model, training = checkpoint.model, checkpoint.config.get("training", {})
-    actions = clips.actions_of(getattr(model.settings, "actions", 0))
-    predictions = predict_clips(model, clips.frames, settings, actions)
+    actions = clips.actions_of(model.actions)
+    predictions = predict_clips(model, clips.frames, evaluation, actions)
     seconds = time.perf_counter() - started
     learned = list(model.parameters()) or list(model.buffers())  # the linear system is fitted, not trained
     facts = {
         "model": model_name,
         "dataset": dataset,
-        "held_out": settings.held_out,
-        "clips": fingerprint(settings.scored_frames(validation_clips, test_clips)),
+        "held_out": evaluation.held_out,
+        "clips": fingerprint(evaluation.scored_frames(validation_clips, test_clips)),
         "parameters": sum(values.numel() for values in learned),
         "training_minutes": training.get("seconds", 0.0) / 60,
         "frames_per_second": predictions.shape[0] * predictions.shape[1] / seconds,
@@ -64,33 +64,32 @@ def evaluate(
     train_clips: ClipSet,
     validation_clips: ClipSet,
     test_clips: ClipSet,
-    evaluation: dict[str, Any],
+    evaluation: EvaluationSettings,
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
     """PSNR and SSIM of every predicted frame, beside last frame and mean frame."""
     from linear_video.evaluation.scores import score
 
-    settings = EvaluationSettings(**evaluation)
-    context, truth = _split(settings.scored_frames(validation_clips, test_clips), predictions, settings)
+    context, truth = _split(evaluation.scored_frames(validation_clips, test_clips), predictions, evaluation)
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
-    facts = {"model": model_name, "dataset": dataset, "held_out": settings.held_out}
+    facts = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
     return facts | score(predictions, context, truth, mean_frame)
 
 
 def draw(
+    checkpoint: Checkpoint,
     predictions: NDArray[np.float32],
     scores: dict[str, Any],
     validation_clips: ClipSet,
     test_clips: ClipSet,
-    evaluation: dict[str, Any],
-) -> tuple[Any, Any, NDArray[np.uint8]]:
-    """Film strip and horizon plot as matplotlib figures; animation."""
+    evaluation: EvaluationSettings,
+) -> dict[str, Any]:
+    """Film strip, horizon plot and animation; the eigenvalues of a model that has a spectrum."""
     from linear_video.evaluation import figures
     from linear_video.evaluation.scores import score_frames
 
-    settings = EvaluationSettings(**evaluation)
-    context, truth = _split(settings.scored_frames(validation_clips, test_clips), predictions, settings)
+    context, truth = _split(evaluation.scored_frames(validation_clips, test_clips), predictions, evaluation)
     psnr, _ = score_frames(predictions, truth)
     few = figures.representative_clips(psnr, CLIPS_DRAWN)
     name = scores["model"]
@@ -98,25 +97,20 @@ def draw(
         context[few], truth[few], predictions[few], f"{name} on {scores['dataset']}: a bad, a median and a good clip"
     )
     several = figures.representative_clips(psnr, 6)
-    return (
-        strip,
-        figures.horizon_plot({name: scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}),
-        figures.animation(context[several], truth[several], predictions[several], name),
-    )
-
-
-def draw_spectrum(checkpoint: Checkpoint) -> Any:
-    """Eigenvalues of the transition as a matplotlib figure."""
-    from linear_video.evaluation import figures
-
-    return figures.spectrum_plot(*(values.numpy() for values in checkpoint.model.spectrum()))
+    rows = {name: scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}
+    return {
+        "filmstrip": strip,
+        "horizon": figures.horizon_plot(rows),
+        "prediction": Animation(figures.animation(context[several], truth[several], predictions[several], name), 4),
+        **figures.spectrum_of_model(checkpoint.model),
+    }
 
 
 def _split(
-    clips: NDArray[np.uint8], predictions: NDArray[np.float32], settings: EvaluationSettings
+    clips: NDArray[np.uint8], predictions: NDArray[np.float32], evaluation: EvaluationSettings
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Context and truth of the predicted clips, float in [0, 1]."""
-    context, truth = settings.context_and_truth(clips)
+    context, truth = evaluation.context_and_truth(clips)
     if predictions.shape != truth.shape:
         raise InputError(
             f"the saved predictions have the shape {predictions.shape}, but the parameters and held-out clips ask for "

@@ -1,65 +1,45 @@
 """Wiring of synthesis and its evaluation: one template, stamped out for each model and dataset."""
 
-from functools import partial, update_wrapper
-from typing import Any
-
 from kedro.pipeline import Pipeline, node
 
+from linear_video.experiments import SYNTHESIS_REFERENCE, Experiment
+from linear_video.pipelines.bound import bound
 from linear_video.pipelines.synthesis import nodes
 
-HELD_OUT = {name: name for name in ("validation_clips", "test_clips")}
-# What each dataset's scores are made from, beside the sequences.
-SCORES: dict[str, tuple[Any, dict[str, str]]] = {
-    "digit_cycles": (nodes.score_counting, {"cycles": "params:digit_cycles", "seed": "params:seed"}),
-    "ucla_textures": (nodes.score_textures, HELD_OUT),
-    "small_norb": (nodes.score_rotation, {"starts": "starts", **HELD_OUT}),
-}
 
-
-def create_pipeline(model: str, dataset: str) -> Pipeline:
-    """Nodes ``<model>.<dataset>.synthesise``, ``evaluate`` and ``draw``; a strip shows the linear system too."""
-    score, beside = SCORES[dataset]
-    linear = "synthesised" if model == "lds" else f"lds.{dataset}.synthesised"
+def create_pipeline(experiment: Experiment) -> Pipeline:
+    """Nodes ``<model>.<dataset>.synthesise``, ``evaluate`` and ``draw``; a strip shows the reference beside."""
+    names = {"model_name": experiment.model, "dataset": experiment.dataset}
+    settings = f"params:{experiment.dataset}"
+    evaluation, synthesis = (f"params:{group}.{experiment.dataset}" for group in ("evaluation", "synthesis"))
+    held_out = {name: name for name in ("validation_clips", "test_clips")} | {"evaluation": evaluation}
+    reference = Experiment(SYNTHESIS_REFERENCE, experiment.dataset)
+    beside = {} if experiment == reference else {reference.model: f"{reference.name}.synthesised"}
+    made = {"checkpoint": "checkpoint", "synthesised": "synthesised", "starts": "starts"}
     wired = [
         node(
             nodes.synthesise,
-            inputs={
-                "checkpoint": "checkpoint",
-                **HELD_OUT,
-                "synthesis": "params:synthesis",
-                "evaluation": "params:evaluation",
-                "seed": "params:seed",
-            },
+            inputs={"checkpoint": "checkpoint", **held_out, "synthesis": synthesis, "seed": "params:seed"},
             outputs=["synthesised", "starts"],
             name="synthesise",
         ),
         node(
-            update_wrapper(partial(score, model_name=model, dataset=dataset), score),
-            inputs={
-                "checkpoint": "checkpoint",
-                "synthesised": "synthesised",
-                "evaluation": "params:evaluation",
-                **beside,
-            },
+            bound(nodes.evaluate, **names),
+            inputs={**made, **held_out, "settings": settings, "seed": "params:seed"},
             outputs="scores",
             name="evaluate",
         ),
         node(
-            update_wrapper(partial(nodes.draw, model_name=model, dataset=dataset), nodes.draw),
-            inputs={
-                "checkpoint": "checkpoint",
-                "synthesised": "synthesised",
-                "linear": linear,
-                "starts": "starts",
-                **HELD_OUT,
-                "evaluation": "params:evaluation",
-            },
-            outputs=["filmstrip", "spectrum", "loop"],
+            bound(nodes.draw, **names),
+            inputs={**made, **held_out, **beside},
+            outputs="figures",
             name="draw",
         ),
     ]
-    parameters = {"params:seed", "params:evaluation"} | (
-        {"params:digit_cycles"} if dataset == "digit_cycles" else set()
+    clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in ("validation", "test")}
+    return Pipeline(
+        wired,
+        namespace=experiment.name,
+        inputs={**clips, **{name: name for name in beside.values()}},
+        parameters={settings, evaluation, synthesis, "params:seed"},
     )
-    inputs = {name: f"{dataset}.{name}" for name in HELD_OUT} | ({linear: linear} if model != "lds" else {})
-    return Pipeline(wired, namespace=f"{model}.{dataset}", inputs=inputs, parameters=parameters)

@@ -1,0 +1,116 @@
+"""What every dataset is: settings, and clips that are made from them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.common.errors import InputError
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+# How models are judged on a dataset: by the frames that they predict, or by the sequences that they synthesise.
+Judge = Literal["prediction", "counting", "texture", "rotation"]
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Clips of equal shape, with one row of facts for each.
+
+    Attributes:
+        frames: uint8 (N, T, C, H, W); may be memory-mapped.
+        table: one row a clip: ``source``, ``label``, ``start`` (frame number in the source), and what else is known.
+        states: ground truth of simulated clips, one row for each clip, frame and symbol; None if there is none.
+        actions: float32 (N, T, m), what acted on the way from the frame before to each frame; None if nothing is known.
+    """
+
+    frames: NDArray[np.uint8]
+    table: pd.DataFrame
+    states: pd.DataFrame | None = None
+    actions: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 5 or self.frames.dtype != np.uint8:
+            raise ValueError(
+                f"frames must be uint8 of shape (N, T, C, H, W), not {self.frames.dtype} {self.frames.shape}."
+            )
+        if len(self.table) != len(self.frames):
+            raise ValueError(f"the table has {len(self.table)} rows for {len(self.frames)} clips.")
+        if self.actions is not None and (self.actions.ndim != 3 or self.actions.shape[:2] != self.frames.shape[:2]):
+            raise ValueError(f"actions must be (N, T, m) for clips {self.frames.shape}, not {self.actions.shape}.")
+
+    def actions_of(self, values: int) -> NDArray[np.float32] | None:
+        """The clips' actions for a model that knows ``values`` of each; None for one that knows none.
+
+        Raises:
+            InputError: if the clips have others, or none.
+        """
+        if not values:
+            return None
+        if self.actions is None or self.actions.shape[2] != values:
+            known = "none" if self.actions is None else f"{self.actions.shape[2]} values"
+            raise InputError(
+                f"the model takes actions of {values} values, but the clips have {known}; change the model's parameter "
+                "actions, or make clips with actions (moving_symbols.pushes)."
+            )
+        return self.actions
+
+
+@dataclass(frozen=True)
+class ClipStream:
+    """Clips on their way to a file, never in memory all at once; what is saved as this is loaded as a ``ClipSet``.
+
+    Attributes:
+        table: as in ``ClipSet``.
+        clip_shape: (T, C, H, W).
+        pieces: gives the frames anew with each call, uint8 (n, T, C, H, W) at a time, in the order of the table.
+    """
+
+    table: pd.DataFrame
+    clip_shape: tuple[int, int, int, int]
+    pieces: Callable[[], Iterator[NDArray[np.uint8]]]
+
+
+class Made(NamedTuple):
+    """What a dataset makes.
+
+    Attributes:
+        clips: of each split.
+        sources: a row for each recording or object, with the reason why it is not used ("" if it is); None for a
+            dataset that has no ``lists_sources``.
+    """
+
+    clips: Mapping[Split, ClipSet | ClipStream]
+    sources: pd.DataFrame | None = None
+
+
+class DatasetSettings(ABC):
+    """Settings of one kind of dataset, and how its clips are made. A subclass is a frozen dataclass.
+
+    Attributes:
+        judge: how models are judged on the clips.
+        lists_sources: whether ``make`` says what became of each recording or object.
+        frames: frames of a clip.
+    """
+
+    judge: ClassVar[Judge] = "prediction"
+    lists_sources: ClassVar[bool] = False
+    frames: int
+
+    @abstractmethod
+    def make(self, name: str, seed: int, folder: Path) -> Made:
+        """Make the clips of all splits.
+
+        Args:
+            name: of the dataset among the parameters, for messages.
+            seed: of everything random.
+            folder: for what is worth keeping from one run to the next.
+
+        Raises:
+            InputError: if something is missing or cannot be used.
+        """

@@ -1,0 +1,42 @@
+"""MATLAB files as NumPy files: ``python -m linear_video.clips.readers.matlab FILE FOLDER``.
+
+In a process of its own, since SciPy's reader is known to crash on damaged files.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+CANNOT_WRITE = 74
+LONGEST_NAME = 63  # of a variable in MATLAB
+
+
+def unpack_matlab(path: Path, folder: Path) -> None:
+    """Write the numeric arrays of three dimensions or more as ``<variable>.npy``, and those in cells as numbers.
+
+    Raises:
+        Exception: of many kinds for damaged files, and for those of MATLAB's version 7.3, which the message names.
+        SystemExit: with ``CANNOT_WRITE`` if it cannot be written, and the reason on the standard output.
+    """
+    from scipy.io import loadmat
+
+    for variable, values in loadmat(path).items():
+        # What is no name in MATLAB could be a path that leads out of the folder.
+        named = variable.isidentifier() and len(variable) <= LONGEST_NAME and not variable.startswith("__")
+        if not named or not isinstance(values, np.ndarray):
+            continue
+        in_cells = values.dtype == object
+        for i, cell in enumerate(values.ravel() if in_cells else [values]):
+            if isinstance(cell, np.ndarray) and cell.ndim >= 3 and cell.dtype.kind in "uif":
+                target = folder / variable / f"{i:03d}.npy" if in_cells else folder / f"{variable}.npy"
+                try:
+                    target.parent.mkdir(exist_ok=True)
+                    np.save(target, cell, allow_pickle=False)
+                except OSError as error:
+                    print(error)
+                    sys.exit(CANNOT_WRITE)
+
+
+if __name__ == "__main__":
+    unpack_matlab(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,339 @@
+"""Find and read recordings: video files, folders of images, arrays of frames."""
+
+import math
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tokenize import TokenError
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_video.clips.readers.matlab import CANNOT_WRITE
+from linear_video.common.errors import InputError
+
+Frame = NDArray[np.uint8]  # (h, w, C)
+
+# How files of each kind start, and from which byte on. Without this look, FFmpeg would take a text file that is called
+# a video for a play list, and read what that names.
+VIDEO_STARTS: dict[str, tuple[int, tuple[bytes, ...]]] = {
+    ".avi": (0, (b"RIFF",)),
+    ".mp4": (4, (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")),
+    ".mov": (4, (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")),
+    ".m4v": (4, (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")),
+    ".webm": (0, (b"\x1a\x45\xdf\xa3",)),
+    ".mkv": (0, (b"\x1a\x45\xdf\xa3",)),
+    ".gif": (0, (b"GIF87a", b"GIF89a")),
+}
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+ARRAY_SUFFIXES = (".npy", ".mat")
+KNOWN_SUFFIXES = (*VIDEO_STARTS, *FRAME_SUFFIXES, *ARRAY_SUFFIXES)
+# What NumPy raises for a header that is no Python literal, or a strange one.
+NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
+NO_CLASS = ("ucf_sports_actions", "ucf action")  # folders of UCF Sports' own archive above the classes
+IGNORED_FOLDERS = ("gt", "gt2", "__MACOSX")  # UCF Sports' ground truth; what macOS adds to archives
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where one recording lies, or several of one file.
+
+    Attributes:
+        name: path below the raw folder, with "/".
+        label: the class, named by the folder.
+        paths: a video, an array, or the images of a folder in natural order.
+        images: images beside a video that are its frames once more, read if the video cannot be.
+        reason: why it cannot be read, if that is known already.
+    """
+
+    name: str
+    label: str
+    paths: tuple[Path, ...]
+    images: tuple[Path, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording being read: frames uint8 (h, w, C), in red, green, blue or grey; frames per second, if known."""
+
+    name: str
+    fps: float | None
+    frames: Iterator[Frame]
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Make what the system says of a file that cannot be read into an ``InputError``; for reading only."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(error.strerror or str(error)) from error
+
+
+def natural_order(name: str) -> tuple[Any, ...]:
+    """Key that sorts numbers within names by value: a2 before a10."""
+    parts = re.split(r"(\d+)", name)
+    return tuple(int(part) if i % 2 else part.casefold() for i, part in enumerate(parts)), name
+
+
+def matches(name: str, patterns: list[str]) -> bool:
+    """Whether a source's name, or a folder it lies in, fits one of the patterns (``*``, ``?``); or there are none."""
+    return not patterns or any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in patterns)
+
+
+def find_sources(root: Path) -> list[Source]:
+    """All recordings below a folder, in natural order; what is known to be unusable has its reason.
+
+    A folder's video files and arrays are a source each; so are its images together, if no video is there. Images
+    beside a single video are taken for its frames, as UCF Sports has them. Hidden files, ``gt`` folders and files of
+    other kinds are passed over.
+    """
+    root = root.absolute()  # "." has no name
+    return list(_find(root, root, (root.resolve(),)))
+
+
+def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
+    videos: list[Path] = []
+    images: list[Path] = []
+    arrays: list[Path] = []
+    folders: list[Path] = []
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
+    except OSError as error:
+        yield _source(folder, root, reason=f"the folder cannot be opened ({error.strerror})")
+        return
+    for entry in entries:
+        suffix = entry.suffix.lower()
+        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
+            continue
+        if not _is_text(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
+            printable = folder / entry.name.encode(errors="backslashreplace").decode()
+            yield _source(printable, root, reason="its name is no valid Unicode")
+            continue
+        try:
+            is_folder = entry.is_dir()
+        except OSError as error:  # in a folder that may be listed, but not entered
+            yield _source(entry, root, reason=f"cannot be opened ({error.strerror})")
+            continue
+        if is_folder:
+            folders.append(entry)
+        elif entry.is_symlink() and not entry.exists():
+            yield _source(entry, root, reason="a link that leads nowhere or in a circle")
+        elif suffix not in KNOWN_SUFFIXES:
+            continue
+        elif not entry.is_file():
+            yield _source(entry, root, reason="no regular file")
+        else:
+            (videos if suffix in VIDEO_STARTS else images if suffix in FRAME_SUFFIXES else arrays).append(entry)
+    beside = tuple(images) if len(videos) == 1 and len(images) > 1 else ()
+    for path in (*videos, *arrays):
+        yield _source(path, root, (path,), beside if path in videos else ())
+    if images and not videos:
+        yield _source(folder, root, tuple(images))
+    for entry in folders:
+        real = entry.resolve()
+        if real in above:
+            yield _source(entry, root, reason="a link back to a folder that it lies in")
+        else:
+            yield from _find(entry, root, (*above, real))
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _source(
+    path: Path, root: Path, paths: tuple[Path, ...] = (), images: tuple[Path, ...] = (), reason: str = ""
+) -> Source:
+    parts = path.relative_to(root).parts
+    classes = [part for part in parts if part not in NO_CLASS]
+    if paths == (path,) or reason:  # a file names no class
+        classes = classes[:-1]
+    return Source("/".join(parts) or root.name, classes[0] if classes else root.name, paths, images, reason)
+
+
+def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
+    """Recordings of a source, in ``channels`` 1 (grey) or 3 (red, green, blue). Each is to be read before the next.
+
+    With None, arrays without colour have 1, and all else 3.
+
+    Raises:
+        InputError: if the file is broken; while its frames are read, too.
+    """
+    path = source.paths[0]
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_STARTS:
+        yield _video(path, source.name, channels or 3)
+    elif suffix in ARRAY_SUFFIXES:
+        yield from _arrays(path, source.name, channels)
+    else:
+        yield Recording(source.name, None, _images(source.paths, channels or 3))
+
+
+def _video(path: Path, name: str, channels: int) -> Recording:
+    offset, starts = VIDEO_STARTS[path.suffix.lower()]
+    with reading(), path.open("rb") as file:
+        start = file.read(offset + 8)[offset:]
+    if not start.startswith(starts):
+        raise InputError("empty" if not start else f"no {path.suffix[1:].upper()} file by its first bytes")
+    if path.suffix.lower() == ".gif" and _last_byte(path) != b"\x3b":  # its number of frames is known nowhere else
+        raise InputError("cut off: the end mark of a GIF file is missing")
+    # One thread for each file: files are read side by side.
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    if not capture.isOpened():
+        raise InputError("cannot be opened as a video: audio alone, cut off, damaged, or of a codec unknown to OpenCV")
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return Recording(name, fps if 0 < fps < math.inf else None, _video_frames(capture, channels))
+
+
+def _last_byte(path: Path) -> bytes:
+    with reading(), path.open("rb") as file:
+        file.seek(-1, 2)
+        return file.read(1)
+
+
+def _video_frames(capture: cv2.VideoCapture, channels: int) -> Iterator[Frame]:
+    try:
+        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        count = 0
+        while True:
+            there, frame = capture.read()
+            if not there:
+                break
+            count += 1
+            yield _in_channels(cast("Frame", frame), channels)
+    finally:
+        capture.release()
+    # What a file promises may be an estimate: duration times mean rate.
+    if count < 0.95 * promised - 2:
+        raise InputError(f"cut off or damaged: {promised:.0f} frames are promised, {count} can be read")
+
+
+def _in_channels(frame: Frame, channels: int) -> Frame:
+    """OpenCV's blue, green, red (h, w, 3) -> (h, w, C)."""
+    if channels == 3:
+        return cast("Frame", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+    return cast("Frame", cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))[..., None]
+
+
+def _images(paths: tuple[Path, ...], channels: int) -> Iterator[Frame]:
+    for path in paths:
+        yield read_image(path, channels)
+
+
+def read_image(path: Path, channels: int) -> Frame:
+    """A whole JPEG or PNG picture as uint8 (h, w, C), in red, green, blue or grey.
+
+    Raises:
+        InputError: if it is no picture, or cut off. (Decoders fill what is missing with grey and say nothing.)
+    """
+    with reading():
+        content = path.read_bytes()
+    if content.startswith(b"\xff\xd8"):
+        # The end mark must follow the last start of scan; a preview in the header has marks of its own.
+        whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
+    elif content.startswith(b"\x89PNG"):
+        whole = content.rfind(b"IEND") != -1
+    else:
+        raise InputError(f"{path.name} is no JPEG or PNG picture" if content else f"{path.name} is empty")
+    flag = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flag) if whole else None
+    except cv2.error:  # larger than OpenCV's limit
+        picture = None
+    if picture is None:
+        raise InputError(f"{path.name} is cut off or damaged")
+    return cast("Frame", picture.reshape(*picture.shape[:2], channels))
+
+
+def _arrays(path: Path, name: str, channels: int | None) -> Iterator[Recording]:
+    """Recordings in a NumPy or MATLAB file.
+
+    NumPy: (T, h, w), with 3 as the last size for colour, and for several recordings with one more axis in front.
+    MATLAB: (h, w, T), with 3 before the last size for colour, in variables or in cells, as UCLA-50 has them.
+    """
+    if path.suffix.lower() == ".mat":
+        for part, values in _matlab(path):
+            yield Recording(f"{name}/{part}", None, _array_frames(values, channels))
+        return
+    values = _open_array(path)
+    colour = values.shape[-1:] == (3,)
+    if values.ndim == 3 + colour:
+        yield Recording(name, None, _array_frames(values, channels))
+    elif values.ndim == 4 + colour:
+        for i, recording in enumerate(values):
+            yield Recording(f"{name}/{i:03d}", None, _array_frames(recording, channels))
+    else:
+        raise InputError(f"holds an array of the shape {values.shape}, not (T, h, w), (T, h, w, 3) or several such")
+
+
+def _open_array(path: Path) -> NDArray[Any]:
+    """Memory-map a NumPy file; never unpickles."""
+    try:
+        with reading():
+            return np.lib.format.open_memmap(path, mode="r")
+    except InputError:
+        raise
+    # NumPy parses the header as a Python literal.
+    except NO_HEADER as error:
+        raise InputError(f"no valid NumPy file ({error})") from error
+
+
+def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Names and arrays (T, h, w) or (T, h, w, 3) of a MATLAB file, in natural order."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "linear_video.clips.readers.matlab", str(path), folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == CANNOT_WRITE:
+            raise OSError(f"{path} cannot be unpacked into {folder}: {done.stdout.strip()}")
+        if "v7.3" in done.stderr:  # SciPy names the version that it cannot read
+            raise InputError("saved by MATLAB's -v7.3; save it again with -v7")
+        if done.returncode:
+            raise InputError(f"no valid MATLAB file ({(done.stderr.splitlines() or ['its reader crashed'])[-1]})")
+        found = False
+        files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in Path(folder).rglob("*.npy")}
+        for name in sorted(files, key=natural_order):
+            values = _open_array(files[name])  # as MATLAB has it: (h, w, T)
+            if values.ndim == 3:
+                yield name, values.transpose(2, 0, 1)
+            elif values.ndim == 4 and values.shape[2] == 3:
+                yield name, values.transpose(3, 0, 1, 2)
+            elif values.ndim == 4:
+                yield from ((f"{name}/{k:03d}", values[..., k].transpose(2, 0, 1)) for k in range(values.shape[3]))
+            else:
+                continue
+            found = True
+        if not found:
+            raise InputError("holds no array of frames (h, w, T)")
+
+
+def _array_frames(values: NDArray[Any], channels: int | None) -> Iterator[Frame]:
+    """Frames of (T, h, w) or (T, h, w, 3): integers of 0 .. 255, or floats of [0, 1] or [0, 255]."""
+    if values.dtype.kind not in "uif" or not len(values) or 0 in values.shape:
+        raise InputError(f"holds {values.dtype} of the shape {values.shape}, not frames")
+    factor = 1.0
+    if values.dtype != np.uint8:
+        least, greatest = (float(extreme([extreme(frame) for frame in values])) for extreme in (np.min, np.max))
+        if not 0 <= least <= greatest <= 255:
+            raise InputError(f"holds values of [{least:g}, {greatest:g}], not of [0, 255]")
+        factor = 255.0 if values.dtype.kind == "f" and greatest <= 1 else 1.0
+    for frame in values:
+        grey_values = np.asarray(frame if values.dtype == np.uint8 else np.rint(frame * factor), np.uint8)
+        if grey_values.ndim == 3:
+            colour = np.ascontiguousarray(grey_values)
+            yield colour if channels != 1 else cast("Frame", cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY))[..., None]
+        else:
+            yield np.repeat(grey_values[..., None], channels or 1, axis=2)

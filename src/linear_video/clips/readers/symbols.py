@@ -1,0 +1,169 @@
+"""Images of symbols: digits bundled with scikit-learn, MNIST files, or a folder of pictures; and their split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_video.clips.base import Split
+from linear_video.clips.readers.idx import read_idx
+from linear_video.common.errors import InputError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One symbol, cropped tightly.
+
+    Attributes:
+        planes: float32 (h, w, 1), the opacity of a white symbol; or (h, w, 4), red, green and blue (each already
+            multiplied by the opacity), then opacity. All in [0, 1].
+        label: class of the symbol.
+        source: where the image comes from, unique within its source.
+    """
+
+    planes: NDArray[np.float32]
+    label: str
+    source: str
+
+
+def load_symbols(source: str, folder: Path, size: int, split: Split) -> list[Symbol]:
+    """Symbols of one split, cropped tightly, their longer side resized to ``size`` pixels.
+
+    Raises:
+        InputError: as ``load_images`` does, and if size is not positive or every image is empty.
+    """
+    if size < 1:
+        raise InputError(f"symbol size must be at least 1 pixel, not {size}.")
+    symbols = []
+    for image, label, name in zip(*load_images(source, folder, split), strict=True):
+        planes = _crop_and_resize(image, size)
+        if planes is not None:
+            symbols.append(Symbol(planes, label, name))
+    if not symbols:
+        raise InputError(f"no symbols for the {split} split in {source}: all images are empty.")
+    return symbols
+
+
+def load_images(source: str, folder: Path, split: Split) -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
+    """Images of one split (as ``Symbol.planes``, not cropped), their labels and names. Splits never share an image.
+
+    ``source`` is ``"digits"`` (scikit-learn's 1,797 handwritten digits), ``"mnist"`` (idx files in ``folder``: the
+    training file gives train and validation, the test file test) or ``"folder"`` (pictures in ``folder``; in
+    sub-folders named by label, or all of one label).
+
+    Raises:
+        InputError: if the source is unknown, a file is missing, or nothing is found.
+    """
+    if source == "digits":
+        images, labels, names = _bundled_digits()
+        chosen = split_images(images, split)
+    elif source == "mnist":
+        images, labels, names = _mnist(folder, "t10k" if split == "test" else "train")
+        # Images that also stand in the other file belong to the training file's splits alone.
+        chosen = _without(images, _mnist(folder, "train")[0]) if split == "test" else split_images(images, split, 0)
+    elif source == "folder":
+        images, labels, names = _picture_folder(folder)
+        chosen = split_images(images, split)
+    else:
+        raise InputError(f"symbol source must be digits, mnist or folder, not {source!r}.")
+    if not chosen:
+        raise InputError(f"no symbols for the {split} split in {source} (found {len(images)} images in all).")
+    return [images[i] for i in chosen], [labels[i] for i in chosen], [names[i] for i in chosen]
+
+
+def split_images(images: list[NDArray[np.float32]], split: Split, test_share: float = 0.1) -> list[int]:
+    """Indices of the images of a split: a tenth for validation, ``test_share`` for test, the rest for training.
+
+    Equal images count once, so that no copy of one can stand in another split. The split depends on the images alone,
+    never on a seed: results of different seeds are comparable.
+    """
+    unique = list({image.tobytes(): i for i, image in reversed(list(enumerate(images)))}.values())
+    order = np.random.default_rng(0).permutation(sorted(unique))
+    tests = round(test_share * len(order))
+    validations = round(0.1 * len(order))
+    parts = {
+        "test": order[:tests],
+        "validation": order[tests : tests + validations],
+        "train": order[tests + validations :],
+    }
+    return [int(i) for i in parts[split]]
+
+
+def _without(images: list[NDArray[np.float32]], others: list[NDArray[np.float32]]) -> list[int]:
+    known = {image.tobytes() for image in others}
+    return [i for i, image in enumerate(images) if image.tobytes() not in known]
+
+
+def _bundled_digits() -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = [image[..., None] for image in (digits.images / 16).astype(np.float32)]
+    return images, [str(label) for label in digits.target], [f"digits/{i}" for i in range(len(images))]
+
+
+def _mnist(folder: Path, part: str) -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
+    pixels = read_idx(_idx_file(folder, f"{part}-images-idx3-ubyte"))
+    labels = read_idx(_idx_file(folder, f"{part}-labels-idx1-ubyte"))
+    if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
+        raise InputError(
+            f"{folder}: the {part} images {pixels.shape} and labels {labels.shape} do not belong together."
+        )
+    images = [image[..., None] for image in pixels.astype(np.float32) / 255]
+    return images, [str(label) for label in labels], [f"mnist/{part}/{i}" for i in range(len(images))]
+
+
+def _idx_file(folder: Path, name: str) -> Path:
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    raise InputError(
+        f"{folder / name}(.gz) is missing. Put MNIST's four idx files there, or fetch them with "
+        "`kedro run --pipelines=download_mnist`."
+    )
+
+
+def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; name the folder of the symbols' pictures.")
+    images, labels, names = [], [], []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if picture is None:
+            raise InputError(f"{path} cannot be read as a picture; repair or remove it.")
+        images.append(_to_planes(cast("NDArray[np.uint8]", picture)))
+        labels.append(path.parent.name if path.parent != folder else "symbol")
+        names.append(str(path.relative_to(folder)))
+    if not images:
+        raise InputError(f"{folder} holds no picture ({', '.join(IMAGE_SUFFIXES)}).")
+    return images, labels, names
+
+
+def _to_planes(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Grey pictures are the opacity of a white symbol; colour ones without opacity are opaque where not black."""
+    values = (picture / np.iinfo(picture.dtype).max).astype(np.float32)
+    if values.ndim == 2:
+        return values[..., None]
+    colour = values[..., 2::-1]  # OpenCV's blue, green, red -> red, green, blue
+    alpha = values[..., 3:] if values.shape[2] == 4 else (colour.max(axis=2, keepdims=True) > 0).astype(np.float32)
+    return np.asarray(np.concatenate((colour * alpha, alpha), axis=2), np.float32)
+
+
+def _crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float32] | None:
+    """Cut away empty borders and resize the longer side to ``size``; None for an empty image."""
+    rows, columns = np.nonzero(planes[..., -1])
+    if not len(rows):
+        return None
+    tight = planes[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    factor = size / max(tight.shape[:2])
+    width, height = (max(1, round(factor * side)) for side in (tight.shape[1], tight.shape[0]))
+    if (height, width) != tight.shape[:2]:
+        kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+        resized = cv2.resize(tight, (width, height), interpolation=kind).reshape(height, width, -1)
+        tight = np.asarray(resized, np.float32)
+    return np.ascontiguousarray(tight)

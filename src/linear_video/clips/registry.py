@@ -1,0 +1,22 @@
+"""The kinds of datasets, by name: what ``kind`` may say among the parameters of a dataset.
+
+To add one, write a subclass of ``DatasetSettings`` into a file of its own, and a line here.
+"""
+
+import pkgutil
+
+from linear_video.clips.base import DatasetSettings
+
+KINDS = {
+    "symbols": "linear_video.clips.moving_symbols:MovingSymbolsSettings",
+    "footage": "linear_video.clips.footage:FootageSettings",
+    "textures": "linear_video.clips.footage:TextureSettings",
+    "rotation": "linear_video.clips.rotation:RotationSettings",
+    "cycles": "linear_video.clips.digit_cycles:DigitCyclesSettings",
+}
+
+
+def settings_class(kind: str) -> type[DatasetSettings]:
+    """The settings of one of the ``KINDS``; its file is imported now."""
+    found: type[DatasetSettings] = pkgutil.resolve_name(KINDS[kind])
+    return found

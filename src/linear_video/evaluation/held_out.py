@@ -1,0 +1,56 @@
+"""Which held-out clips are scored, and what of them a model sees."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_video.clips.base import ClipSet
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What is predicted and scored.
+
+    Attributes:
+        context: frames that the model sees.
+        horizon: frames that it predicts.
+        sequences: held-out clips that are scored, spread evenly over all; all, if there are fewer.
+        clips_per_batch: clips predicted at once.
+        held_out: ``"test"``, or ``"validation"`` while settings are being chosen; of synthesis too.
+    """
+
+    context: int = 10
+    horizon: int = 5
+    sequences: int = 100
+    clips_per_batch: int = 50
+    held_out: Literal["validation", "test"] = "test"
+
+    def __post_init__(self) -> None:
+        for name in ("context", "horizon", "sequences", "clips_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+
+    def chosen(self, validation_clips: ClipSet, test_clips: ClipSet) -> ClipSet:
+        """Of both, the clips that are held out for this evaluation."""
+        return {"validation": validation_clips, "test": test_clips}[self.held_out]
+
+    def scored_frames(self, validation_clips: ClipSet, test_clips: ClipSet) -> NDArray[np.uint8]:
+        """Context and horizon of the clips that are scored: uint8 (sequences, context + horizon, C, H, W)."""
+        frames = self.chosen(validation_clips, test_clips).frames
+        return np.asarray(frames[self.scored(len(frames)), : self.context + self.horizon])
+
+    def context_and_truth(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What a model sees of scored frames, and what it predicts, both in [0, 1]."""
+        scaled = frames / 255
+        return scaled[:, : self.context], scaled[:, self.context :]
+
+    def scored(self, clips: int) -> NDArray[np.int64]:
+        """Numbers of the clips that are scored, in order."""
+        return spread(self.sequences, clips)
+
+
+def spread(wanted: int, clips: int) -> NDArray[np.int64]:
+    """Numbers of clips from the first to the last, evenly spread; all, if there are fewer than wanted."""
+    return np.linspace(0, clips - 1, min(wanted, clips)).round().astype(np.int64)

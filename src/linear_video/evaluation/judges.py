@@ -1,0 +1,102 @@
+"""How synthesised sequences are judged: counting, dynamic textures, rotation; a dataset says by which."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from linear_video.clips.base import DatasetSettings
+from linear_video.clips.digit_cycles import DigitCyclesSettings, labelled_pictures
+from linear_video.common.errors import InputError
+from linear_video.evaluation.held_out import spread
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """What is synthesised and scored.
+
+    Attributes:
+        sequences: sequences, each from a start of its own, spread over the held-out clips.
+        frames: frames of a sequence.
+        noise_scale: 1 draws from the model, 0 follows its mean.
+        spread_starts: whether the starts are spread over time within the clips, or are their first frames.
+    """
+
+    sequences: int = 20
+    frames: int = 200
+    noise_scale: float = 1.0
+    spread_starts: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("sequences", 1), ("frames", 4)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if not 0 <= self.noise_scale < float("inf"):
+            raise ValueError(f"noise_scale must be finite and at least 0, not {self.noise_scale}.")
+
+    def starts(self, clips: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Clip and frame of each start, of which the next frame is in the clip too."""
+        numbers = np.arange(self.sequences)
+        clip = spread(self.sequences, clips) if self.sequences <= clips else numbers % clips
+        return clip, numbers % (length - 1) if self.spread_starts else np.zeros_like(numbers)
+
+
+class Sequences(NamedTuple):
+    """Synthesised sequences, and what they are held against."""
+
+    frames: NDArray[np.uint8]  # (N, F, C, H, W)
+    starts: pd.DataFrame  # a row each: clip and frame that it starts from
+    held_out: NDArray[np.uint8]  # clips (M, T, C, H, W)
+
+
+def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
+    """How well the sequences count, read by a classifier of images that no model is trained on."""
+    from linear_video.evaluation.digit_reader import read, train_reader
+    from linear_video.evaluation.synthesis import score_counting
+
+    if not isinstance(dataset, DigitCyclesSettings):
+        raise InputError("only digits in a cycle can be judged by counting.")
+    apart, labels = labelled_pictures(dataset, "test")
+    others, other_labels = labelled_pictures(dataset, "validation")
+    reader = train_reader(apart, labels, seed)
+    reading, _ = read(reader, others)
+    scores = score_counting(*read(reader, sequences.frames), dataset.period)
+    return {**scores, "reader_accuracy": float((reading == other_labels).mean()), "cycle": dataset.period}
+
+
+def judge_texture(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
+    """Distances from held-out footage, and whether the sequences last."""
+    from linear_video.evaluation.synthesis import score_texture
+
+    return score_texture(sequences.frames, np.asarray(sequences.held_out))
+
+
+def judge_rotation(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
+    """A full turn against the true views of the held-out configuration."""
+    from linear_video.evaluation.synthesis import score_rotation
+
+    frames, starts = sequences.held_out, sequences.starts
+    turn = frames.shape[1] - 1  # the last view of a clip is the first again
+    if not np.array_equal(frames[:, 0], frames[:, -1]):
+        raise InputError("rotation is scored on clips of one full turn and the first view again; set frames so.")
+    views = np.stack(
+        [np.roll(frames[c, :turn], -f, axis=0) for c, f in zip(starts["clip"], starts["frame"], strict=True)]
+    )
+    return score_rotation(sequences.frames, views)
+
+
+class SynthesisJudge(NamedTuple):
+    """How sequences are scored, and which sequences are worth it where the parameters do not say."""
+
+    score: Callable[[Sequences, DatasetSettings, int], dict[str, Any]]
+    defaults: SynthesisSettings
+
+
+JUDGES = {
+    "counting": SynthesisJudge(judge_counting, SynthesisSettings()),
+    "texture": SynthesisJudge(judge_texture, SynthesisSettings(sequences=4, frames=1000, spread_starts=False)),
+    "rotation": SynthesisJudge(judge_rotation, SynthesisSettings(frames=36, noise_scale=0.0)),
+}

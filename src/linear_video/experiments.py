@@ -1,0 +1,81 @@
+"""The table of experiments: every model on every dataset that suits it, how it is judged, what stands beside it.
+
+Datasets are entries of the parameters that have a ``kind``, so that one of your own needs no code.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from linear_video.clips.base import DatasetSettings
+from linear_video.clips.registry import KINDS, settings_class
+from linear_video.common.errors import InputError
+from linear_video.models.registry import MODELS
+
+# The dataset of a model whose name stands alone: of those that synthesise, and of those that predict.
+DEFAULT_SYNTHESISED, DEFAULT_PREDICTED = "digit_cycles", "moving_symbols"
+SYNTHESIS_REFERENCE = "lds"  # the model whose sequences are shown beside those of every other one
+
+Datasets = Mapping[str, type[DatasetSettings]]  # by name, the settings class of each
+
+
+class Experiment(NamedTuple):
+    """One model on one dataset."""
+
+    model: str
+    dataset: str
+
+    @property
+    def name(self) -> str:
+        """As pipelines, nodes and parameters are called."""
+        return f"{self.model}.{self.dataset}"
+
+
+def declared_datasets(parameters: Mapping[str, Any]) -> dict[str, type[DatasetSettings]]:
+    """The datasets that parameters declare.
+
+    Raises:
+        InputError: if a kind is unknown, or a name is taken or cannot be one.
+    """
+    found = {}
+    for name, values in parameters.items():
+        if not isinstance(values, Mapping) or "kind" not in values:
+            continue
+        kind = values["kind"]
+        if kind not in KINDS:
+            close = difflib.get_close_matches(str(kind), KINDS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(KINDS)}."
+            raise InputError(f"{name}.kind: there is no kind of dataset {kind!r}; {hint}")
+        if not str(name).isidentifier() or name in MODELS or name in KINDS:
+            raise InputError(
+                f"a dataset cannot be called {name!r}: take a name of letters, digits and underscores that is none of "
+                f"{', '.join([*MODELS, *KINDS])}."
+            )
+        found[str(name)] = settings_class(kind)
+    return found
+
+
+def all_experiments(datasets: Datasets) -> list[Experiment]:
+    """Every model on every dataset: all predict where frames are predicted, some synthesise where that is asked for."""
+    return [
+        Experiment(model, dataset)
+        for model, entry in MODELS.items()
+        for dataset, settings in datasets.items()
+        if settings.judge == "prediction" or entry.synthesises
+    ]
+
+
+def default_experiment(model: str) -> Experiment:
+    """What a model's name alone stands for."""
+    return Experiment(model, DEFAULT_SYNTHESISED if MODELS[model].synthesises else DEFAULT_PREDICTED)
+
+
+def main_experiment(namespaces: Iterable[str]) -> str | None:
+    """What a run is about, by the namespaces of its nodes: one experiment, comparison or dataset; None for several.
+
+    Whatever is only there for an experiment, its dataset, a comparison or the model beside it, does not count.
+    """
+    names = {name for name in namespaces if name.partition(".")[0] in MODELS} or set(namespaces)
+    beside = {name for name in names if name.startswith(f"{SYNTHESIS_REFERENCE}.")}
+    names = names - beside or beside
+    return names.pop() if len(names) == 1 else None

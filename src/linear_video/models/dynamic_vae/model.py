@@ -1,0 +1,393 @@
+"""Dynamic VAE: observation and linear transition learned together (Sagel, Shen 2018).
+
+    h_{t+1} = A h_t + B v_t,   y_t = f(h_t) + w_t,   h, v ~ N(0, I),   A Aᵀ + B Bᵀ = I
+
+A pair of frames is a sample of a variational autoencoder with latent variables (h_t, v_t) and, between them and the
+decoder f of either frame, the dynamic layer F = [[I, 0], [A, B]] (equation 33).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import solve_discrete_lyapunov
+from torch import Tensor, nn
+
+from linear_video.models.base import (
+    DrawsFutures,
+    FrameShape,
+    HasLikelihood,
+    HasSpectrum,
+    Spectrum,
+    Synthesises,
+    TrainedBySteps,
+)
+from linear_video.models.dynamic_vae.networks import Decoder, LinearPart, make_encoder
+from linear_video.models.dynamic_vae.settings import DynamicVaeSettings
+from linear_video.models.lds import LdsSettings, LinearDynamicSystem
+from linear_video.models.spectrum import mode_parts, spectrum_of
+
+EXACT_UP_TO = 3000  # values of a frame, for which the linear part starts with exact principal components
+SMALL = 1e-6  # share of the greatest deviation that the least one counts as, lest it be divided by
+BOUND_DRAWS = 8
+GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factored
+
+
+class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLikelihood):
+    """Generative model of frames (C, H, W), float in [0, 1], whose latent state evolves linearly.
+
+    Args:
+        frame_shape: (C, H, W).
+        settings: see ``DynamicVaeSettings``.
+    """
+
+    settings_class = DynamicVaeSettings
+    training_defaults: ClassVar[dict[str, Any]] = {
+        "steps": 12_000,
+        "clips_per_step": 1,  # of 33 frames: up to 32 pairs
+        "learning_rate": 1e-3,
+        "learning_rates": {"transition": 4e-3},  # A and B
+        "warmup_steps": 0,
+        "gradient_norm": 1000.0,
+        "validate_every": 1000,
+        "threads": 1,
+    }
+    likelihood = "bound"
+    steps_seen: Tensor
+
+    def __init__(self, frame_shape: FrameShape, settings: DynamicVaeSettings) -> None:
+        super().__init__(frame_shape, settings)
+        state = settings.state_dimension
+        if settings.linear_part and state > math.prod(frame_shape):
+            raise ValueError(f"state_dimension {state} is more than the frame's {math.prod(frame_shape)} values.")
+        self.encoder = make_encoder(frame_shape, settings)
+        self.decoder = Decoder(frame_shape, settings)
+        self.linear = LinearPart(frame_shape, state) if settings.linear_part else None
+        transition, noise = _first_transition(settings)
+        learned = settings.transition != "two_stage"
+        if not learned:  # independent frames, until A and B are fitted
+            transition, noise = torch.zeros(state, state), torch.eye(state)
+        self.transition = nn.Parameter(transition, requires_grad=learned)
+        self.transition_noise = None if settings.transition == "hard" else nn.Parameter(noise, requires_grad=learned)
+        self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
+
+    @property
+    def least_context(self) -> int:
+        """A pair of frames."""
+        return 2
+
+    def system(self) -> tuple[Tensor, Tensor]:
+        """A and B, both (n, n)."""
+        if self.transition_noise is not None:
+            return self.transition, self.transition_noise
+        free = self.transition.double()
+        transition = free * GREATEST_NORM / torch.linalg.matrix_norm(free, 2).clamp(min=GREATEST_NORM)
+        rest = torch.eye(len(free), dtype=free.dtype, device=free.device) - transition @ transition.T
+        return transition.to(self.transition.dtype), torch.linalg.cholesky(rest).to(self.transition.dtype)
+
+    def encode(self, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of frames (N, 2, C, H, W) -> mean and log-variance of (h, v): (N, 2n) each."""
+        if pairs.ndim != 5 or pairs.shape[1:] != (2, *self.frame_shape):
+            raise ValueError(
+                f"pairs must be (N, 2, {', '.join(map(str, self.frame_shape))}), not {tuple(pairs.shape)}."
+            )
+        mean, log_variance = self.encoder(pairs.flatten(1, 2)).chunk(2, dim=1)
+        return (mean if self.linear is None else mean + self.linear.encoder(pairs.flatten(1))), log_variance
+
+    def decode(self, states: Tensor) -> Tensor:
+        """States (N, n) -> mean of the frames (N, C, H, W), not clamped to [0, 1]."""
+        frames: Tensor = self.decoder(states)
+        return frames if self.linear is None else frames + self.linear.decoder(states).unflatten(1, self.frame_shape)
+
+    def dynamic_layer(self, latent: Tensor, lag: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """(h_t, v) (N, 2n) -> (h_t, h_{t+lag}) (N, 2, n), equation 33; ``v`` is the innovation of the last step.
+
+        Those of the steps before are drawn from their prior.
+        """
+        transition, noise = self.system()
+        first, innovation = latent.chunk(2, dim=1)
+        state = first
+        for _ in range(lag - 1):
+            drawn = torch.empty_like(state).normal_(generator=generator)
+            state = state @ transition.T + drawn @ noise.T
+        return torch.stack((first, state @ transition.T + innovation @ noise.T), dim=1)
+
+    # --- the contract of every model -------------------------------------------------------------------------------
+
+    def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Equation 34, the mean over all pairs of frames of clips (N, T, C, H, W), and its terms.
+
+        ``generator`` draws the latent variables and the lag of the pairs; without one, the means are taken and the
+        lag is 1.
+        """
+        if clips.shape[1] < 2:
+            raise ValueError(f"clips need at least 2 frames, not {clips.shape[1]}.")
+        lag = self._draw_lag(clips.shape[1] - 1, generator)
+        pairs = torch.stack((clips[:, :-lag], clips[:, lag:]), dim=2).flatten(0, 1)  # (N (T - lag), 2, C, H, W)
+        mean, log_variance = self.encode(pairs)
+        latent = mean
+        if generator is not None:
+            deviation = torch.empty_like(mean).normal_(generator=generator)
+            latent = mean + (log_variance / 2).exp() * deviation
+        states = self.dynamic_layer(latent, lag, generator)  # (pairs, 2, n)
+        error = (self.decode(states.flatten(0, 1)) - pairs.flatten(0, 1)).square().sum() / len(pairs)
+        parts = {
+            "reconstruction": error / (2 * self.settings.observation_variance),
+            "kl": (mean.square() + log_variance.exp() - log_variance - 1).sum() / (2 * len(pairs)),
+            "stationarity": self.stationarity_error(),
+        }
+        weight = self.settings.stationarity_weight
+        objective = parts["reconstruction"] + parts["kl"] + weight * parts["stationarity"]
+        return objective, parts
+
+    def _draw_lag(self, limit: int, generator: torch.Generator | None) -> int:
+        """How far apart the frames of these pairs are: as often 1 as 2 or 3, as 4 to 7, and so on.
+
+        In training, far ones come later; validation has them from the start, and so prefers what lasts.
+        """
+        greatest = min(limit, self.settings.greatest_lag)
+        if generator is None or greatest == 1:
+            return 1
+        if self.training:
+            doublings = int(self.steps_seen) // self.settings.lag_doubling
+            self.steps_seen += 1
+            greatest = min(greatest, 2 ** min(doublings, 30))
+        drawn = torch.rand((), generator=generator, device=generator.device)
+        return int(min(greatest, (greatest + 1) ** float(drawn)))
+
+    def stationarity_error(self) -> Tensor:
+        """||A Aᵀ + B Bᵀ - I||²_F, which is 0 where the states stay N(0, I)."""
+        transition, noise = self.system()
+        identity = torch.eye(len(transition), dtype=transition.dtype, device=transition.device)
+        return (transition @ transition.T + noise @ noise.T - identity).square().sum()
+
+    @torch.no_grad()
+    def long_run_covariance(self) -> NDArray[np.float64]:
+        """Covariance (n, n) of the states after many steps, P = A P Aᵀ + B Bᵀ; I, if the system is stationary."""
+        transition, noise = (matrix.double().cpu().numpy() for matrix in self.system())
+        return np.asarray(solve_discrete_lyapunov(transition, noise @ noise.T))
+
+    @torch.no_grad()
+    def initialise(self, frames: NDArray[np.uint8]) -> None:
+        """With a linear part, start as Doretto's linear system of the clips uint8 (N, T, C, H, W), made stationary.
+
+        Its principal components, scaled to states N(0, I), are the linear decoder; the exact posterior mean of (h, v)
+        of a pair of frames is the linear encoder; the networks add nothing yet.
+        """
+        if self.linear is None:
+            return
+        system = LinearDynamicSystem(self.frame_shape, LdsSettings(self.settings.state_dimension, False, EXACT_UP_TO))
+        system.fit_closed_form(frames)
+        squares = sum(system.encode(clips).square().sum(dim=(0, 1)) for clips in _pieces(frames, system.mean.device))
+        deviation = (squares / (frames.shape[0] * frames.shape[1])).sqrt()
+        deviation = deviation.clamp(min=SMALL * float(deviation.max()) + SMALL)
+        if self.settings.transition != "two_stage":
+            self._make_stationary(system.transition * deviation / deviation[:, None], system.noise / deviation[:, None])
+        observation = system.observation * deviation  # (D, n)
+        latent = torch.eye(2 * len(deviation), dtype=self.transition.dtype)
+        states = latent.unflatten(1, (2, -1)) if self.settings.transition == "two_stage" else self.dynamic_layer(latent)
+        loading = (states.double() @ observation.T).flatten(1)  # (2n, 2D), one row for each latent variable
+        precision = loading @ loading.T / self.settings.observation_variance
+        precision += torch.eye(len(precision), dtype=precision.dtype)
+        gain = torch.linalg.solve(precision, loading) / self.settings.observation_variance
+        self.linear.decoder.weight.copy_(observation)
+        self.linear.decoder.bias.copy_(system.mean)
+        self.linear.encoder.weight.copy_(gain)
+        self.linear.encoder.bias.copy_(-gain @ system.mean.repeat(2))
+        last, last_of_decoder = self.encoder[-1], self.decoder.convolutions[-1]
+        assert isinstance(last, nn.Linear)
+        for parameter in (*last.parameters(), *last_of_decoder.parameters()):
+            parameter.zero_()
+        last.bias[len(latent) :] = -precision.diagonal().log()  # the best variance of a factorised posterior
+
+    @torch.no_grad()
+    def finish(self, frames: NDArray[np.uint8]) -> None:
+        """Make the states exactly stationary, N(0, I), after the training; the hard form is that already.
+
+        Singular values of A are cut to 1 (or just below), and B becomes the nearest root of I - A Aᵀ. In two stages,
+        A is first fitted by least squares between encoded states (equation 29) of clips uint8 (N, T, C, H, W), of
+        which few are in memory at once. For A learned together with the rest, what the penalty has left open is
+        little, but modes near the unit circle would make much of it in a thousand frames.
+        """
+        if self.transition_noise is None:
+            return
+        transition, noise = self.transition.double(), self.transition_noise.double()
+        if self.settings.transition == "two_stage":
+            before, after = torch.zeros_like(transition), torch.zeros_like(transition)
+            for clips in _pieces(frames, self.transition.device):
+                pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
+                first, second = self.encode(pairs)[0].double().chunk(2, dim=1)
+                before += first.T @ first
+                after += second.T @ first
+            transition = torch.linalg.lstsq(before, after.T).solution.T
+        self._make_stationary(transition, noise)
+
+    def _make_stationary(self, transition: Tensor, noise: Tensor) -> None:
+        """Take over A with singular values cut, and the B nearest to ``noise`` with A Aᵀ + B Bᵀ = I; float64."""
+        left, values, right = torch.linalg.svd(transition)
+        values = values.clamp(max=GREATEST_NORM)
+        self.transition.copy_(left @ torch.diag(values) @ right)
+        if self.transition_noise is None:
+            return
+        root = left @ torch.diag((1 - values**2).sqrt()) @ left.T
+        # Among all roots, root @ orthogonal, the one nearest to B (orthogonal Procrustes).
+        one, _, two = torch.linalg.svd(root.T @ noise)
+        self.transition_noise.copy_(root @ one @ two)
+
+    @torch.no_grad()
+    def predict(self, context: Tensor, horizon: int) -> Tensor:
+        """Frames after the context (N, T, C, H, W), T at least 2, without noise: (N, horizon, C, H, W)."""
+        mean, _ = self.encode(context[:, -2:])
+        # In the first of two stages there was no dynamic layer: what is encoded second is the state itself.
+        two_stage = self.settings.transition == "two_stage"
+        state = mean.chunk(2, dim=1)[1] if two_stage else self.dynamic_layer(mean)[:, 1]
+        transition, _ = self.system()
+        frames = []
+        for _ in range(horizon):
+            state = state @ transition.T
+            frames.append(self.decode(state).clamp(0, 1))
+        return torch.stack(frames, dim=1)
+
+    @torch.no_grad()
+    def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
+        """Endless sequences (equation 35) from the first pair of ``start`` (N, T, C, H, W): (N, frames, C, H, W)."""
+        generator = torch.Generator(start.device).manual_seed(seed)
+        transition, noise = self.system()
+        state = self.encode(start[:, :2])[0].chunk(2, dim=1)[0]
+        shown = []
+        for _ in range(frames):
+            shown.append(self.decode(state).clamp(0, 1))
+            drawn = torch.empty_like(state).normal_(generator=generator)
+            state = state @ transition.T + noise_scale * drawn @ noise.T
+        return torch.stack(shown, dim=1)
+
+    def steadiness(self) -> dict[str, float]:
+        """Spectral radius of A, norm of A Aᵀ + B Bᵀ - I, and how far the long-run covariance is from I, at most."""
+        covariance = self.long_run_covariance()
+        return {
+            "spectral_radius": float(self.spectrum().eigenvalues.abs().max()),
+            "stationarity_norm": float(self.stationarity_error().detach()) ** 0.5,
+            "long_run_covariance_error": float(np.abs(covariance - np.eye(len(covariance))).max()),
+        }
+
+    @torch.no_grad()
+    def linearization_error(self, clips: Tensor) -> float:
+        """Equation 16: the least E||h(t+1) - M h(t)||² / E||h||² over M, for encoded means of clips (N, T, C, H, W).
+
+        0 if the encoded states evolve linearly, 1 if the next one cannot be told from the last.
+        """
+        if clips.shape[1] < 3:
+            raise ValueError(f"clips need at least 3 frames, not {clips.shape[1]}.")
+        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2)  # (N, T - 1, 2, C, H, W)
+        states = self.encode(pairs.flatten(0, 1))[0].chunk(2, dim=1)[0].double().unflatten(0, pairs.shape[:2])
+        first, second = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
+        residual = second - first @ torch.linalg.lstsq(first, second).solution
+        return float(residual.square().sum() / second.square().sum())
+
+    @torch.no_grad()
+    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
+        """Draws of the frames after the context (N, T, C, H, W), T at least 2: (count, N, horizon, C, H, W).
+
+        The last state is drawn from the posterior, and every step has process noise B v; both of the given size.
+        """
+        generator = torch.Generator(context.device).manual_seed(seed)
+        mean, log_variance = self.encode(context[:, -2:].repeat(count, 1, 1, 1, 1))
+        latent = mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
+        two_stage = self.settings.transition == "two_stage"  # as in ``predict``
+        state = latent.chunk(2, dim=1)[1] if two_stage else self.dynamic_layer(latent)[:, 1]
+        transition, matrix = self.system()
+        frames = []
+        for _ in range(horizon):
+            drawn = torch.empty_like(state).normal_(generator=generator)
+            state = state @ transition.T + noise * drawn @ matrix.T
+            frames.append(self.decode(state).clamp(0, 1))
+        return torch.stack(frames, dim=1).reshape(count, len(context), horizon, *self.frame_shape)
+
+    @torch.no_grad()
+    def surprise(self, clips: Tensor, past: int) -> Tensor:
+        """Upper bound of -log p(frame before, frame) in nats per value, of each frame: (N, T, ...) -> (N, T).
+
+        Minus the evidence lower bound of the pair (equation 34 with its constants). Its expectation over the latent
+        variables is estimated by ``BOUND_DRAWS`` draws, always the same ones. NaN for the first frame; ``past`` is not
+        used, since this model looks one frame back.
+        """
+        unknown = torch.full((len(clips), 1), torch.nan, dtype=torch.float64, device=clips.device)
+        if clips.shape[1] < 2:
+            return unknown
+        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)  # (N (T - 1), 2, C, H, W)
+        two_stage = self.settings.transition == "two_stage"  # what is encoded second is the state itself
+        mean, log_variance = self.encode(pairs)
+        generator = torch.Generator(clips.device).manual_seed(0)
+        error = torch.zeros(len(pairs), device=clips.device)
+        for _ in range(BOUND_DRAWS):
+            deviation = torch.empty_like(mean[:1]).normal_(generator=generator)
+            latent = mean + (log_variance / 2).exp() * deviation
+            states = latent.unflatten(1, (2, -1)) if two_stage else self.dynamic_layer(latent)  # (pairs, 2, n)
+            decoded = self.decode(states.flatten(0, 1)).reshape(pairs.shape)
+            error += (decoded - pairs).square().flatten(1).sum(1) / BOUND_DRAWS
+        variance, values = self.settings.observation_variance, pairs[0].numel()
+        divergence = self._divergence(mean.double(), log_variance.double(), two_stage)
+        bound = (error.double() / (2 * variance) + divergence) / values + math.log(2 * math.pi * variance) / 2
+        return torch.cat((unknown, bound.reshape(len(clips), -1)), dim=1)
+
+    def _divergence(self, mean: Tensor, log_variance: Tensor, two_stage: bool) -> Tensor:
+        """KL of a factorised posterior from the prior of (h, v), N(0, I), or in two stages of (h_t, h_{t+1}): (N,)."""
+        covariance = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
+        if two_stage:
+            state = mean.shape[1] // 2
+            transition = self.system()[0].to(mean)
+            covariance[state:, :state], covariance[:state, state:] = transition, transition.T
+        precision = torch.linalg.inv(covariance)
+        quadratic = ((mean @ precision) * mean).sum(1) + log_variance.exp() @ precision.diagonal()
+        volume: Tensor = torch.linalg.slogdet(covariance).logabsdet - log_variance.sum(1)
+        divergence: Tensor = (quadratic - mean.shape[1] + volume) / 2
+        return divergence
+
+    @torch.no_grad()
+    def spectrum(self) -> Spectrum:
+        """Eigenvalues of A with period and half-life in frames."""
+        return spectrum_of(torch.linalg.eig(self.system()[0].double()).eigenvalues)
+
+    @torch.no_grad()
+    def mode_energy(self, clips: Tensor) -> Tensor:
+        """Mean energy of each mode's part of the states: clips (N, T, C, H, W) -> float64 (N, modes)."""
+        return self._mode_parts(clips)[1].square().sum(-1).mean(1)
+
+    @torch.no_grad()
+    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
+        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T - 1, C, H, W)."""
+        states, parts = self._mode_parts(clips)
+
+        def frames(of: Tensor) -> Tensor:
+            return self.decode(of.flatten(0, 1)).clamp(0, 1).reshape(*of.shape[:2], *self.frame_shape)
+
+        return torch.stack([frames(states) - frames(states - parts[:, :, mode].to(states)) for mode in modes])
+
+    def _mode_parts(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Encoded states (N, T - 1, n) of all frames but the last, and what each mode contributes to them."""
+        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2)  # (N, T - 1, 2, C, H, W)
+        states = self.encode(pairs.flatten(0, 1))[0].chunk(2, dim=1)[0].unflatten(0, pairs.shape[:2])
+        return states, mode_parts(states, self.system()[0])
+
+
+def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
+    """A with modes near the unit circle that turn by different angles, and others that forget; B to match."""
+    state, radius = settings.state_dimension, settings.first_radius
+    turning = max(1, round(settings.turning_share * state / 2))
+    transition, kept = torch.zeros(state, state), torch.zeros(state)
+    least, greatest = (math.radians(angle) for angle in settings.first_angles)
+    for k, angle in enumerate(torch.linspace(least, greatest, turning + 2)[1:-1].tolist()):
+        block = slice(2 * k, 2 * k + 2)
+        cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
+        transition[block, block] = torch.tensor([[cosine, sine], [-sine, cosine]])
+        kept[block] = radius
+    return transition, torch.diag((1 - kept**2).sqrt())
+
+
+def _pieces(frames: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:
+    """Clips as float in [0, 1], few at a time, since the array may be memory-mapped."""
+    for start in range(0, len(frames), 64):
+        yield torch.from_numpy(np.array(frames[start : start + 64])).to(device).float() / 255

@@ -1,0 +1,71 @@
+"""Settings of the Dynamic VAE."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from linear_video.models.checks import check_choice
+
+
+@dataclass(frozen=True)
+class DynamicVaeSettings:
+    """Settings of the Dynamic VAE.
+
+    Attributes:
+        state_dimension: n, of the state h and of the innovation v.
+        filter_size: of every convolution, odd.
+        channels: of the deepest hidden map, which has an eighth of the frame's height and width.
+        channel_factor: channels of a map are those of the next deeper one divided by this; paper: 4.
+        hidden_units: of one more fully connected layer on either side of the latent variables; 0 for none (paper).
+        observation_variance: sigma² of frames of [0, 1]. High: few, simple traits of the frames are kept, which
+            follow each other for long; low: sharp frames.
+        transition: ``"soft"``, A and B with a penalty for instability (paper); ``"hard"``, A of a norm below 1 and B
+            the Cholesky factor of I - A Aᵀ; ``"two_stage"``, both fitted after the training (equation 29).
+        stationarity_weight: lambda of the penalty.
+        greatest_lag: frames of a pair may be that far apart in time. 1 is the paper; farther ones show whether what
+            ought to last does last.
+        lag_doubling: training steps until the lag may be twice as large; it starts with 1.
+        first_angles: between these degrees, evenly spread, modes turn before training; at [0, 0] none does (the
+            authors' code).
+        first_radius: modulus of the turning modes before training, in [0, 1).
+        turning_share: share of the state in modes that turn before training; the rest forgets at once.
+        linear_part: whether encoder and decoder have a fixed linear part beside their networks. Training then starts
+            as Doretto's linear system made stationary, in place of the first angles and radius.
+    """
+
+    state_dimension: int = 12
+    filter_size: int = 3
+    channels: int = 64
+    channel_factor: int = 2
+    hidden_units: int = 256
+    observation_variance: float = 1.0
+    transition: Literal["soft", "hard", "two_stage"] = "soft"
+    stationarity_weight: float = 10_000.0
+    greatest_lag: int = 32
+    lag_doubling: int = 1000
+    first_angles: tuple[float, float] = (0.0, 180.0)
+    first_radius: float = 0.95
+    turning_share: float = 1.0
+    linear_part: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if self.state_dimension % 2:
+            raise ValueError(f"state_dimension must be even, not {self.state_dimension}.")
+        if self.filter_size < 1 or self.filter_size % 2 != 1:
+            raise ValueError(f"filter_size must be odd and positive, not {self.filter_size}.")
+        if self.hidden_units < 0:
+            raise ValueError(f"hidden_units must not be below 0, but is {self.hidden_units}.")
+        if not 0 < self.observation_variance < float("inf"):
+            raise ValueError(f"observation_variance must be finite and above 0, not {self.observation_variance}.")
+        if not 0 <= self.stationarity_weight < float("inf"):
+            raise ValueError(f"stationarity_weight must be finite and at least 0, not {self.stationarity_weight}.")
+        if not 0 <= self.first_radius < 1:
+            raise ValueError(f"first_radius must be within [0, 1), not {self.first_radius}.")
+        if not 0 < self.turning_share <= 1:
+            raise ValueError(f"turning_share must be within (0, 1], not {self.turning_share}.")
+        check_choice("transition", self.transition, ("soft", "hard", "two_stage"))
+        least, greatest = self.first_angles
+        if not 0 <= least <= greatest <= 180:
+            raise ValueError(f"first_angles must be [least, greatest] within [0, 180], not [{least}, {greatest}].")

@@ -1,0 +1,1 @@
+"""The Invertible Linear Embedding."""

@@ -1,0 +1,39 @@
+"""Interpolation of frames, which the trajectory of the model corrects."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def interpolation_weights(observed: Tensor, wanted: float) -> tuple[Tensor, float]:
+    """Weights (T,) by which frames at times 0 .. T-1 give one at a real time, and how far its neighbours are apart.
+
+    Cubic, if the four nearest of the observed (T,) frames are evenly spaced around it, else linear. Where a frame was
+    observed, it is that frame, and the gap 0; outside of those, all weights and the gap are 0.
+    """
+    weights = torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
+    moments = observed.nonzero().flatten().tolist()
+    before, after = [t for t in moments if t <= wanted], [t for t in moments if t >= wanted]
+    if not before or not after:
+        return weights, 0.0
+    if before[-1] == after[0]:
+        weights[after[0]] = 1
+        return weights, 0.0
+    gap = after[0] - before[-1]
+    points = [before[-1], after[0]]
+    if len(before) > 1 and len(after) > 1 and before[-1] - before[-2] == after[1] - after[0] == gap:
+        points = [before[-2], *points, after[1]]
+    for one in points:
+        weights[one] = math.prod((wanted - other) / (one - other) for other in points if other != one)
+    return weights, float(gap)
+
+
+def check_observed(observed: Tensor | None, clips: Tensor) -> None:
+    """Raise ValueError unless ``observed`` (N, T) suits clips (N, T, C, H, W), with a frame of each at least."""
+    if observed is None:
+        return
+    if observed.shape != clips.shape[:2]:
+        raise ValueError(f"observed must be {tuple(clips.shape[:2])}, not {tuple(observed.shape)}.")
+    if not observed.any(dim=1).all():
+        raise ValueError("every sequence needs at least one observed frame.")

@@ -1,0 +1,16 @@
+"""Wiring of a trained model on footage of one's own."""
+
+from kedro.pipeline import Pipeline, node
+
+from linear_video.pipelines.footage_task.nodes import run_task
+
+
+def create_pipeline() -> Pipeline:
+    """Node ``predict.run_task``."""
+    done = node(
+        run_task,
+        inputs={"predict": "params:predict", "seed": "params:seed", "folder": "results_folder"},
+        outputs="results",
+        name="run_task",
+    )
+    return Pipeline([done], namespace="predict", parameters={"params:predict", "params:seed"})

@@ -1,0 +1,45 @@
+"""Make, count and show the clips of a dataset."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings
+
+CLIPS_SHOWN = 4  # of each split
+
+
+def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tuple[Any, ...]:
+    """Train, validation and test clips; and what became of each source, of a dataset that ``lists_sources``.
+
+    ``folder`` keeps what is worth keeping: recordings that have been read are not read again.
+    """
+    made = settings.make(dataset, seed, folder)
+    clips = tuple(made.clips[split] for split in SPLITS)
+    return (*clips, made.sources) if settings.lists_sources else clips
+
+
+def summarise(
+    train: ClipSet, validation: ClipSet, test: ClipSet, sources: pd.DataFrame | None = None, *, dataset: str
+) -> tuple[pd.DataFrame, Any]:
+    """Clips, sources and frames of each split, and of what was read and rejected where there are ``sources``.
+
+    Frames of a split are those of its clips, which may overlap; frames read are those of the recordings. Beside the
+    table, a contact sheet of some clips of each split, as a matplotlib figure.
+    """
+    from linear_video.evaluation.figures import contact_sheet
+
+    splits = {"train": train, "validation": validation, "test": test}
+    rows: list[dict[str, Any]] = []
+    for name, clips in splits.items():
+        shown = clips.table["source"].str.split(",").explode()  # simulated clips name all their images
+        count, length = clips.frames.shape[:2]
+        rows.append({"part": name, "clips": count, "sources": shown.nunique(), "frames": count * length})
+    if sources is not None:
+        rejected = sources["reason"] != ""
+        for name, part in (("read", sources[~rejected]), ("rejected", sources[rejected])):
+            once = part.drop_duplicates("source")  # crops of one recording share its frames
+            count, frames = int(part["clips"].sum()), int(once["frames"].sum())
+            rows.append({"part": name, "clips": count, "sources": len(once), "frames": frames})
+    return pd.DataFrame(rows), contact_sheet(splits, CLIPS_SHOWN, dataset)

@@ -1,0 +1,28 @@
+"""Wiring of a dataset: one template, stamped out for each."""
+
+from kedro.pipeline import Pipeline, node
+
+from linear_video.clips.base import SPLITS
+from linear_video.pipelines.bound import bound
+from linear_video.pipelines.ingestion.nodes import make, summarise
+
+
+def create_pipeline(dataset: str, *, lists_sources: bool) -> Pipeline:
+    """Nodes ``<dataset>.make`` and ``<dataset>.summarise``."""
+    clips = [f"{split}_clips" for split in SPLITS]
+    sources = ["sources"] if lists_sources else []
+    nodes = [
+        node(
+            bound(make, dataset=dataset),
+            inputs={"settings": f"params:{dataset}", "seed": "params:seed", "folder": "frames_folder"},
+            outputs=[*clips, *sources],
+            name="make",
+        ),
+        node(
+            bound(summarise, dataset=dataset),
+            inputs=dict(zip([*SPLITS, *sources], [*clips, *sources], strict=True)),
+            outputs=["summary", "contact_sheet"],
+            name="summarise",
+        ),
+    ]
+    return Pipeline(nodes, namespace=dataset, parameters={f"params:{dataset}", "params:seed"})

@@ -1,5 +1,0 @@
-"""A trained model on footage of one's own."""
-
-from linear_video.pipelines.predict.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

@@ -1,0 +1,27 @@
+"""Find a trained model: in its folder, or where MLflow keeps one."""
+
+from pathlib import Path
+
+from linear_video.common.errors import InputError
+from linear_video.models.checkpoint import load_checkpoint, load_config
+from linear_video.tasks.settings import Fit
+from linear_video.tasks.trained import TrainedModel
+
+
+def load_model(source: str | Path, fit: Fit = "resize", context: int = 10, device: str | None = None) -> TrainedModel:
+    """Read a trained model from its folder, or from where MLflow keeps one; see ``linear_video.load``."""
+    folder = Path(source)
+    if isinstance(source, str) and ":/" in source:
+        folder = _from_mlflow(source)
+    if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
+        folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
+    return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device)
+
+
+def _from_mlflow(uri: str) -> Path:
+    import mlflow
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+    except (mlflow.exceptions.MlflowException, OSError) as error:
+        raise InputError(f"{uri} cannot be had from MLflow ({error}).") from error

@@ -1,0 +1,115 @@
+"""Footage on its way through a model: read frame by frame, in memory that does not grow with its length."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from linear_video.common.errors import InputError
+from linear_video.models.base import FrameShape, KnowsAnyTime, Seen
+from linear_video.tasks.parts import Frame, Parts, to_frame
+from linear_video.tasks.settings import Fit
+
+BATCH = 16  # frames that are read and encoded at once
+PARTS_AT_ONCE = 2048  # of all frames together
+
+
+class Footage:
+    """Frames that are being read, checked, and made into parts: gives (frame, parts (P, C, H, W))."""
+
+    def __init__(self, frames: Iterable[Frame], frame_shape: FrameShape, fit: Fit, device: torch.device) -> None:
+        self.frames, self.frame_shape, self.fit, self.device = iter(frames), frame_shape, fit, device
+        self.count, self.ended = 0, False
+        self.parts: Parts
+
+    def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Frame, Tensor]:
+        frame = next(self.frames, None)
+        if frame is None:
+            self.ended = True
+            raise StopIteration
+        if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
+            raise InputError(f"frames must be uint8 (h, w, 3), (h, w, 1) or (h, w), not {frame.dtype} {frame.shape}.")
+        frame = frame.reshape(*frame.shape[:2], -1)
+        if not self.count:
+            self.parts = Parts(self.frame_shape, frame.shape, self.fit)
+        elif frame.shape != self.parts.size:
+            raise InputError(f"frame {self.count} is {frame.shape}, the ones before {self.parts.size}.")
+        self.count += 1
+        return frame, torch.from_numpy(self.parts.split(frame)).to(self.device)
+
+    def batches(self) -> Iterator[list[tuple[Frame, Tensor]]]:
+        """Several frames at once."""
+        while batch := [item for _, item in zip(range(BATCH), self, strict=False)]:
+            yield batch
+
+    def check_length(self, least: int) -> None:
+        """Raise InputError if fewer frames have come than are needed."""
+        if self.count < least:
+            frames = "1 frame" if self.count == 1 else f"{self.count} frames"
+            raise InputError(f"the footage has {frames}, but this needs at least {least} (parameter context).")
+
+    def joined(self, clip: Tensor, difference: bool = False) -> NDArray[Any]:
+        """Frames of parts (P, T, C, H, W): uint8 (T, h, w, channels); differences stay float32."""
+        frames = [self.parts.join(parts) for parts in clip.movedim(1, 0).cpu().numpy()]
+        return np.stack(frames if difference else [to_frame(frame) for frame in frames])
+
+
+class Window:
+    """Frames around the one that is being made, and what the model needs of them."""
+
+    def __init__(
+        self, model: KnowsAnyTime[Any], footage: Footage, reach: int, missing: frozenset[int] = frozenset()
+    ) -> None:
+        self.model, self.footage, self.reach, self.missing = model, footage, reach, missing
+        self.first = 0  # number of the first frame kept
+        self.length = 0  # of the window; what was read beyond it does not count yet
+        self.frames: deque[Frame] = deque()
+        self.batches = footage.batches()
+        self._projected: Seen  # of all frames kept
+
+    @property
+    def projected(self) -> Any:
+        """What the model needs of the window's frames."""
+        return self._projected.first(self.length)
+
+    @property
+    def observed(self) -> Tensor:
+        """Which of the frames are there, bool (length,)."""
+        there = [number not in self.missing for number in range(self.first, self.first + self.length)]
+        return torch.tensor(there, device=self.footage.device)
+
+    def frame(self, number: int) -> Frame:
+        """One of the frames kept, by its number in the footage."""
+        return self.frames[number - self.first]
+
+    def move(self, number: int) -> bool:
+        """Have the frames around one at hand; False if there is none of that number."""
+        reach = self.reach
+        while self.footage.count <= number + reach:
+            batch = next(self.batches, None)
+            if batch is None:
+                break
+            projected = self.model.project(torch.stack([parts for _, parts in batch], 1))
+            self._projected = self._projected.followed_by(projected) if self.frames else projected
+            self.frames.extend(frame for frame, _ in batch)
+        passed = max(0, number - reach - self.first)
+        if passed:
+            self._projected = self._projected.from_frame(passed)
+            for _ in range(passed):
+                self.frames.popleft()
+            self.first += passed
+        self.length = min(self.footage.count, number + reach + 1) - self.first
+        return number < self.footage.count
+
+
+def pieces(clip: Tensor, times: int = 1) -> tuple[Tensor, ...]:
+    """Some parts of a clip (P, T, C, H, W) at a time, lest tiles fill the memory; fewer, if each gives more frames."""
+    parts: tuple[Tensor, ...] = clip.split(max(1, PARTS_AT_ONCE // (clip.shape[1] * times)))
+    return parts

@@ -1,0 +1,1 @@
+"""What happens around a run: parameters are checked before it, results told and tracked in MLflow."""

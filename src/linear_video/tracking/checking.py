@@ -1,0 +1,70 @@
+"""Before a run: parameters are checked, and its nodes are given what has been checked."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import CatalogProtocol, DatasetError
+from kedro.pipeline import Pipeline
+
+from linear_video.common.errors import InputError, TrainingError
+from linear_video.pipeline_registry import use_parameters
+
+if TYPE_CHECKING:
+    from linear_video.parameters import Parameters
+
+
+class ProjectContext(KedroContext):
+    """Kedro's, which leaves parameters as the files have them: reading them is up to ``check_parameters``."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The tree of all parameters."""
+        parameters: dict[str, Any] = self.config_loader["parameters"]
+        return parameters
+
+
+class ParameterHooks:
+    """Stop a run with unusable parameters before it starts, and show the user's own mistakes without a traceback."""
+
+    def __init__(self) -> None:
+        self.checked: Parameters | None = None
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """From here on, an error that the user can mend is shown as its message alone."""
+        sys.excepthook = _show_error(sys.excepthook)
+        use_parameters(context.params)
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(
+        self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
+    ) -> None:
+        """Check all parameters, used by this run or not: a misspelt name must not pass unseen.
+
+        The catalog is given the values with all defaults, which MLflow tracks.
+        """
+        from linear_video.parameters import check_parameters, plain
+
+        self.checked = check_parameters(catalog.load("parameters"))
+        for name, settings in self.checked.by_name().items():
+            catalog[f"params:{name}"] = plain(settings)
+
+    @hook_impl
+    def before_node_run(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Give the node the objects that have been checked."""
+        checked = self.checked.by_name() if self.checked is not None else {}
+        names = {name: name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+        return {name: checked[parameter] for name, parameter in names.items()}
+
+
+def _show_error(previous: Any) -> Any:
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, InputError | TrainingError | DatasetError | OSError):
+            print(f"\nError: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, trace)
+
+    return show

@@ -1,0 +1,46 @@
+"""A trained model as MLflow's ``pyfunc``: this file is logged as code, beside the checkpoint; nothing is pickled.
+
+``mlflow models serve -m runs:/<run>/model --env-manager local`` answers a clip with the frames that follow it:
+``{"inputs": [[[[0, ...], ...], ...], ...], "params": {"horizon": 5}}``, (T, h, w, channels) of 0 .. 255.
+"""
+
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from linear_video.common.errors import InputError
+
+MOST = 1000  # frames of an answer
+FRAMES = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))])
+SIGNATURE = ModelSignature(FRAMES, FRAMES, ParamSchema([ParamSpec("horizon", DataType.long, 5)]))
+
+
+class Forecast(PythonModel):
+    """Frames uint8 (T, h, w, channels) of any size in, the next ``horizon`` ones out; see ``TrainedModel``."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the checkpoint."""
+        import linear_video
+
+        self.trained = linear_video.load(context.artifacts["checkpoint"])
+
+    def predict(self, context, model_input, params: dict[str, Any] | None = None):  # type: ignore[no-untyped-def]
+        """Predict. No type hints where MLflow would warn that it does not know them.
+
+        Raises:
+            MlflowException: if the frames cannot be used; a server answers with its message and status 400.
+        """
+        horizon = int((params or {}).get("horizon", 5))
+        if not 1 <= horizon <= MOST:
+            raise mlflow.MlflowException.invalid_parameter_value(f"horizon must be within 1 to {MOST}, not {horizon}.")
+        try:
+            return self.trained.extrapolate(model_input, horizon)
+        except InputError as error:
+            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
+
+
+mlflow.models.set_model(Forecast())

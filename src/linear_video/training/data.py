@@ -1,0 +1,96 @@
+"""The clips that each step of a training sees, in an order that depends on nothing that came before."""
+
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+if TYPE_CHECKING:
+    from linear_video.training.fit import TrainingSettings
+
+Frames = NDArray[np.uint8]  # (N, T, C, H, W)
+Actions = NDArray[np.float32]  # (N, T, m)
+Batch = tuple[int, Tensor, Tensor | None]  # number, clips or their numbers, and their actions
+
+
+def to_unit_range(frames: Tensor) -> Tensor:
+    """uint8 frames of 0 .. 255 -> float32 in [0, 1]."""
+    return frames.float() / 255
+
+
+class TrainingSteps(Dataset[Batch]):
+    """Item ``step`` is the number of the step, its clips, drawn by (seed, step), uint8 (N, T, C, H, W), their actions.
+
+    What a step sees depends on nothing that came before, so that an interrupted training goes on as it would have.
+    Of several devices, number ``rank`` of ``devices`` takes every ``devices``-th of a step's clips. With
+    ``numbers_only``, the clips' numbers (N,) stand for the clips, which lie on the device.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        clips_per_step: int,
+        seed: int,
+        rank: int = 0,
+        devices: int = 1,
+        numbers_only: bool = False,
+        actions: Actions | None = None,
+    ) -> None:
+        self.frames, self.clips_per_step, self.seed = frames, clips_per_step, seed
+        self.rank, self.devices, self.numbers_only = rank, devices, numbers_only
+        self.actions = actions
+
+    def __getitem__(self, step: int) -> Batch:
+        drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
+        drawn = np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
+        actions = None if self.actions is None else torch.from_numpy(self.actions[drawn])
+        return step, torch.from_numpy(drawn if self.numbers_only else self.frames[drawn]), actions
+
+
+class Clips(pl.LightningDataModule):
+    """Training clips drawn at random, validation clips in turn."""
+
+    def __init__(
+        self,
+        train: Frames,
+        validation: Frames,
+        settings: "TrainingSettings",
+        seed: int,
+        actions: tuple[Actions | None, Actions | None],
+    ) -> None:
+        super().__init__()
+        self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
+        self.train_actions, self.validation_actions = actions
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Steps of the current round; a round (Lightning's epoch) lasts from one validation to the next."""
+        assert self.trainer is not None
+        first = self.trainer.current_epoch * self.settings.validate_every
+        last = min(first + self.settings.validate_every, self.settings.steps)
+        size, rank, devices = self.settings.clips_per_step, self.trainer.global_rank, self.trainer.world_size
+        steps = TrainingSteps(
+            self.train, size, self.seed, rank, devices, self.settings.clips_on_device, self.train_actions
+        )
+        return DataLoader(steps, batch_size=None, sampler=range(first, last))
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """All validation clips in turn; read when they come, since they may be many."""
+        size = self.settings.clips_per_step
+        in_turn = _InTurn(self.validation, size, self.validation_actions)
+        return DataLoader(in_turn, batch_size=None, sampler=range(0, len(self.validation), size))
+
+
+class _InTurn(Dataset[Batch]):
+    """Item ``start`` is itself, the clips from there on, uint8 (N, T, C, H, W), and their actions."""
+
+    def __init__(self, frames: Frames, clips_per_step: int, actions: Actions | None) -> None:
+        self.frames, self.clips_per_step, self.actions = frames, clips_per_step, actions
+
+    def __getitem__(self, start: int) -> Batch:
+        chosen = slice(start, start + self.clips_per_step)
+        actions = None if self.actions is None else torch.from_numpy(self.actions[chosen])
+        return start, torch.from_numpy(np.array(self.frames[chosen])), actions

@@ -1,0 +1,250 @@
+"""How Lightning runs a training of ours: what a step is, what is written, what is shown."""
+
+import logging
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from linear_video.common.errors import InputError, TrainingError
+from linear_video.common.files import replacing_file
+from linear_video.models.base import KnowsActions, TrainedBySteps
+from linear_video.training.data import Batch, to_unit_range
+
+if TYPE_CHECKING:
+    from linear_video.training.fit import TrainingSettings
+
+VALIDATION_STREAM = 2**31  # seeds of the validation noise, apart from the training steps' numbers
+CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finite; each look waits for the GPU
+
+
+class Fitting(pl.LightningModule):
+    def __init__(self, model: TrainedBySteps, settings: "TrainingSettings", seed: int) -> None:
+        super().__init__()
+        self.model, self.settings, self.seed = model, settings, seed
+        self.resident: Tensor | None = None  # all training clips, if they lie on the device
+        self.history: list[dict[str, float]] = []
+        self.round_sums: dict[str, Tensor] = {}
+        self.round_counts: dict[str, int] = {}  # a model's steps may differ in what they report
+        self.first_bad_step: Tensor | None = None
+        self.started = time.perf_counter()
+
+    def on_fit_start(self) -> None:
+        if self.settings.clips_on_device:
+            self.resident = torch.from_numpy(np.array(self.trainer.datamodule.train)).to(self.device)  # type: ignore[attr-defined]
+
+    def _loss(self, clips: Tensor, actions: Tensor | None, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
+        entropy = np.random.SeedSequence((self.seed, stream, self.global_rank)).generate_state(1, np.uint64)
+        generator = torch.Generator(clips.device).manual_seed(int(entropy[0]))
+        frames = to_unit_range(clips)
+        if actions is not None and isinstance(self.model, KnowsActions):
+            objective, parts = self.model.loss(frames, generator, actions)
+        else:
+            objective, parts = self.model.loss(frames, generator)
+        return objective, {"loss": objective.detach(), **{name: value.detach() for name, value in parts.items()}}
+
+    def training_step(self, batch: Batch) -> Tensor:
+        step, clips, actions = batch
+        if self.resident is not None:
+            clips = self.resident[clips]
+        try:
+            objective, parts = self._loss(clips, actions, step)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise not_finite(step) from error
+        bad = torch.where(objective.detach().isfinite(), math.inf, step)
+        self.first_bad_step = bad if self.first_bad_step is None else torch.minimum(self.first_bad_step, bad)
+        if clips.device.type == "cpu" or step % CHECK_EVERY == 0:
+            self._check_finite()
+        for name, value in parts.items():
+            self.round_sums[name] = self.round_sums.get(name, 0) + value
+            self.round_counts[name] = self.round_counts.get(name, 0) + 1
+        return objective
+
+    def _check_finite(self) -> None:
+        self.model.check_numerics()
+        if self.first_bad_step is not None and self.first_bad_step.isfinite():
+            raise not_finite(int(self.first_bad_step))
+
+    def on_train_epoch_start(self) -> None:
+        self.round_sums, self.round_counts = {}, {}
+
+    def validation_step(self, batch: Batch) -> None:
+        start, clips, actions = batch
+        _, parts = self._loss(clips, actions, VALIDATION_STREAM + start)
+        for name, value in parts.items():
+            self.log(f"val_{name}", value, batch_size=len(clips), on_epoch=True, sync_dist=True)
+
+    def on_train_epoch_end(self) -> None:
+        """Validation is over, and a checkpoint about to be written."""
+        self._check_finite()
+        row = {"step": self.global_step, "seconds": time.perf_counter() - self.started}
+        row |= {f"train_{name}": float(value) / self.round_counts[name] for name, value in self.round_sums.items()}
+        row |= {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("val_")}
+        self.history.append(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+        self.started = time.perf_counter() - self.history[-1]["seconds"]
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """PyTorch's own; Lightning's refuses fused optimisers beside bf16, for the sake of fp16."""
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.gradient_norm)
+
+    def configure_optimizers(self) -> Any:
+        """Adam with a rate for each group of parameters, and the schedule of all."""
+        settings = self.settings
+        groups: dict[float, list[nn.Parameter]] = {}
+        unused = dict(settings.learning_rates)
+        for name, parameter in self.model.named_parameters():
+            matching = [prefix for prefix in settings.learning_rates if name.startswith(prefix)]
+            rate = settings.learning_rates[max(matching, key=len)] if matching else settings.learning_rate
+            for prefix in matching:
+                unused.pop(prefix, None)
+            groups.setdefault(rate, []).append(parameter)
+        if unused:
+            names = sorted({name.split(".")[0] for name, _ in self.model.named_parameters()})
+            raise InputError(
+                f"learning_rates names {', '.join(unused)}, but the model's parameters start with {', '.join(names)}."
+            )
+
+        def course(step: int) -> float:
+            rise = min(1.0, (step + 1) / (settings.warmup_steps + 1))
+            if settings.schedule == "constant":
+                return rise
+            return rise * (1 + math.cos(math.pi * step / settings.steps)) / 2
+
+        optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for rate, ps in groups.items()], fused=True)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints written beside their place, then renamed: Lightning's own may be cut off by a kill."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        with replacing_file(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+
+class Progress(pl.Callback):
+    """One bar over the whole training, with its losses and the time left."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.bar = tqdm(total=self.steps, initial=trainer.global_step, desc="training", unit="step", mininterval=1)
+        self.shown: dict[str, str] = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.bar.update()
+        if trainer.global_step % CHECK_EVERY == 0:
+            self.shown["loss"] = f"{float(outputs['loss']):.3f}"
+            self.bar.set_postfix(self.shown, refresh=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.shown["val_loss"] = f"{float(trainer.callback_metrics['val_loss']):.3f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.bar.close()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+def make_trainer(settings: "TrainingSettings", folder: Path) -> pl.Trainer:
+    """Lightning's trainer, which writes its state into ``folder`` at each validation."""
+    checkpoints = ModelCheckpoint(
+        folder,
+        filename="best",
+        monitor="val_loss",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[pl.Callback] = [checkpoints, Progress(settings.steps)]
+    if settings.weight_average:
+        callbacks.append(WeightAveraging(avg_fn=partial(_moving_average, decay=settings.weight_average)))
+    started = settings.strategy == "ddp"  # by torchrun, which says how many processes there are
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if started else 1
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=here if started else settings.devices,
+        num_nodes=settings.processes // here if started else 1,
+        precision=settings.precision,
+        strategy=settings.strategy,
+        # Rounds, not max_steps: with that, Lightning takes up a finished round as an unfinished one.
+        max_epochs=math.ceil(settings.steps / settings.validate_every),
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        plugins=[WholeFiles()],
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+
+
+def _moving_average(average: Tensor, current: Tensor, count: Tensor, decay: float) -> Tensor:
+    """Exponential moving average; a module's function, since Lightning's own cannot be sent to other processes."""
+    return torch.lerp(current, average, decay)
+
+
+def not_finite(step: int) -> TrainingError:
+    """What to say when a loss is not finite."""
+    return TrainingError(
+        f"the loss stopped being finite at step {step}. Lower learning_rate or gradient_norm, or raise warmup_steps; "
+        "the last good state is kept."
+    )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what Lightning says that does not concern the user."""
+    # The last is the same library by its old name, which takes over the log where MLflow has imported it.
+    for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Clips are drawn from a memory map within a millisecond: worker processes would only cost.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # it holds the fingerprint
+        warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's own use of PyTorch
+        yield
+
+
+@contextmanager
+def processor(settings: "TrainingSettings") -> Iterator[None]:
+    """Threads and precision of matrix products as the settings have them, and as before afterwards."""
+    threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(settings.threads or threads)
+    torch.set_float32_matmul_precision(settings.float32_products)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(products)

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
+from linear_video.models.contract import build, describe
 
 from linear_video.models.checkpoint import save_checkpoint
-from linear_video.models.contract import build, describe
 
 PEERS = ("normflows", "freia", "nflows")
 

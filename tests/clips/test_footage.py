@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_video.clips.recordings import read_image
+from linear_video.errors import InputError
 from scipy.io import savemat
 
 from linear_video.clips.footage import FootageSettings, crop_regions, extract, fit_frame
-from linear_video.clips.recordings import read_image
-from linear_video.errors import InputError
 from tests.clips.footage_files import (
     FPS,
     cut_off,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
 from linear_video.clips.idx import read_idx
 from linear_video.errors import InputError
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from linear_video.clips.clip_set import ClipSet
+from linear_video.clips.symbols import SPLITS, Symbol
+from linear_video.errors import InputError
 from PIL import Image
 from scipy import ndimage
 
-from linear_video.clips.clip_set import ClipSet
 from linear_video.clips.moving_symbols import (
     MovingSymbolsSettings,
     Trajectory,
@@ -23,8 +25,6 @@ from linear_video.clips.moving_symbols import (
     render,
     simulate,
 )
-from linear_video.clips.symbols import SPLITS, Symbol
-from linear_video.errors import InputError
 
 # --- motion ---------------------------------------------------------------------------------------------------------
 

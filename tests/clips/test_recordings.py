@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from linear_video.clips.recordings import Source, find_sources, matches, natural_order, read_image, read_source
+from linear_video.errors import InputError
 from PIL import Image
 from scipy.io import savemat
 
-from linear_video.clips.recordings import Source, find_sources, matches, natural_order, read_image, read_source
-from linear_video.errors import InputError
 from tests.clips.footage_files import (
     FPS,
     LOSSLESS,

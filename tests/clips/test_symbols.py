@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-from sklearn.datasets import load_digits
-
 from linear_video.clips.symbols import SPLITS, Split, Symbol, load_symbols
 from linear_video.errors import InputError
+from PIL import Image
+from sklearn.datasets import load_digits
 
 WriteIdx = Callable[[Path, np.ndarray], None]
 

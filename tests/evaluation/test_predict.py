@@ -3,7 +3,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from linear_video.errors import InputError
 from linear_video.evaluation.predict import predict_clips
 from linear_video.evaluation.settings import EvaluationSettings

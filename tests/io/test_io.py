@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from matplotlib.figure import Figure
-from PIL import Image, ImageSequence
-
 from linear_video.clips.clip_set import ClipSet
 from linear_video.errors import InputError
 from linear_video.files import replacing_file, replacing_folder
 from linear_video.io.checkpoint import FolderDataset
+from matplotlib.figure import Figure
+from PIL import Image, ImageSequence
+
 from linear_video.io.clips import ArrayDataset, ClipSetDataset
 from linear_video.io.figures import AnimationDataset, FigureDataset
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from linear_video.errors import InputError
+from linear_video.models.settings import AdversarialSettings
 from torch import Tensor
 
-from linear_video.errors import InputError
 from linear_video.models.adversarial import SIZES, Adversarial
-from linear_video.models.settings import AdversarialSettings
 
 SHAPE = (1, 16, 16)
 SETTINGS = AdversarialSettings(

@@ -3,13 +3,13 @@ import json
 
 import pytest
 import torch
+from linear_video.errors import InputError
+from linear_video.models.contract import build, describe
+from linear_video.models.settings import IleSettings
 from safetensors.torch import load_file, save_file
 
-from linear_video.errors import InputError
 from linear_video.models.checkpoint import load_checkpoint, load_config, save_checkpoint
-from linear_video.models.contract import build, describe
 from linear_video.models.ile import InvertibleLinearEmbedding
-from linear_video.models.settings import IleSettings
 
 SHAPE = (1, 4, 4)
 SMALL = IleSettings(state_dimension=6, blocks=1, couplings=2, hidden_channels=4, noise=0.0, scale="batch_mean")

@@ -9,16 +9,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from linear_video.errors import InputError
+from linear_video.models.contract import build, describe
+from linear_video.models.settings import DynamicVaeSettings
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
-from linear_video.errors import InputError
 from linear_video.models import dynamic_vae
 from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
-from linear_video.models.contract import build, describe
 from linear_video.models.dynamic_vae import DynamicVae
-from linear_video.models.settings import DynamicVaeSettings
 from linear_video.models.spectrum import spectrum_of
 
 STATE = 4

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from linear_video.models.flow import SCALE_MAXIMUM, SCALE_MINIMUM, AffineCoupling, Flow, Squeeze
+
 from tests.models.invertible import check_invertible, randomise
 
 

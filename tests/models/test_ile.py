@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_video.errors import InputError
+from linear_video.models.contract import build
+from linear_video.models.settings import IleSettings
 from scipy.linalg import expm, logm
 from scipy.stats import multivariate_normal
 
-from linear_video.errors import InputError
-from linear_video.models.contract import build
 from linear_video.models.ile import InvertibleLinearEmbedding, interpolation_weights
-from linear_video.models.settings import IleSettings
 from tests.models.invertible import numeric_log_abs_det, randomise
 
 SHAPE = (1, 4, 4)

@@ -4,14 +4,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from linear_video.errors import InputError
+from linear_video.models.contract import build, describe
+from linear_video.models.settings import LdsSettings
 from scipy.linalg import solve_discrete_lyapunov
 
-from linear_video.errors import InputError
 from linear_video.models import lds
 from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
-from linear_video.models.contract import build, describe
 from linear_video.models.lds import LinearDynamicSystem
-from linear_video.models.settings import LdsSettings
 
 SHAPE = (1, 5, 4)
 STATE = 3

@@ -3,11 +3,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from linear_video.models.linear_prior import LinearPrior
 from scipy.linalg import expm, fractional_matrix_power, logm
 from scipy.stats import multivariate_normal
 from statsmodels.tsa.statespace.kalman_smoother import KalmanSmoother
-
-from linear_video.models.linear_prior import LinearPrior
 
 D, N, T = 7, 6, 5  # embedding and state dimensions, frames
 

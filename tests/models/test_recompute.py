@@ -2,9 +2,9 @@ import logging
 
 import pytest
 import torch
+from linear_video.models.flow import Flow
 
 from linear_video.models import recompute
-from linear_video.models.flow import Flow
 
 SHAPE = (1, 8, 8)
 

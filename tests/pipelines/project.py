@@ -6,29 +6,97 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 ROOT = Path(__file__).parents[2]
+DATA = Path("data/test")  # where --env=test keeps what it makes
 
 
-def kedro(project, *arguments, timeout=300, launcher=()):
+def kedro(
+    project: Path, *arguments: str, timeout: float = 300, launcher: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
     """Run a command in a project; ``launcher`` is the module that starts kedro, torchrun's, with its arguments."""
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {
         "DO_NOT_TRACK": "true",
         "OMP_NUM_THREADS": "1",
     }
-    command = (
-        [sys.executable, "-m", *launcher, "-m", "kedro", *arguments]
-        if launcher
-        else [sys.executable, "-m", "kedro", *arguments]
-    )
+    start = ["-m", *launcher] if launcher else []
     return subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+        [sys.executable, *start, "-m", "kedro", *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
     )
 
 
-def copy_of_project(folder):
+def succeeds(project: Path, *arguments: str) -> str:
+    """Run a command that must not fail; return all that it says, without line breaks."""
+    done = kedro(project, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def fails(project: Path, *arguments: str) -> str:
+    """Run a command that must end with a message alone; return it, without line breaks."""
+    done = kedro(project, *arguments)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.count("Error: ") == 1, done.stderr
+    return " ".join(done.stderr.split("Error: ")[1].split())
+
+
+def copy_of_project(folder: Path) -> Path:
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
     for name in ("conf", "src", "notebooks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
     (folder / "conf/local").mkdir()
     return folder
+
+
+CLASSES = ("Diving", "Golf", "Running")
+
+
+def write_footage(folder: Path) -> None:
+    """Six folders of pictures in three classes: a bright square that moves. One more is broken."""
+    for number in range(6):
+        place = folder / CLASSES[number % 3] / f"{number:03d}"
+        place.mkdir(parents=True)
+        for t in range(30):
+            picture = np.full((24, 32, 3), 10 * number, np.uint8)
+            picture[4 + number : 12 + number, t // 2 : t // 2 + 8] = 250
+            assert cv2.imwrite(str(place / f"{t}.png"), picture)
+    broken = folder / "Golf" / "900"
+    broken.mkdir()
+    (broken / "clip.avi").write_text("this is no video")
+
+
+def write_textures(folder: Path) -> None:
+    """Four videos of a class as arrays: waves that travel."""
+    folder.mkdir(parents=True)
+    across = np.arange(20)
+    for number in range(4):
+        phase = 0.4 * np.arange(90)[:, None, None] + 0.5 * across + number * np.sin(0.3 * across)[:, None]
+        np.save(folder / f"{number}.npy", np.rint(127 + 100 * np.sin(phase)).astype(np.uint8))
+
+
+def write_turntable(folder: Path) -> None:
+    """An object of 72 views as COIL-20 has it: a bar that turns."""
+    folder.mkdir(parents=True)
+    for view in range(72):
+        picture = np.zeros((32, 32), np.uint8)
+        angle = 2 * np.pi * view / 72
+        end = (round(16 + 12 * np.cos(angle)), round(16 + 12 * np.sin(angle)))
+        cv2.line(picture, (16, 16), end, 255, 4)
+        assert cv2.imwrite(str(folder / f"obj1__{view}.png"), picture)
+
+
+def write_raw_data(project: Path) -> None:
+    """What the datasets that are read from files need."""
+    write_footage(project / "data/01_raw/ucf_sports")
+    write_textures(project / "data/01_raw/ucla_textures/waves")
+    write_turntable(project / "data/01_raw/small_norb")

@@ -1,6 +1,7 @@
 """The comparison as its users run it, at test size."""
 
 import json
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -8,37 +9,42 @@ import pandas as pd
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tests.pipelines.project import copy_of_project, kedro
+from linear_video.clips.base import ClipSet
+from linear_video.common.errors import InputError
+from linear_video.evaluation.held_out import EvaluationSettings
+from linear_video.pipelines.comparison.nodes import compare
+from tests.pipelines.project import DATA, fails, succeeds
 
-REPORTS = "data/08_reporting/comparison/moving_symbols"
+REPORTS = DATA / "08_reporting/comparison/moving_symbols"
+MODELS = ("adversarial", "lds")
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    folder = copy_of_project(tmp_path_factory.mktemp("project"))
-    done = kedro(folder, "run", "--env=test", "--pipelines=moving_symbols")
-    assert done.returncode == 0, done.stdout + done.stderr
-    nothing_yet = kedro(folder, "run", "--env=test", "--pipelines=compare")
-    for pipeline in ("adversarial", "lds.moving_symbols", "compare"):
-        done = kedro(folder, "run", "--env=test", f"--pipelines={pipeline}")
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder, nothing_yet
+def compared(project: Path) -> Path:
+    """Two more models and the comparison in one run, in which the comparison is named first."""
+    for command in ("adversarial", "compare,lds.moving_symbols"):
+        succeeds(project, "run", "--env=test", f"--pipelines={command}")
+    return project
 
 
-def test_before_any_model_it_says_what_to_run(project):
-    _, nothing_yet = project
-    assert nothing_yet.returncode != 0
-    assert "no model has been trained on moving_symbols yet" in nothing_yet.stderr
-    assert "Traceback" not in nothing_yet.stderr
+def test_before_any_model_it_says_what_to_run() -> None:
+    clips = ClipSet(np.zeros((1, 2, 1, 8, 8), np.uint8), pd.DataFrame({"source": ["a"]}))
+    with pytest.raises(InputError, match=r"no model has been trained on dots yet; start with .*--pipelines=ile\.dots"):
+        compare({}, clips, clips, EvaluationSettings(1, 1), "dots", ile={}, lds={})
 
 
-def test_the_numbers_are_those_of_the_saved_predictions(project):
-    folder, _ = project
-    table = pd.read_csv(folder / f"{REPORTS}.csv").set_index(["model", "frame"])
-    clips = np.load(folder / "data/03_primary/moving_symbols/test/frames.npy")
+def test_it_comes_after_what_it_compares_in_the_same_run(compared: Path) -> None:
+    table = pd.read_csv(compared / f"{REPORTS}.csv")
+    assert {"ile", *MODELS, "last_frame"} == set(table["model"])
+
+
+def test_the_numbers_are_those_of_the_saved_predictions(compared: Path) -> None:
+    table = pd.read_csv(compared / f"{REPORTS}.csv").set_index(["model", "frame"])
+    clips = np.load(compared / DATA / "03_primary/moving_symbols/test/frames.npy")
     truth, last = clips[:, 10:15, 0] / 255, clips[:, 9, 0] / 255
-    for model in ("adversarial", "lds"):
-        shown = np.load(folder / f"data/07_model_output/{model}/moving_symbols/predictions.npy")[:, :, 0].astype(float)
+    for model in MODELS:
+        predictions = np.load(compared / DATA / f"07_model_output/{model}/moving_symbols/predictions.npy")
+        shown = predictions[:, :, 0].astype(float)
         for k in range(5):
             pairs = [(truth[n, k], shown[n, k], last[n]) for n in range(len(clips))]
             for name, score in (("psnr", peak_signal_noise_ratio), ("ssim", structural_similarity)):
@@ -48,50 +54,36 @@ def test_the_numbers_are_those_of_the_saved_predictions(project):
                 assert table.loc[(model, k + 1), f"{name}_gain"] == pytest.approx(np.mean(gains), abs=1e-6)
 
 
-def test_missing_models_are_named_with_their_commands(project):
-    folder, _ = project
+def test_missing_models_are_named_with_their_commands(compared: Path) -> None:
     for suffix in ("md", "html"):
-        text = (folder / f"{REPORTS}.{suffix}").read_text()
-        assert "kedro run --pipeline=ile.moving_symbols" in text
-        assert "kedro run --pipeline=dynamic_vae.moving_symbols" in text
-        assert "kedro run --pipeline=lds.moving_symbols" not in text
+        text = (compared / f"{REPORTS}.{suffix}").read_text()
+        assert "kedro run --pipelines=dynamic_vae.moving_symbols" in text
+        for there in ("ile", *MODELS, "last_frame"):
+            assert f"kedro run --pipelines={there}.moving_symbols" not in text
 
 
-def test_the_comparison_is_tracked(project):
-    folder, _ = project
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("linear_video").experiment_id
-    (run,) = client.search_runs([experiment], "tags.mlflow.runName = 'comparison on moving_symbols'")[:1]
-    assert run.info.status == "FINISHED"
-    files = {a.path for a in client.list_artifacts(run.info.run_id)}
+def test_models_are_tracked_by_the_same_metrics_and_the_comparison_with_its_files(compared: Path) -> None:
+    client = mlflow.MlflowClient(f"sqlite:///{compared / 'mlflow.db'}")
+    found = client.get_experiment_by_name("linear_video")
+    assert found is not None
+    runs = {model: client.search_runs([found.experiment_id], f"tags.model = '{model}'")[0] for model in MODELS}
+    common = {"psnr_frame_1", "psnr_frame_5", "ssim_frame_1", "ssim_frame_5", "last_frame_psnr_frame_1"}
+    for run in runs.values():
+        assert run.info.status == "FINISHED"
+        assert common <= set(run.data.metrics)
+    files = {a.path for a in client.list_artifacts(runs["lds"].info.run_id)}
     assert {"moving_symbols.csv", "moving_symbols_models.csv", "moving_symbols.md", "moving_symbols.html"} <= files
 
 
-def test_models_are_compared_by_the_same_metrics(project):
-    folder, _ = project
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("linear_video").experiment_id
-    metrics = [
-        set(client.search_runs([experiment], f"tags.model = '{model}'")[0].data.metrics)
-        for model in ("adversarial", "lds")
-    ]
-    common = {"psnr_frame_1", "psnr_frame_5", "ssim_frame_1", "ssim_frame_5", "last_frame_psnr_frame_1"}
-    assert common <= metrics[0] & metrics[1]
+def test_predictions_of_other_clips_are_refused(compared: Path) -> None:
+    before = (compared / f"{REPORTS}.csv").read_bytes()
+    message = fails(compared, "run", "--env=test", "--pipelines=compare", "--params=evaluation.sequences=10")
+    assert "ile, adversarial, lds predicted other clips" in message
+    assert (compared / f"{REPORTS}.csv").read_bytes() == before
 
 
-def test_predictions_of_other_clips_are_refused(project):
-    folder, _ = project
-    before = (folder / f"{REPORTS}.csv").read_bytes()
-    done = kedro(folder, "run", "--env=test", "--pipelines=compare", "--params=evaluation.sequences=10")
-    assert done.returncode != 0
-    assert "adversarial, lds predicted other clips" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert (folder / f"{REPORTS}.csv").read_bytes() == before
-
-
-def test_what_is_known_of_a_model_is_kept_with_its_predictions(project):
-    folder, _ = project
-    facts = json.loads((folder / "data/07_model_output/adversarial/moving_symbols/facts.json").read_text())
+def test_what_is_known_of_a_model_is_kept_with_its_predictions(compared: Path) -> None:
+    facts = json.loads((compared / DATA / "07_model_output/adversarial/moving_symbols/facts.json").read_text())
     assert facts["held_out"] == "test"
     assert facts["parameters"] > 100_000
     assert facts["frames_per_second"] > 0
@@ -99,10 +91,7 @@ def test_what_is_known_of_a_model_is_kept_with_its_predictions(project):
 
 
 @pytest.mark.slow
-def test_a_second_training_with_the_same_seed_gives_the_same_table(project):
-    folder, _ = project
-    before = (folder / f"{REPORTS}.csv").read_bytes()
-    for pipeline in ("adversarial", "compare"):
-        done = kedro(folder, "run", "--env=test", f"--pipelines={pipeline}")
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert (folder / f"{REPORTS}.csv").read_bytes() == before
+def test_a_second_training_with_the_same_seed_gives_the_same_table(compared: Path) -> None:
+    before = (compared / f"{REPORTS}.csv").read_bytes()
+    succeeds(compared, "run", "--env=test", "--pipelines=adversarial,compare")
+    assert (compared / f"{REPORTS}.csv").read_bytes() == before

@@ -10,6 +10,7 @@ import pytest
 from tqdm import tqdm
 
 from linear_video.common.errors import InputError
+from linear_video.parameters import DownloadSettings
 from linear_video.pipelines.download.nodes import download as download_dataset
 
 FILES = {"images.gz": b"pictures" * 1000, "labels.gz": b"0123456789"}
@@ -68,7 +69,7 @@ def parameters(server: Server, kind: str = "md5") -> dict[str, Any]:
 
 
 def download(settings: dict[str, Any], folder: Path) -> list[str]:
-    return download_dataset({**settings, "folder": str(folder)}, dataset="mnist")
+    return download_dataset(DownloadSettings(folder=str(folder), **settings), "download_mnist")
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

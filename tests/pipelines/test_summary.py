@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from linear_video.clips.base import ClipSet
-from linear_video.pipelines.summary.nodes import summarise
+from linear_video.pipelines.ingestion.nodes import summarise
 
 
 def clips(sources: list[str], length: int = 3) -> ClipSet:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from linear_video.models.contract import build, describe
 
 import linear_video
 from linear_video.models.checkpoint import save_checkpoint
-from linear_video.models.contract import build, describe
 from linear_video.tasks.trained import TrainedModel
 
 SIDE = 8

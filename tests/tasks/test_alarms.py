@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
 from linear_video.errors import InputError
+
 from linear_video.tasks.alarms import LEAST_ERROR, Calibration, calibrate, forecast_error, ordinary_errors
 from linear_video.tasks.trained import Surprises
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from linear_video.errors import InputError
+
 from linear_video.tasks.footage import find_footage, open_footage
 from tests.clips.footage_files import cut_off, noise, write_array, write_gif, write_images, write_video
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from linear_video.errors import InputError
+
 from linear_video.tasks.parts import Parts, to_frame
 
 sizes = st.integers(1, 21)

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from linear_video.errors import InputError
+from linear_video.tasks.run import TASKS, run_all
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 import linear_video
-from linear_video.errors import InputError
 from linear_video.tasks import run as module
-from linear_video.tasks.run import TASKS, run_all
 from linear_video.tasks.settings import PredictSettings
 from linear_video.tasks.trained import NEEDS, TrainedModel
 from tests.clips.footage_files import cut_off, decoded, luma, tree, write_array, write_images, write_video

@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from linear_video.errors import InputError
 
 import linear_video
-from linear_video.errors import InputError
 from linear_video.models.dynamic_vae import DynamicVae
 from linear_video.tasks import trained as module
 from linear_video.tasks.parts import Parts, to_frame

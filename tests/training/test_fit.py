@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from linear_video.errors import InputError, TrainingError
 from linear_video.evaluation.predict import predict_clips
 from linear_video.evaluation.settings import EvaluationSettings
 from linear_video.models.contract import build
-from linear_video.training.fit import TrainingSteps, fit
 from linear_video.training.settings import TrainingSettings
+from torch import nn
+
+from linear_video.training.fit import TrainingSteps, fit
 
 SETTINGS = TrainingSettings(
     steps=11,

@@ -128,7 +128,7 @@ class Adversarial(TrainedBySteps):
         """Each prediction is from ``input_frames``."""
         if frames <= settings.input_frames:
             raise ValueError(
-                f"input_frames is {settings.input_frames}, and one more are needed, but clips have {frames}."
+                f"clips of {frames} frames leave none to predict after input_frames {settings.input_frames}."
             )
 
     @property

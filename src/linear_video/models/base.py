@@ -5,7 +5,7 @@ Every model is a subclass of ``VideoModel`` and of the capabilities that it has.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -211,13 +211,7 @@ class KnowsAnyTime(VideoModel, Generic[S]):
 
 
 class HasLikelihood(VideoModel):
-    """Says how likely frames are.
-
-    Attributes:
-        likelihood: whether what it says is the ``"exact"`` density, or a ``"bound"`` of it.
-    """
-
-    likelihood: ClassVar[Literal["exact", "bound"]]
+    """Says how likely frames are, by a density or a bound of it."""
 
     @abstractmethod
     def surprise(self, clips: Tensor, past: int) -> Tensor:
@@ -225,3 +219,11 @@ class HasLikelihood(VideoModel):
 
         A bound is from above, and may be NaN for the first frame.
         """
+
+
+class HasExactLikelihood(HasLikelihood):
+    """Has a density of clips: ``surprise`` is exact, and adds up to it."""
+
+    @abstractmethod
+    def log_likelihood(self, clips: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Log density in nats of clips, of the ``observed`` frames (N, T) alone: (N, T, C, H, W) -> (N,)."""

@@ -55,7 +55,6 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         "validate_every": 1000,
         "threads": 1,
     }
-    likelihood = "bound"
     steps_seen: Tensor
 
     def __init__(self, frame_shape: FrameShape, settings: DynamicVaeSettings) -> None:

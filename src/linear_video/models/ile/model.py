@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from linear_video.models.base import (
     DrawsFutures,
     FrameShape,
-    HasLikelihood,
+    HasExactLikelihood,
     HasSpectrum,
     KnowsActions,
     KnowsAnyTime,
@@ -28,7 +28,7 @@ TRACEABLE = 0.1  # of a mode's amplitude; what has fallen below is not traced ba
 LEAST_PRECISION = 1e-3  # of a prior to draw from, where predictions have none
 
 
-class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Projected], HasLikelihood):
+class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Projected], HasExactLikelihood):
     """Exact-likelihood model of clips: ``z_t = flow(o_t)``, ``z_t = C A^t x0 + N(0, I)``.
 
     Frames are float32 in [0, 1], clips (N, T, C, H, W).
@@ -49,7 +49,6 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         "validate_every": 500,
         "threads": 1,  # a second one gains under 10 %, and costs much where another program keeps the core busy
     }
-    likelihood = "exact"
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)

@@ -96,7 +96,7 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
     predictions = predict_clips(model, evaluation.chosen(clips["validation"], clips["test"]).frames, evaluation)
     context, truth = evaluation.context_and_truth(evaluation.scored_frames(clips["validation"], clips["test"]))
     mean_frame = clips["train"].frames.mean(axis=(0, 1), dtype=np.float64) / 255
-    scores = {"model": "ile", "dataset": "moving_symbols", "held_out": evaluation.held_out}
+    scores: dict[str, Any] = {"model": "ile", "dataset": "moving_symbols", "held_out": evaluation.held_out}
     scores |= score(predictions, context, truth, mean_frame)
     (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     rows = {"ile": scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}

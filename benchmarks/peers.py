@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from linear_video.models.flow import Flow, Memory
+from linear_video.models.flow import Flow
+from linear_video.models.recompute import Memory
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class _Ours(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         embeddings, log_abs_det = self.flow(frames)
-        return log_abs_det - (embeddings.square() + math.log(2 * math.pi)).sum(1) / 2
+        density: Tensor = log_abs_det - (embeddings.square() + math.log(2 * math.pi)).sum(1) / 2
+        return density
 
 
 def ours(topology: Topology) -> nn.Module:
@@ -118,7 +120,8 @@ def freia(topology: Topology) -> nn.Module:
     def log_prob(frames: Tensor) -> Tensor:
         parts, log_abs_det = model(frames)
         embeddings = torch.cat([part.flatten(1) for part in parts], dim=1)
-        return log_abs_det - (embeddings.square() + math.log(2 * math.pi)).sum(1) / 2
+        density: Tensor = log_abs_det - (embeddings.square() + math.log(2 * math.pi)).sum(1) / 2
+        return density
 
     return _Call(model, log_prob)
 
@@ -140,7 +143,8 @@ def nflows(topology: Topology) -> nn.Module:
             self.layers = _network(inputs, topology.hidden_channels, outputs)
 
         def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
-            return self.layers(inputs)
+            outputs: Tensor = self.layers(inputs)
+            return outputs
 
     scales = MultiscaleCompositeTransform(topology.blocks)
     for shape in topology.levels():
@@ -156,6 +160,7 @@ def _network(inputs: int, hidden: int, outputs: int) -> nn.Module:
     """Three convolutions, as a user of these libraries would write them; the last starts at zero."""
     last = nn.Conv2d(hidden, outputs, 3, padding=1)
     nn.init.zeros_(last.weight)
+    assert last.bias is not None
     nn.init.zeros_(last.bias)
     middle = (nn.Conv2d(hidden, hidden, 1), nn.ReLU())
     return nn.Sequential(nn.Conv2d(inputs, hidden, 3, padding=1), nn.ReLU(), *middle, last)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from linear_video.models.ile import InvertibleLinearEmbedding
+from linear_video.models.recompute import Memory
 from linear_video.models.settings import IleSettings
 from measuring import Step, in_turns, peak_memory
 
@@ -31,7 +32,7 @@ LABELS = {
 DEPTHS = [4, 8, 16, 32, 64]
 
 
-def prepare(memory: str = "none", **sizes: int) -> Step:
+def prepare(memory: Memory = "none", **sizes: int) -> Step:
     """Forward and backward pass of a training step."""
     sizes = {**BASE, **sizes}
     torch.manual_seed(0)
@@ -41,7 +42,7 @@ def prepare(memory: str = "none", **sizes: int) -> Step:
         first_squeezes=2,
         couplings=sizes["couplings"],
         hidden_channels=64,
-        memory=memory,  # type: ignore[arg-type]
+        memory=memory,
     )
     model = InvertibleLinearEmbedding((1, sizes["size"], sizes["size"]), settings)
     clips = torch.rand(sizes["clips"], sizes["T"], 1, sizes["size"], sizes["size"])
@@ -50,7 +51,7 @@ def prepare(memory: str = "none", **sizes: int) -> Step:
     return lambda: model.loss(clips, torch.Generator().manual_seed(0))[0].backward()
 
 
-def deep(memory: str, couplings: int) -> Step:
+def deep(memory: Memory, couplings: int) -> Step:
     """A step of 150 frames of 32x32."""
     return prepare(memory, couplings=couplings, size=32, clips=10)
 
@@ -60,7 +61,7 @@ def report() -> str:
     figure, axes = plt.subplots(1, len(GROWTH), figsize=(16, 3.2), layout="constrained")
     rows = []
     for axis, (what, (values, demanded)) in zip(axes, GROWTH.items(), strict=True):
-        steps = {str(value): prepare(**{what: value}) for value in values}
+        steps = {str(value): prepare("none", **{what: value}) for value in values}
         times = in_turns(steps, reference=str(values[0]), rounds=5)["ms"].to_numpy()
         exponents = np.diff(np.log(times)) / np.diff(np.log(values))
         axis.loglog(values, times, "o-")
@@ -83,15 +84,15 @@ def report() -> str:
         mode: [peak_memory(deep, mode, depth) for depth in DEPTHS] for mode in ("none", "checkpoint", "reversible")
     }
     figure, axis = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    for mode, values in memory.items():
-        axis.loglog(DEPTHS, values, "o-", label=mode)
+    for mode, peaks in memory.items():
+        axis.loglog(DEPTHS, peaks, "o-", label=mode)
     axis.set(xlabel="couplings", ylabel="peak memory of a step / MiB")
     axis.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS])
     axis.minorticks_off()
     axis.legend()
     figure.savefig(FIGURES / "depth.png", dpi=80)
     plt.close(figure)
-    depths = pd.DataFrame({mode: [f"{value:.0f}" for value in values] for mode, values in memory.items()}, index=DEPTHS)
+    depths = pd.DataFrame({mode: [f"{value:.0f}" for value in peaks] for mode, peaks in memory.items()}, index=DEPTHS)
     depths.index.name = "couplings"
     sizes = ", ".join(f"{name} {value}" for name, value in BASE.items())
     return (

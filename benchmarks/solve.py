@@ -24,7 +24,8 @@ def report() -> str:
 
 def observability(prior: LinearPrior) -> Tensor:
     """The dense O, as a straightforward implementation would make it: (T·D, n)."""
-    transition, blocks = prior.transition_matrix().float(), [prior.observation]
+    transition = prior.transition_matrix().float()
+    blocks: list[Tensor] = [prior.observation]
     for _ in range(FRAMES - 1):
         blocks.append(blocks[-1] @ transition)
     return torch.cat(blocks)
@@ -38,13 +39,15 @@ def closed_form(prior: LinearPrior, embeddings: Tensor) -> Tensor:
 
 def pinv(prior: LinearPrior, embeddings: Tensor) -> Tensor:
     o, z = observability(prior), embeddings.flatten(1).T
-    return (z - o @ (torch.linalg.pinv(o) @ z)).square().sum() / 2
+    residual: Tensor = z - o @ (torch.linalg.pinv(o) @ z)
+    return residual.square().sum() / 2
 
 
 def qr(prior: LinearPrior, embeddings: Tensor) -> Tensor:
     o, z = observability(prior), embeddings.flatten(1).T
     q, _ = torch.linalg.qr(o)
-    return (z - q @ (q.T @ z)).square().sum() / 2
+    residual: Tensor = z - q @ (q.T @ z)
+    return residual.square().sum() / 2
 
 
 METHODS: dict[str, Callable[[LinearPrior, Tensor], Tensor]] = {

@@ -71,7 +71,7 @@ def _run(folder: Path, study: dict[str, Any], name: str, further: list[str]) -> 
     for part in COPIED:
         source = PROJECT / part
         shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
-    layers = [OmegaConf.create(layer) for layer in (study.get("parameters", {}), study["cases"][name] or {})]
+    layers: list[Any] = [OmegaConf.create(layer) for layer in (study.get("parameters", {}), study["cases"][name] or {})]
     if "env" in study:
         layers.insert(0, OmegaConf.load(PROJECT / f"conf/{study['env']}/parameters.yml"))
     (folder / "conf/case").mkdir()

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from sklearn.metrics import roc_auc_score
 
 import linear_video
 from linear_video.clips.moving_symbols import MovingSymbolsSettings, Trajectory, draw_trajectory, render, simulate
-from linear_video.clips.symbols import Symbol, load_symbols
+from linear_video.clips.symbols import Split, Symbol, load_symbols
 from linear_video.evaluation.scores import confidence95, score_frames
 from linear_video.models.contract import build, describe
 from linear_video.tasks.alarms import calibrate, forecast_error
@@ -38,7 +39,7 @@ Clip = NDArray[np.uint8]  # (T, h, w, 1)
 Way = Callable[[Clip], NDArray[np.uint8]]
 
 
-def clips_of(settings: MovingSymbolsSettings, symbols: list[Symbol], split: str, count: int) -> NDArray[np.uint8]:
+def clips_of(settings: MovingSymbolsSettings, symbols: list[Symbol], split: Split, count: int) -> NDArray[np.uint8]:
     """Clips (N, T, h, w, 1)."""
     return simulate(settings, symbols, split, SEED, range(count)).frames.transpose(0, 1, 3, 4, 2)
 
@@ -70,7 +71,9 @@ def interpolated(clip: Clip, missing: list[int], nearest: bool) -> NDArray[np.ui
     return np.rint(made).astype(np.uint8)
 
 
-def fill_in(trained: TrainedModel, symbols: list[Symbol], split: str, count: int) -> Iterator[tuple[str, pd.DataFrame]]:
+def fill_in(
+    trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Three of fifteen frames missing."""
     clips = clips_of(SETTINGS, symbols, split, count)
     random = np.random.default_rng(SEED)
@@ -97,7 +100,9 @@ def fill_in(trained: TrainedModel, symbols: list[Symbol], split: str, count: int
         yield f"Fill in 3 of {FRAMES} frames, {name}", pd.DataFrame(rows)
 
 
-def retime(trained: TrainedModel, symbols: list[Symbol], split: str, count: int) -> Iterator[tuple[str, pd.DataFrame]]:
+def retime(
+    trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Twice as many frames: half steps of the rate the model was trained at, and of footage at half that rate."""
     slow = replace(SETTINGS, frames=2 * FRAMES - 1, speed=(SETTINGS.speed[0] / 2, SETTINGS.speed[1] / 2))
     rates = {
@@ -128,11 +133,11 @@ def cubic(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
     o = clips.astype(float)
     middle = (o[:, :-1] + o[:, 1:]) / 2
     middle[:, 1:-1] = (9 * (o[:, 1:-2] + o[:, 2:-1]) - (o[:, :-3] + o[:, 3:])) / 16
-    return np.rint(middle.clip(0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(middle.clip(0, 255)), np.uint8)
 
 
 def hindcast(
-    trained: TrainedModel, symbols: list[Symbol], split: str, count: int
+    trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Three frames before ten."""
     clips = clips_of(replace(SETTINGS, frames=13), symbols, split, count)
@@ -144,7 +149,9 @@ def hindcast(
     yield "Hindcast 3 frames", pd.DataFrame(rows)
 
 
-def sample(trained: TrainedModel, symbols: list[Symbol], split: str, count: int) -> Iterator[tuple[str, pd.DataFrame]]:
+def sample(
+    trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Whether futures are spread as far as the prediction is wrong: root mean squares over pixels and clips."""
     clips = clips_of(SETTINGS, symbols, split, count)
     frames, truth, horizon = clips[:, :CONTEXT], clips[:, CONTEXT:] / np.float32(255), FRAMES - CONTEXT
@@ -213,7 +220,7 @@ def _shape(symbol: Symbol, random: np.random.Generator) -> Symbol:
 
 
 def surprise(
-    trained: TrainedModel, symbols: list[Symbol], split: str, count: int
+    trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """How well planted events are told from ordinary frames, by the area under the ROC curve."""
     random = np.random.default_rng(SEED)
@@ -279,7 +286,7 @@ def auroc(ordinary: NDArray[np.float64] | list[float], planted: NDArray[np.float
 
 
 def what_if(
-    with_actions: TrainedModel, without: TrainedModel | None, symbols: list[Symbol], split: str, count: int
+    with_actions: TrainedModel, without: TrainedModel | None, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Predicted frames from a push on, by a model that knows the pushes, and by models that do not."""
     pushed = simulate(replace(SETTINGS, pushes=(1, 1)), symbols, split, SEED, range(6 * count))
@@ -325,7 +332,7 @@ def oscillating(symbols: list[Symbol], frames: int) -> Clip:
     for picture, moment in zip(pictures, seconds, strict=True):
         left = 8 + 3.5 * np.sin(2 * np.pi * SWING * moment) - below.shape[1] / 2
         picture += cv2.warpAffine(below, np.array([[1, 0, left], [0, 1, 8.5]]), (16, 16))
-    return np.rint(255 * pictures.clip(0, 1)).astype(np.uint8)[..., None]
+    return np.asarray(np.rint(255 * pictures.clip(0, 1)), np.uint8)[..., None]
 
 
 def spectrum(steps: int) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -356,6 +363,7 @@ def spectrum(steps: int) -> Iterator[tuple[str, pd.DataFrame]]:
         **{f"{'swing' if k == 1 else f'swing, {k} times'}": k * SWING for k in range(1, 7)},
     }
     rows = []
+    mode: Any
     for mode in turning.itertuples():
         name, truth = min(known.items(), key=lambda item: abs(item[1] - mode.frequency_hz))
         error = mode.frequency_hz / truth - 1

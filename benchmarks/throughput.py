@@ -16,6 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from linear_video.models.ile import InvertibleLinearEmbedding
+from linear_video.models.recompute import Memory
 from linear_video.models.settings import IleSettings
 
 PAPER = IleSettings(state_dimension=256, blocks=4, couplings=10, hidden_channels=512, mix="none", profile_weight=1.0)
@@ -24,7 +25,7 @@ TOPOLOGIES = {  # settings, frame, clips of ten frames
     "3x3, 1x1, 3x3, 32x32": (PAPER, (3, 32, 32), 15),
 }
 TINY = {"tiny": (replace(PAPER, state_dimension=16, couplings=2, hidden_channels=16), (3, 16, 16), 2)}
-FORMS = {  # bf16, TF32, compiled, memory
+FORMS: dict[str, tuple[bool, bool, bool, Memory]] = {  # bf16, TF32, compiled, memory
     "float32": (False, False, False, "none"),
     "TF32": (False, True, False, "none"),
     "bf16": (True, True, False, "none"),

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from linear_video.models.checkpoint import save_checkpoint
 PEERS = ("normflows", "freia", "nflows")
 
 
-def run(repository, *command):
+def run(repository: Path, *command: str) -> str:
     done = subprocess.run([sys.executable, *command], cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.slow
-def test_the_papers_table_is_made_without_kedro(repository, tmp_path):
+def test_the_papers_table_is_made_without_kedro(repository: Path, tmp_path: Path) -> None:
     printed = run(
         repository, "benchmarks/paper.py", "--env=test", f"--folder={tmp_path}", "ile.moving_symbols.training.steps=20"
     )
@@ -32,12 +33,12 @@ def test_the_papers_table_is_made_without_kedro(repository, tmp_path):
 
 
 @pytest.mark.slow
-def test_throughput_is_measured_on_a_cpu_too(repository):
+def test_throughput_is_measured_on_a_cpu_too(repository: Path) -> None:
     assert run(repository, "benchmarks/throughput.py", "--tiny", "--steps=1").count("| tiny |") == 5
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_other_libraries_build_the_same_flow(repository, monkeypatch, name):
+def test_other_libraries_build_the_same_flow(repository: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As many weights, apart from FrEIA's odd halves, and a density where ours has one."""
     pytest.importorskip("FrEIA" if name == "freia" else name)
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
@@ -56,7 +57,7 @@ def test_other_libraries_build_the_same_flow(repository, monkeypatch, name):
 
 
 @pytest.mark.slow
-def test_tasks_are_measured_and_examples_written(repository, tmp_path):
+def test_tasks_are_measured_and_examples_written(repository: Path, tmp_path: Path) -> None:
     settings = {"state_dimension": 4, "blocks": 1, "couplings": 1, "hidden_channels": 2}
     for name, actions in (("pushed", 2), ("plain", 0)):
         model = build("ile", (1, 16, 16), {**settings, "actions": actions})

@@ -25,7 +25,7 @@ def noise(seed: int, frames: int = 12, height: int = 24, width: int = 32) -> np.
 def write_video(path: Path, frames: np.ndarray, codec: str = "FFV1", fps: float = FPS) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames.shape[1:3]
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*codec), fps, (width, height), True)
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, (width, height), True)
     assert writer.isOpened()
     for frame in frames:
         writer.write(np.ascontiguousarray(frame[..., ::-1]))
@@ -54,7 +54,7 @@ def write_array(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-def put(path: Path, content: bytes) -> Path:
+def put(path: Path, content: bytes | bytearray) -> Path:
     """Write a new file in place of an old one. (To write over the old one makes file systems wait for the disk.)"""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
@@ -71,7 +71,7 @@ def cut_off(path: Path, share: float = 0.5) -> Path:
 def decoded(path: Path) -> np.ndarray:
     """All frames of a video in turn, as OpenCV gives them: (T, h, w, 3), in red, green, blue."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    frames = []
+    frames: list[np.ndarray] = []
     while True:
         there, frame = capture.read()
         if not there:
@@ -82,7 +82,7 @@ def decoded(path: Path) -> np.ndarray:
 
 def luma(frames: np.ndarray) -> np.ndarray:
     """Grey by ITU-R BT.601, not rounded: (..., 3) -> (...)."""
-    return frames @ np.array([0.299, 0.587, 0.114])
+    return np.asarray(frames @ np.array([0.299, 0.587, 0.114]))
 
 
 def read_all(path: Path, channels: int = 3) -> list[tuple[Recording, np.ndarray]]:

@@ -42,7 +42,8 @@ FRAME_SIZES = st.tuples(st.integers(1, 64), st.integers(1, 64))
 def rows_of(table: pd.DataFrame) -> dict[str, Any]:
     """Rows by the name of their source."""
     assert table["source"].is_unique
-    return {row.source: row for row in table.itertuples()}
+    rows: list[Any] = list(table.itertuples())
+    return {row.source: row for row in rows}
 
 
 # ---- geometry --------------------------------------------------------------------------------------------------------
@@ -200,6 +201,7 @@ def test_frames_on_disk_are_those_of_the_video_cropped_and_resized_by_hand(
 ) -> None:
     path = write_video(tmp_path / "raw" / "class" / f"a{suffix}", noise(1, 15), codec)
     choice = footage_settings(tmp_path / "raw", frame_size=(10, 10), channels=channels)
+    row: Any
     [row] = extract(choice, tmp_path / "out").itertuples()
     assert (row.source, row.label, row.crop, row.frames, row.reason) == (f"class/a{suffix}", "class", 0, 15, "")
     assert row.fps == pytest.approx(FPS)
@@ -290,6 +292,7 @@ def test_copies_under_another_name_are_told_by_the_name_of_the_first(tmp_path: P
 def test_grey_frames_are_the_luma_of_the_colour(tmp_path: Path) -> None:
     write_video(tmp_path / "raw" / "a.avi", noise(0))
     choice = footage_settings(tmp_path / "raw", frame_size=(24, 32), channels=1)
+    row: Any
     [row] = extract(choice, tmp_path / "out").itertuples()
     np.testing.assert_allclose(np.load(tmp_path / "out" / row.file)[:, 0], luma(noise(0)), atol=0.51)
 
@@ -648,8 +651,8 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     write_usable(raw, 45)
     write_unusable(raw)
-    tables = [extract(footage_settings(raw, workers=workers), tmp_path / str(workers)) for workers in (1, 3)]
-    pd.testing.assert_frame_equal(*tables)
+    one, three = (extract(footage_settings(raw, workers=workers), tmp_path / str(workers)) for workers in (1, 3))
+    pd.testing.assert_frame_equal(one, three)
     assert tree(tmp_path / "1") == tree(tmp_path / "3")
 
 

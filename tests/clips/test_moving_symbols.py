@@ -83,7 +83,7 @@ def test_billiard_of_many_equals_billiard_of_each() -> None:
     start, velocity = random.uniform(size=(3, 2)) * length, random.normal(scale=10, size=(3, 2))
     together = billiard(start, velocity, length, 9)
     for index in np.ndindex(3, 2):
-        alone = billiard(*(np.array(values[index]) for values in (start, velocity, length)), 9)
+        alone = billiard(np.array(start[index]), np.array(velocity[index]), np.array(length[index]), 9)
         for whole, part in zip(together, alone, strict=True):
             np.testing.assert_array_equal(whole[(slice(None), *index)], part)
 
@@ -176,7 +176,7 @@ def block(width: int, height: int, label: str = "block") -> Symbol:
 
 
 def make_settings(**changes: Any) -> MovingSymbolsSettings:
-    small = {"render_size": 32, "frame_size": 32, "frames": 10, "speed": (1.0, 4.0)}
+    small: dict[str, Any] = {"render_size": 32, "frame_size": 32, "frames": 10, "speed": (1.0, 4.0)}
     return MovingSymbolsSettings(**(small | changes))
 
 
@@ -186,7 +186,7 @@ def corners(symbol: Symbol, trajectory: Trajectory, k: int) -> np.ndarray:
     signs = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
     turn = np.exp(-1j * np.deg2rad(trajectory.angle[:, k, None]))  # counter-clockwise, where y points down
     local = trajectory.scale[:, k, None] * turn * (signs @ (width / 2, 1j * height / 2))
-    return trajectory.position[:, k, None] + np.stack((local.real, local.imag), axis=-1)
+    return np.asarray(trajectory.position[:, k, None] + np.stack((local.real, local.imag), axis=-1))
 
 
 @pytest.mark.parametrize("wave", ["constant", "sine", "triangle"])
@@ -320,7 +320,8 @@ def bilinear(symbol: Symbol, centre: tuple[float, float], angle: float, scale: f
     turned = (right + 1j * up) * np.exp(-1j * np.deg2rad(angle)) / scale
     height, width = symbol.planes.shape[:2]
     places = (height - 1) / 2 - turned.imag, (width - 1) / 2 + turned.real
-    return ndimage.map_coordinates(symbol.planes[..., 0].astype(float), places, order=1, mode="grid-constant")
+    planes = symbol.planes[..., 0].astype(float)
+    return np.asarray(ndimage.map_coordinates(planes, places, order=1, mode="grid-constant"))
 
 
 @settings(max_examples=50, deadline=None)
@@ -413,6 +414,7 @@ def test_centre_of_mass_agrees_with_the_states() -> None:
     )
     assert clips.states is not None
     centre = np.arange(32) + 0.5
+    state: Any
     for state in clips.states.itertuples():
         mass = clips.frames[state.clip, state.frame, 0].astype(float)
         assert (mass.sum(axis=0) @ centre) / mass.sum() == pytest.approx(state.x, abs=0.05)
@@ -599,7 +601,7 @@ def test_pushes_fill_the_whole_range_of_settings() -> None:
     drawn = [draw_trajectory(chosen, [block(4, 4)], np.random.default_rng(seed)).pushes for seed in range(300)]
     pushes = np.stack([one for one in drawn if one is not None])
     assert pushes.shape == (300, 4, 2)  # zeros where there are none
-    there = pushes.any(axis=2)
+    there = np.asarray(pushes.any(axis=2))
     assert set(there.sum(axis=1)) == {0, 1, 2, 3}
     assert not there[:, 0].any()
     assert there[:, 1:].any(axis=0).all()

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from linear_video.clips.recordings import Source, find_sources, matches, natural_order, read_image, read_source
-from linear_video.errors import InputError
-from PIL import Image
+from PIL import Image, ImageSequence
 from scipy.io import savemat
 
+from linear_video.clips.recordings import Source, find_sources, matches, natural_order, read_image, read_source
+from linear_video.errors import InputError
 from tests.clips.footage_files import (
     FPS,
     LOSSLESS,
@@ -76,10 +76,7 @@ def test_lossless_videos_give_the_frames_that_were_written(
 def test_gifs_give_the_frames_that_pillow_sees(tmp_path: Path) -> None:
     path = write_gif(tmp_path / "video.gif", noise(2, frames=9))
     with Image.open(path) as picture:
-        seen = []
-        for number in range(picture.n_frames):
-            picture.seek(number)
-            seen.append(np.asarray(picture.convert("RGB")))
+        seen = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(picture)]
     [(recording, frames)] = read_all(path)
     np.testing.assert_array_equal(frames, seen)
     assert recording.fps == pytest.approx(1000 / 80)
@@ -152,11 +149,18 @@ def test_videos_that_vanish_are_an_input_error(tmp_path: Path, suffix: str) -> N
 # ---- images ----------------------------------------------------------------------------------------------------------
 
 
+def imread(path: Path) -> np.ndarray:
+    """In colour, as OpenCV decodes it; in red, green, blue."""
+    image = cv2.imread(str(path))
+    assert image is not None
+    return image[..., ::-1]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
 def test_images_are_those_of_imread(tmp_path: Path, suffix: str) -> None:
     write_images(tmp_path, noise(6, frames=1), suffix)
     path = tmp_path / f"frame1{suffix}"
-    np.testing.assert_array_equal(read_image(path, 3), cv2.imread(str(path))[..., ::-1])
+    np.testing.assert_array_equal(read_image(path, 3), imread(path))
     np.testing.assert_array_equal(read_image(path, 1)[..., 0], cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
     if suffix == ".png":  # JPEG decoders give the grey that is stored
         np.testing.assert_allclose(read_image(path, 1)[..., 0], luma(read_image(path, 3)), atol=1)
@@ -204,7 +208,7 @@ def test_every_truncation_of_an_image_is_refused(tmp_path: Path, kind: str) -> N
         content = with_preview(content, (tmp_path / "frame2.jpg").read_bytes())
         path.write_bytes(content)
     whole = read_image(path, 3)
-    np.testing.assert_array_equal(whole, cv2.imread(str(path))[..., ::-1])
+    np.testing.assert_array_equal(whole, imread(path))
     for length in sorted({*range(0, len(content), 3), *range(len(content) - 9, len(content))}):
         put(path, content[:length])
         if kind == ".png" and length >= len(content) - 4:  # all but the check sum of the end mark

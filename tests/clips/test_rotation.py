@@ -94,7 +94,9 @@ def test_every_category_has_its_name(tmp_path: Path) -> None:
     found = norb(tmp_path, turntable([(category, 7) for category in range(5)], [(0, 0)]))
     assert [o.name for o in found] == ["airplane/7", "animal/7", "car/7", "human/7", "truck/7"]
     for turning in found:
-        ((part, row), *_) = turning.views[0, 0]
+        view = turning.views[0, 0][0]
+        assert isinstance(view, tuple)
+        part, row = view
         assert CATEGORIES[decode(part.images[row, 0])[0]] == turning.label
 
 
@@ -260,8 +262,9 @@ def test_holding_out_what_an_object_has_not_is_refused(
     objects: list[TurningObject], split: str, wrong: tuple[int, int]
 ) -> None:
     message = re.escape(f"no (lighting, elevation) {list(wrong)} to hold out for {split}, only [0, 0], [0, 1], [0, 8]")
+    changes: dict[str, Any] = {split: wrong}
     with pytest.raises(InputError, match=message):
-        rotate(objects, replace(SETTINGS, **{split: wrong}))
+        rotate(objects, replace(SETTINGS, **changes))
 
 
 def test_holding_out_all_there_is_leaves_nothing_to_train_with(tmp_path: Path) -> None:
@@ -379,6 +382,7 @@ def test_coil_is_dealt_into_turns_that_stand_for_elevations(tmp_path: Path, step
     assert sources["frames"].tolist() == [72] * 3
     assert sources["clips"].tolist() == [4 * 2] * 3  # turns, directions; one camera
     turns = {"train": {0, 3}, "validation": {1}, "test": {2}}
+    row: Any
     for split in SPLITS:
         table = streams[split].table
         for row, clip in zip(table.itertuples(), frames_of(streams[split])[:, :, 0, 0, :2], strict=True):

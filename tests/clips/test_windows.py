@@ -115,9 +115,8 @@ def test_pieces_are_small_and_make_up_the_clips_of_the_table_in_its_order(tmp_pa
         assert stream.table.index.tolist() == list(range(len(stream.table)))
         pieces = list(stream.pieces())
         assert all(0 < len(piece) <= 100 for piece in pieces)
-        expected = [
-            recordings[row.source, row.crop][row.start : row.start + 3] for row in stream.table.itertuples(index=False)
-        ]
+        rows: list[Any] = list(stream.table.itertuples(index=False))
+        expected = [recordings[row.source, row.crop][row.start : row.start + 3] for row in rows]
         np.testing.assert_array_equal(np.concatenate(pieces), expected)
         np.testing.assert_array_equal(whole(stream), expected)  # a second time
         assert (stream.table["label"] == stream.table["source"].str[0]).all()
@@ -128,7 +127,8 @@ def test_pieces_are_small_and_make_up_the_clips_of_the_table_in_its_order(tmp_pa
 
 def test_unusable_recordings_keep_their_reason_and_give_no_clips(tmp_path: Path) -> None:
     recordings = lay_numbered(tmp_path, [20] * 5)
-    recordings.loc[[1, 3], ["file", "reason", "frames"]] = ["", "broken", 0]
+    recordings.loc[[1, 3], ["file", "reason"]] = ["", "broken"]
+    recordings.loc[[1, 3], "frames"] = 0
     streams, sources = cut(recordings, tmp_path, clip_settings())
     assert sources["source"].tolist() == recordings["source"].tolist()
     assert sources["reason"].tolist() == ["", "broken", "", "broken", ""]
@@ -161,8 +161,10 @@ def test_whole_videos_with_all_their_crops_are_in_one_split_whatever_the_order(
     assert set.union(*of_split.values()) == set(recordings["source"])
     assert sum(len(found) for found in of_split.values()) == len(lengths)
     assert all(of_split.values())
-    for split, share in (("validation", shares[0]), ("test", shares[1])):
+    held_out: dict[Split, float] = {"validation": shares[0], "test": shares[1]}
+    for split, share in held_out.items():
         assert len(of_split[split]) == 1 or abs(len(of_split[split]) - share * len(lengths)) <= 0.5
+    row: Any
     for row in sources.itertuples():
         assert row.source in of_split[row.split]
     clips_of = sources.groupby("split")["clips"].sum()
@@ -253,6 +255,7 @@ def test_by_time_no_frame_is_in_two_splits_and_training_comes_first(
             for begin, end, share in zip(begins, ends, shares[::-1], strict=True):
                 assert abs(end - begin - max(span, share * length)) <= 0.5
     of_source = sources.set_index(["source", "crop"])
+    row: Any
     for row in of_source.itertuples():
         found = [split for split in SPLITS if row.Index[0] in set(streams[split].table["source"])]
         assert row.split == "+".join(found)
@@ -408,7 +411,7 @@ def test_a_recording_left_without_clips_has_a_reason_and_is_in_no_split(tmp_path
     )
     choice = clip_settings(least_motion=0.01, cut_threshold=0.3, window_step=2)
     streams, sources = cut(recordings, tmp_path, choice)
-    rows = {row.source: row for row in sources.itertuples()}
+    rows: dict[Any, Any] = {row.source: row for row in sources.itertuples()}
     assert rows["a/still"].reason == "no clip is left: 5 without motion, 0 across a cut"
     assert (rows["a/still"].clips, rows["a/still"].still, rows["a/still"].split) == (0, 5, "")
     assert rows["b/cut"].reason == "no clip is left: 0 without motion, 2 across a cut"
@@ -473,7 +476,7 @@ def test_the_table_of_sources_counts_every_window_once(
     assert sources.set_index("source")["clips"].to_dict() == {
         name: int(per_source.get(name, 0)) for name, _ in recordings
     }
-    kept = {(row.source, row.start) for stream in streams.values() for row in stream.table.itertuples()}
+    kept: set[Any] = {(row.source, row.start) for stream in streams.values() for row in stream.table.itertuples()}
     assert kept <= {(row.source, row.start) for stream in everything.values() for row in stream.table.itertuples()}
     for source, start in kept:
         values = recordings[source, 0][start : start + 4, 0, 0, 0].astype(int)
@@ -512,6 +515,7 @@ def test_clips_of_recordings_are_saved_and_loaded_as_they_are(tmp_path: Path) ->
     table = extracted(tmp_path / "frames", recordings)
     choice = footage_settings(Path("raw"), channels=1, frame_size=(6, 5), window_step=1)
     streams, _ = cut(table, tmp_path / "frames", choice)
+    row: Any
     for split, stream in streams.items():
         dataset = ClipSetDataset(filepath=str(tmp_path / split))
         dataset.save(stream)

@@ -13,7 +13,7 @@ from tests.clips.footage_files import decoded, read_all
 def smooth(frames: int = 10, height: int = 48, width: int = 64, planes: int = 3) -> np.ndarray:
     """Slowly moving waves of another phase in each colour, which a lossy codec keeps well."""
     t, y, x, c = np.meshgrid(*(np.arange(n) for n in (frames, height, width, planes)), indexing="ij")
-    return np.uint8(np.rint(127 + 100 * np.sin(0.15 * (x + t) + 0.1 * y + 1.5 * c)))
+    return np.asarray(np.rint(127 + 100 * np.sin(0.15 * (x + t) + 0.1 * y + 1.5 * c)), np.uint8)
 
 
 def write(path: Path, frames: np.ndarray, fps: float = 25.0) -> Path:
@@ -38,7 +38,7 @@ def test_frames_come_back_in_their_order_and_colours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255)])
 def test_red_is_red(tmp_path: Path, colour: tuple[int, int, int]) -> None:
-    frames = np.broadcast_to(np.uint8(colour), (3, 32, 32, 3))
+    frames = np.broadcast_to(np.array(colour, np.uint8), (3, 32, 32, 3))
     seen = decoded(write(tmp_path / "a.webm", frames))
     np.testing.assert_allclose(seen.astype(int), frames, atol=12)
 

@@ -1,6 +1,7 @@
 """The comparison against scores recomputed one by one."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -104,7 +105,9 @@ def test_tables_show_every_number_once_with_its_interval(table: pd.DataFrame) ->
 
 def test_the_page_is_whole_in_itself_and_says_what_is_quoted(table: pd.DataFrame) -> None:
     tables = [*metric_tables(table).values(), models_table(table, MODELS)]
-    rows = {str(name): of_model.to_dict("list") for name, of_model in table.groupby("model", sort=False)}
+    rows: dict[str, Any] = {
+        str(name): of_model.to_dict("list") for name, of_model in table.groupby("model", sort=False)
+    }
     strip = comparison_strip(frames(CONTEXT, 1)[0], frames(HORIZON, 2)[0], {"ile": frames(HORIZON, 3)[0]}, "a clip")
     html = page("Models <compared>", ["A note."], tables, {"curves": horizon_plot(rows), "a strip": strip})
     assert "Models &lt;compared&gt;" in html

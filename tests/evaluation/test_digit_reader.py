@@ -51,7 +51,7 @@ def test_short_training_reads_most_digits(training: Labelled, monkeypatch: pytes
 
 @pytest.mark.usefixtures("few_steps")
 def test_reader_is_reproducible_by_seed(training: Labelled) -> None:
-    weights = []
+    weights: list[torch.Tensor] = []
     for seed in (1, 1, 2):
         torch.manual_seed(len(weights))
         weights.append(torch.cat([w.flatten() for w in train_reader(*training, seed=seed).state_dict().values()]))

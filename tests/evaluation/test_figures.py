@@ -53,6 +53,7 @@ def test_filmstrip_shows_truth_prediction_and_error_of_each_clip(
         expected += as_shown(seen[clip, -shown:]) + as_shown(truth[clip]) + as_shown(predicted[clip])
         expected += list(abs(predicted[clip] - truth[clip]).mean(axis=1))
     for picture, wanted in zip(pictures, expected, strict=True):
+        assert picture is not None
         np.testing.assert_allclose(picture, wanted)
     check_written(figure, tmp_path / "filmstrip.png")
 
@@ -92,7 +93,7 @@ def test_horizon_plot_shows_model_and_baselines(tmp_path: Path, horizon: int) ->
             np.testing.assert_array_equal(line.get_xdata(), range(1, horizon + 1))
             np.testing.assert_array_equal(line.get_ydata(), row[metric])
         assert len(axis.collections) == 3  # bands
-        heights = axis.collections[0].get_paths()[0].vertices[:, 1]
+        heights = np.asarray(axis.collections[0].get_paths()[0].vertices)[:, 1]
         assert heights.max() == pytest.approx(scores[metric][0] + scores[f"{metric}_ci95"][0])
         assert heights.min() == pytest.approx(scores[metric][-1] - scores[f"{metric}_ci95"][-1])
     check_written(figure, tmp_path / "horizon.png")

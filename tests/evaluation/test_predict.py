@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def test_clips_that_are_too_short_are_refused() -> None:
 def test_each_clip_is_predicted_under_its_own_actions() -> None:
     torch.manual_seed(0)
     settings = {"state_dimension": 4, "blocks": 1, "couplings": 1, "hidden_channels": 2, "actions": 2}
-    model = build("ile", (1, 2, 2), settings).eval()
+    model: Any = build("ile", (1, 2, 2), settings).eval()
     with torch.no_grad():
         model.prior.control.normal_()
     clips = np.random.default_rng(0).integers(0, 256, (9, 6, 1, 2, 2), dtype=np.uint8)

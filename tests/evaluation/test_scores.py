@@ -18,7 +18,7 @@ def make_frames(shape: tuple[int, ...] = (4, 3, 1, 9, 8), seed: int = 0) -> np.n
 
 def psnr(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """By its definition, for values of [0, 1]: (N, T)."""
-    return 10 * np.log10(1 / ((predicted - truth) ** 2).mean(axis=(2, 3, 4)))
+    return np.asarray(10 * np.log10(1 / ((predicted - truth) ** 2).mean(axis=(2, 3, 4))))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

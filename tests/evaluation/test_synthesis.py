@@ -95,7 +95,7 @@ DISTANCES = ("spectrum_distance", "autocorrelation_distance", "frechet_distance"
 
 
 def to_grey(deviation: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(128 + deviation), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(128 + deviation), 0, 255), np.uint8)
 
 
 def footage(memory: float, sequences: int = 4, frames: int = 200, side: int = 12, seed: int = 0) -> np.ndarray:
@@ -225,7 +225,7 @@ def exact_sample(mean: np.ndarray, root: np.ndarray, seed: int, count: int = 40)
     values = np.random.default_rng(seed).standard_normal((count, len(mean)))
     values -= values.mean(0)
     white = values @ np.linalg.inv(np.linalg.cholesky(np.cov(values.T))).T
-    return white @ root.T + mean
+    return np.asarray(white @ root.T + mean)
 
 
 @given(

@@ -87,7 +87,7 @@ def test_a_repeated_cycle_gives_the_same_clips() -> None:
     np.testing.assert_array_equal(frames_of(once), frames_of(twice))
 
 
-@examples(max_examples=60)
+@examples(max_examples=30)
 @given(
     cycle=st.text("0123456789", min_size=2, max_size=8),
     number=st.integers(1, 40),
@@ -137,8 +137,9 @@ def resized(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(np.asarray(image, np.float64), (size, size), interpolation=kind)
 
 
-@pytest.mark.parametrize("size", [1, 3, 4, 8, 14, 32])
-@pytest.mark.parametrize("cycle", ["0123456789", "67896789", "1213"])
+@pytest.mark.parametrize(
+    ("cycle", "size"), [*(("0123456789", size) for size in (1, 3, 4, 8, 14, 32)), ("67896789", 8), ("1213", 14)]
+)
 def test_each_frame_is_the_bundled_image_that_the_source_names(cycle: str, size: int) -> None:
     digits = load_digits()
     row: Any
@@ -255,7 +256,7 @@ def test_images_come_in_another_order_each_time_round(
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_another_order() -> None:
-    settings = replace(SETTINGS, images_per_digit=images_per_digit(300))
+    settings = replace(SETTINGS, images_per_digit=images_per_digit(150))  # all of them
     for split in SPLITS:
         first, same, other = (count(settings, split, seed) for seed in (0, 0, 1))
         assert first.table.equals(same.table)

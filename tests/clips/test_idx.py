@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from linear_video.clips.idx import read_idx
 from linear_video.errors import InputError
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IMAGES = bytes.fromhex("00000803 00000002 00000003 00000002 00 01 02 03 04 05 fa fb fc fd fe ff")
 
 
@@ -206,7 +206,7 @@ DAMAGE = st.tuples(
 )
 
 
-@settings(SETTINGS, max_examples=500)
+@settings(SETTINGS, max_examples=100)
 @given(content=forged(), damage=DAMAGE)
 def test_forged_files_are_what_their_bytes_say_or_an_input_error(
     tmp_path: Path, content: bytes, damage: tuple[str, int, int]

@@ -29,7 +29,7 @@ from tests.clips.norb_files import (
 )
 
 FILES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-FEW = settings(max_examples=500, suppress_health_check=FILES)
+FEW = settings(max_examples=100, suppress_health_check=FILES)
 MANY = settings(max_examples=10_000, suppress_health_check=FILES)
 BYTES = bytes.fromhex("554C3D1E 02000000 02000000 03000000 01000000 00 01 02 FD FE FF")  # 2 x 3
 VIEWS = turntable([(4, 6), (0, 9)], [(0, 0), (5, 8)])

@@ -163,7 +163,7 @@ def test_held_out_configurations_are_shown_in_no_other_split(objects: list[Turni
         assert set(stream.table["source"]) == {"animal/6", "car/0", "car/4"}
 
 
-@examples(max_examples=60)
+@examples(max_examples=20)
 @given(
     frames=st.integers(2, 40),
     window_step=st.integers(1, 40),

@@ -18,7 +18,7 @@ from linear_video.clips.windows import cut, find_cuts, frame_differences
 from linear_video.io.clips import ClipSetDataset
 from tests.clips.footage_files import extracted, footage_settings, tree
 
-SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SETTINGS = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def numbered(recording: int, frames: int) -> np.ndarray:
@@ -455,7 +455,7 @@ def test_the_table_of_sources_counts_every_window_once(
 ) -> None:
     rng = np.random.default_rng(seed)
     recordings = {}
-    for number in range(8):
+    for number in range(6):
         length = int(rng.integers(12, 60))
         motion = rng.integers(0, 12, length) * rng.integers(0, 2, length)
         jumps = 120 * (rng.random(length) < 0.05)

@@ -26,7 +26,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digit_reader, "STEPS", 8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def training() -> Labelled:
     return labelled_pictures(settings(), "train")
 
@@ -44,7 +44,7 @@ def test_bundled_digits_are_read(channels: int) -> None:
 
 
 def test_short_training_reads_most_digits(training: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digit_reader, "STEPS", 150)
+    monkeypatch.setattr(digit_reader, "STEPS", 100)
     images, labels = labelled_pictures(settings(), "test")
     assert (read(train_reader(*training, seed=0), images)[0] == labels).mean() > 0.8
 

@@ -29,8 +29,7 @@ def check_written(figure: Figure, path: Path) -> None:
 # --- film strip -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize(("clips", "context", "horizon"), [(1, 1, 1), (2, 3, 4), (3, 10, 2)])
+@pytest.mark.parametrize(("clips", "context", "horizon", "channels"), [(1, 1, 1, 3), (2, 3, 2, 3), (2, 10, 2, 1)])
 def test_filmstrip_shows_truth_prediction_and_error_of_each_clip(
     tmp_path: Path, clips: int, context: int, horizon: int, channels: int
 ) -> None:

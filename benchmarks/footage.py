@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from linear_video.clips.footage import FootageSettings, extract
+from linear_video.clips.extraction import extract
+from linear_video.clips.footage import FootageSettings
 from measuring import Step, in_turns, peak_memory, table
 
 FILES, FRAMES = 24, 120

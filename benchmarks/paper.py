@@ -18,18 +18,17 @@ import numpy as np
 import torch
 import yaml
 
-from linear_video.clips.clip_set import ClipSet
+from linear_video.clips.base import SPLITS, ClipSet
 from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
-from linear_video.clips.symbols import SPLITS, load_symbols
-from linear_video.commit import git_commit
+from linear_video.clips.readers.symbols import load_symbols
+from linear_video.common.commit import git_commit
 from linear_video.evaluation.figures import filmstrip, horizon_plot, representative_clips
-from linear_video.evaluation.predict import predict_clips
+from linear_video.evaluation.held_out import EvaluationSettings
+from linear_video.evaluation.predictions import predict_clips
 from linear_video.evaluation.scores import score, score_frames
-from linear_video.evaluation.settings import EvaluationSettings
 from linear_video.models.checkpoint import save_checkpoint
-from linear_video.models.contract import build, describe
-from linear_video.training.fit import fit
-from linear_video.training.settings import TrainingSettings
+from linear_video.models.registry import build, describe
+from linear_video.training.fit import TrainingSettings, fit
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -79,8 +78,8 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
         clips[split] = simulate(settings, symbols, split, seed, range(settings.clips[split]))
     torch.manual_seed(seed)
     frame_shape = clips["train"].frames.shape[2:]
-    model = build("ile", frame_shape, experiment["model"])
-    config = describe("ile", frame_shape, model)
+    model: Any = build("ile", frame_shape, experiment["model"])
+    config = describe("ile", model)
     history = fit(
         model,
         clips["train"].frames,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from linear_video.models.flow import Flow
-from linear_video.models.recompute import Memory
+from linear_video.models.ile.flow import Flow
+from linear_video.models.ile.recompute import Memory
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Ours(nn.Module):
 
 
 def ours(topology: Topology) -> nn.Module:
-    """linear_video.models.flow."""
+    """linear_video.models.ile.flow."""
     return _Ours(topology, "none")
 
 

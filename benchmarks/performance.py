@@ -24,8 +24,8 @@ import scaling  # noqa: E402
 import simulator  # noqa: E402
 import solve  # noqa: E402
 import ssim  # noqa: E402
-from linear_video.commit import git_commit  # noqa: E402
-from linear_video.files import replacing_file  # noqa: E402
+from linear_video.common.commit import git_commit  # noqa: E402
+from linear_video.common.files import replacing_file  # noqa: E402
 
 PAGE = Path(__file__).parents[1] / "docs/performance.md"
 SECTIONS = {

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from linear_video.models.ile import InvertibleLinearEmbedding
-from linear_video.models.recompute import Memory
-from linear_video.models.settings import IleSettings
+from linear_video.models.ile.model import InvertibleLinearEmbedding
+from linear_video.models.ile.recompute import Memory
+from linear_video.models.ile.settings import IleSettings
 from measuring import Step, in_turns, peak_memory
 
 FIGURES = Path(__file__).parents[1] / "docs/images"

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 
 from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
-from linear_video.clips.symbols import load_symbols
+from linear_video.clips.readers.symbols import load_symbols
 from measuring import in_turns, table
 
 CLIPS = 1_000

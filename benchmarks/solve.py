@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from linear_video.models.linear_prior import LinearPrior
+from linear_video.models.ile.linear_prior import LinearPrior
 from measuring import Step, in_turns, peak_memory, table
 
 STATE, EMBEDDING, FRAMES, SEQUENCES = 256, 1024, 10, 16  # one training step at the paper's size

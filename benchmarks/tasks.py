@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 import linear_video
-from linear_video.clips.moving_symbols import MovingSymbolsSettings, Trajectory, draw_trajectory, render, simulate
-from linear_video.clips.symbols import Split, Symbol, load_symbols
+from linear_video.clips.base import Split
+from linear_video.clips.motion import Trajectory, draw_trajectory
+from linear_video.clips.moving_symbols import MovingSymbolsSettings, render, simulate
+from linear_video.clips.readers.symbols import Symbol, load_symbols
 from linear_video.evaluation.scores import confidence95, score_frames
-from linear_video.models.contract import build, describe
+from linear_video.models.registry import build, describe
 from linear_video.tasks.alarms import calibrate, forecast_error
 from linear_video.tasks.trained import TrainedModel
-from linear_video.training.fit import fit
-from linear_video.training.settings import TrainingSettings
+from linear_video.training.fit import TrainingSettings, fit
 
 FRAMES, CONTEXT = 15, 10
 SETTINGS = MovingSymbolsSettings(symbol_size=8, frames=FRAMES, render_size=16, frame_size=16, speed=(0.5, 1.0))
@@ -352,10 +353,10 @@ def spectrum(steps: int) -> Iterator[tuple[str, pd.DataFrame]]:
         validate_every=min(250, steps), threads=1, accelerator="cpu", devices=1, precision="32-true", strategy="auto",
     )  # fmt: skip
     torch.manual_seed(0)
-    model = build("ile", (1, 16, 16), settings)
+    model: Any = build("ile", (1, 16, 16), settings)
     with tempfile.TemporaryDirectory() as folder:
         fit(model, windows[:500], windows[600:], training, 0, Path(folder), {})
-    trained = TrainedModel(model, describe("ile", (1, 16, 16), model))
+    trained = TrainedModel(model, describe("ile", model))
     table = trained.spectrum(video, FPS, window=100).table
     turning = table[table["frequency_hz"] > 0.01].head(6)
     known = {

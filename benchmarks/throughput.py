@@ -15,9 +15,9 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from linear_video.models.ile import InvertibleLinearEmbedding
-from linear_video.models.recompute import Memory
-from linear_video.models.settings import IleSettings
+from linear_video.models.ile.model import InvertibleLinearEmbedding
+from linear_video.models.ile.recompute import Memory
+from linear_video.models.ile.settings import IleSettings
 
 PAPER = IleSettings(state_dimension=256, blocks=4, couplings=10, hidden_channels=512, mix="none", profile_weight=1.0)
 TOPOLOGIES = {  # settings, frame, clips of ten frames

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from linear_video.models.contract import build, describe
 
 from linear_video.models.checkpoint import save_checkpoint
+from linear_video.models.registry import build, describe
 
 PEERS = ("normflows", "freia", "nflows")
 
@@ -61,7 +61,7 @@ def test_tasks_are_measured_and_examples_written(repository: Path, tmp_path: Pat
     settings = {"state_dimension": 4, "blocks": 1, "couplings": 1, "hidden_channels": 2}
     for name, actions in (("pushed", 2), ("plain", 0)):
         model = build("ile", (1, 16, 16), {**settings, "actions": actions})
-        save_checkpoint(tmp_path / name, model, describe("ile", (1, 16, 16), model))
+        save_checkpoint(tmp_path / name, model, describe("ile", model))
     few = ["--clips=4", "--split=validation", f"--model={tmp_path / 'plain'}"]
     printed = run(repository, "benchmarks/tasks.py", *few)  # what_if needs models of its own
     assert printed.count("### Fill in 3 of 15 frames") == 3

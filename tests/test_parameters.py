@@ -31,8 +31,8 @@ PLACES = {
 
 def load(environment: str) -> dict[str, Any]:
     arguments: Any = CONFIG_LOADER_ARGS
-    loaded = ProjectConfigLoader(conf_source=str(CONF), env=environment, **arguments)["parameters"]
-    return cast("dict[str, Any]", loaded)
+    loaded: dict[str, Any] = ProjectConfigLoader(conf_source=str(CONF), env=environment, **arguments)["parameters"]
+    return loaded
 
 
 @pytest.fixture(scope="module")

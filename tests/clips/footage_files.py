@@ -6,10 +6,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from linear_video.clips.recordings import Recording, Source, read_source
 from PIL import Image
 
-from linear_video.clips.footage import COLUMNS, FootageSettings
+from linear_video.clips.extraction import COLUMNS
+from linear_video.clips.footage import FootageSettings
+from linear_video.clips.readers.recordings import Recording, Source, read_source
 
 FPS = 12.5
 # Four characters of the codec and suffix of the container; FFV1 is lossless.

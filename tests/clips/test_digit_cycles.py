@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from linear_video.clips.clip_set import ClipStream
-from linear_video.clips.symbols import SPLITS, Split
-from linear_video.errors import InputError
 from sklearn.datasets import load_digits
 
+from linear_video.clips.base import SPLITS, ClipStream, Split
 from linear_video.clips.digit_cycles import DigitCyclesSettings, count
+from linear_video.common.errors import InputError
 
 WriteIdx = Callable[[Path, np.ndarray], None]
 EACH: dict[Split, int] = {"train": 20, "validation": 10, "test": 10}

@@ -15,11 +15,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_video.clips.recordings import read_image
-from linear_video.errors import InputError
 from scipy.io import savemat
 
-from linear_video.clips.footage import FootageSettings, crop_regions, extract, fit_frame
+from linear_video.clips.extraction import crop_regions, extract, fit_frame
+from linear_video.clips.footage import FootageSettings
+from linear_video.clips.readers.recordings import read_image
+from linear_video.common.errors import InputError
 from tests.clips.footage_files import (
     FPS,
     cut_off,
@@ -481,10 +482,11 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
 STUCK = """
 import itertools, json, sys, threading
 from pathlib import Path
-from linear_video.clips import footage
-from linear_video.clips.recordings import Recording
+from linear_video.clips import extraction
+from linear_video.clips.footage import FootageSettings
+from linear_video.clips.readers.recordings import Recording
 
-read_source, numbers, whole = footage.read_source, itertools.count(), int(sys.argv[3])
+read_source, numbers, whole = extraction.read_source, itertools.count(), int(sys.argv[3])
 
 def hanging(frames):
     yield next(frames)
@@ -500,9 +502,8 @@ def stuck(source, channels):
         else:
             yield Recording(recording.name, recording.fps, hanging(recording.frames))
 
-footage.read_source = stuck
-settings = footage.FootageSettings(**json.loads(sys.argv[1]))
-footage.extract(settings, Path(sys.argv[2]))
+extraction.read_source = stuck
+extraction.extract(FootageSettings(**json.loads(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
@@ -621,7 +622,8 @@ def test_a_full_disk_is_no_fault_of_the_recording(tmp_path: Path) -> None:
     program = """if True:
         import json, resource, sys
         from pathlib import Path
-        from linear_video.clips.footage import FootageSettings, extract
+        from linear_video.clips.extraction import extract
+        from linear_video.clips.footage import FootageSettings
         _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
         for settings, out, size in json.loads(sys.argv[1]):
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))

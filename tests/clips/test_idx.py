@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from linear_video.clips.idx import read_idx
-from linear_video.errors import InputError
+
+from linear_video.clips.readers.idx import read_idx
+from linear_video.common.errors import InputError
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IMAGES = bytes.fromhex("00000803 00000002 00000003 00000002 00 01 02 03 04 05 fa fb fc fd fe ff")

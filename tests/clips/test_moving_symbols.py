@@ -8,23 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from linear_video.clips.clip_set import ClipSet
-from linear_video.clips.symbols import SPLITS, Symbol
-from linear_video.errors import InputError
 from PIL import Image
 from scipy import ndimage
 
-from linear_video.clips.moving_symbols import (
-    MovingSymbolsSettings,
-    Trajectory,
-    billiard,
-    collide,
-    draw_trajectory,
-    load_backgrounds,
-    pushed_billiard,
-    render,
-    simulate,
-)
+from linear_video.clips.base import SPLITS, ClipSet
+from linear_video.clips.motion import Trajectory, billiard, collide, draw_trajectory, pushed_billiard
+from linear_video.clips.moving_symbols import MovingSymbolsSettings, load_backgrounds, render, simulate
+from linear_video.clips.readers.symbols import Symbol
+from linear_video.common.errors import InputError
 
 # --- motion ---------------------------------------------------------------------------------------------------------
 

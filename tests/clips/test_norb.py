@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from linear_video.clips.norb import MAXIMUM_BYTES, find_norb, open_matrix, open_norb, unpack
-from linear_video.errors import InputError
 
+from linear_video.clips.readers.norb import MAXIMUM_BYTES, find_norb, open_matrix, open_norb, unpack
+from linear_video.common.errors import InputError
 from tests.clips.norb_files import (
     INTEGERS,
     STEMS,

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 from scipy.io import savemat, whosmat
 
-from linear_video.clips.recordings import Source, find_sources, matches, natural_order, read_image, read_source
-from linear_video.errors import InputError
+from linear_video.clips.readers.recordings import Source, find_sources, matches, natural_order, read_image, read_source
+from linear_video.common.errors import InputError
 from tests.clips.footage_files import (
     FPS,
     LOSSLESS,
@@ -840,8 +840,8 @@ def test_a_name_that_is_no_utf8_is_told_and_ends_nothing(tmp_path: Path) -> None
     program = """if True:
         import sys
         from pathlib import Path
-        from linear_video.clips.recordings import find_sources, read_source
-        from linear_video.errors import InputError
+        from linear_video.clips.readers.recordings import find_sources, read_source
+        from linear_video.common.errors import InputError
         for source in find_sources(Path(sys.argv[1])):
             source.name.encode()
             try:

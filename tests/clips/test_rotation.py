@@ -14,12 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from linear_video.clips.clip_set import ClipStream
-from linear_video.clips.symbols import SPLITS
-from linear_video.errors import InputError
 from PIL import Image
 
+from linear_video.clips.base import SPLITS, ClipStream
 from linear_video.clips.rotation import RotationSettings, TurningObject, find_objects, rotate
+from linear_video.common.errors import InputError
 from tests.clips.norb_files import View, decode, picture, turntable, write_norb
 
 CATEGORIES = ("animal", "human", "airplane", "truck", "car")

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from linear_video.clips.symbols import SPLITS, Split, Symbol, load_symbols
-from linear_video.errors import InputError
 from PIL import Image
 from sklearn.datasets import load_digits
+
+from linear_video.clips.base import SPLITS, Split
+from linear_video.clips.readers.symbols import Symbol, load_symbols
+from linear_video.common.errors import InputError
 
 WriteIdx = Callable[[Path, np.ndarray], None]
 

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from kedro.io import DatasetError
-from linear_video.clips.clip_set import ClipStream
-from linear_video.clips.symbols import SPLITS, Split
-from linear_video.errors import InputError
 
+from linear_video.clips.base import SPLITS, ClipStream, Split
 from linear_video.clips.footage import FootageSettings
 from linear_video.clips.windows import cut, find_cuts, frame_differences
+from linear_video.common.errors import InputError
 from linear_video.io.clips import ClipSetDataset
 from tests.clips.footage_files import extracted, footage_settings, tree
 

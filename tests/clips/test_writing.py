@@ -4,9 +4,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from linear_video.errors import InputError
 
 from linear_video.clips.writing import VideoWriter
+from linear_video.common.errors import InputError
 from tests.clips.footage_files import decoded, read_all
 
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_video.errors import InputError
-from linear_video.evaluation.predict import predict_clips
-from linear_video.evaluation.settings import EvaluationSettings
-from linear_video.models.contract import build
+
+from linear_video.common.errors import InputError
+from linear_video.evaluation.held_out import EvaluationSettings
+from linear_video.evaluation.predictions import predict_clips
+from linear_video.models.registry import build
 
 
 def numbered_clips(count: int, length: int = 6) -> np.ndarray:
@@ -49,7 +50,14 @@ def test_clips_that_are_too_short_are_refused() -> None:
 
 def test_each_clip_is_predicted_under_its_own_actions() -> None:
     torch.manual_seed(0)
-    settings = {"state_dimension": 4, "blocks": 1, "couplings": 1, "hidden_channels": 2, "actions": 2}
+    settings = {
+        "state_dimension": 4,
+        "blocks": 1,
+        "couplings": 1,
+        "hidden_channels": 2,
+        "actions": 2,
+        "first_squeezes": 1,
+    }
     model: Any = build("ile", (1, 2, 2), settings).eval()
     with torch.no_grad():
         model.prior.control.normal_()

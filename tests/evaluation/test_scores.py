@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_video.errors import InputError
 from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from linear_video.common.errors import InputError
 from linear_video.evaluation.scores import PSNR_CEILING, confidence95, score, score_frames
 
 

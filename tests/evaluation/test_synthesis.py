@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_video.errors import InputError
-from linear_video.evaluation.settings import SynthesisSettings
 from scipy import linalg, ndimage
 
+from linear_video.common.errors import InputError
+from linear_video.evaluation.judges import SynthesisSettings
 from linear_video.evaluation.scores import PSNR_CEILING
 from linear_video.evaluation.synthesis import frechet_distance, score_counting, score_rotation, score_texture
 

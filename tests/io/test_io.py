@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
-from linear_video.clips.clip_set import ClipSet
-from linear_video.errors import InputError
-from linear_video.files import replacing_file, replacing_folder
-from linear_video.io.checkpoint import FolderDataset
 from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
-from linear_video.io.clips import ArrayDataset, ClipSetDataset
-from linear_video.io.figures import AnimationDataset, FigureDataset
+from linear_video.clips.base import ClipSet
+from linear_video.common.errors import InputError
+from linear_video.common.files import replacing_file, replacing_folder
+from linear_video.io.clips import ArrayDataset, ClipSetDataset, FactsDataset
+from linear_video.io.figures import Animation, FigureDataset, FiguresDataset, written_files
+from linear_video.io.folders import FolderDataset
 
 
 def make_clips(count: int = 3, seed: int = 0, states: bool = True, actions: bool = False) -> ClipSet:
@@ -95,12 +95,14 @@ def test_array_comes_back_as_it_was_saved(tmp_path: Path, array: np.ndarray) -> 
 def test_animation_shows_every_picture_at_its_pace_for_ever(
     tmp_path: Path, frames_per_second: float, milliseconds: int
 ) -> None:
-    path, pictures = tmp_path / "deep" / "animation.gif", make_pictures()
-    dataset = AnimationDataset(filepath=str(path), frames_per_second=frames_per_second)
+    folder, pictures = tmp_path / "deep" / "figures", make_pictures()
+    dataset = FiguresDataset(filepath=str(folder))
     assert not dataset.exists()
-    dataset.save(pictures)
+    shown = {"prediction": Animation(pictures, frames_per_second), "filmstrip": Figure()}
+    dataset.save(shown)
     assert dataset.exists()
-    with Image.open(path) as image:
+    assert set(written_files(folder, shown)) == set(folder.iterdir())
+    with Image.open(folder / "prediction.gif") as image:
         assert image.info["loop"] == 0
         frames = [(frame.info["duration"], np.array(frame.convert("RGB"))) for frame in ImageSequence.Iterator(image)]
     assert [duration for duration, _ in frames] == [milliseconds] * 5
@@ -108,9 +110,8 @@ def test_animation_shows_every_picture_at_its_pace_for_ever(
 
 
 def test_still_pictures_take_their_time(tmp_path: Path) -> None:
-    path = tmp_path / "animation.gif"
-    AnimationDataset(filepath=str(path)).save(make_pictures()[[0, 1, 1, 1]])
-    with Image.open(path) as image:  # equal pictures may be stored as one
+    FiguresDataset(filepath=str(tmp_path)).save({"animation": Animation(make_pictures()[[0, 1, 1, 1]], 4)})
+    with Image.open(tmp_path / "animation.gif") as image:  # equal pictures may be stored as one
         assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(image)) == 4 * 250
 
 
@@ -127,9 +128,22 @@ def test_folder_cannot_be_saved(tmp_path: Path) -> None:
         FolderDataset(filepath=str(tmp_path)).save(anything)
 
 
-def test_animation_cannot_be_read_back(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="not read back"):
-        AnimationDataset(filepath=str(tmp_path / "animation.gif")).load()
+def test_pictures_cannot_be_read_back(tmp_path: Path) -> None:
+    for dataset in (FiguresDataset, FigureDataset):
+        with pytest.raises(DatasetError, match="not read back"):
+            dataset(filepath=str(tmp_path / "name")).load()
+
+
+def test_pictures_do_not_count_as_there_for_what_else_is_in_their_folder(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("{}")
+    assert not FiguresDataset(filepath=str(tmp_path)).exists()
+
+
+def test_facts_that_are_not_there_yet_are_none(tmp_path: Path) -> None:
+    dataset = FactsDataset(filepath=str(tmp_path / "facts.json"))
+    assert dataset.load() == {}
+    dataset.save({"clips": "7"})
+    assert FactsDataset(filepath=str(tmp_path / "facts.json")).load() == {"clips": "7"}
 
 
 # --- files that are damaged or forged -------------------------------------------------------------------------------
@@ -241,7 +255,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, writer: str) -> None:
         (ClipSetDataset, make_clips(3), make_clips(5, seed=1), "save"),
         (ClipSetDataset, make_clips(3), make_clips(5, seed=1), "to_parquet"),
         (ArrayDataset, np.arange(5), np.arange(9), "save"),
-        (AnimationDataset, make_pictures(3), make_pictures(5), "Image.save"),
+        (FiguresDataset, {"a": Animation(make_pictures(3), 4)}, {"a": Animation(make_pictures(5), 4)}, "Image.save"),
     ],
 )
 def test_full_disk_leaves_what_was_there_and_nothing_else(
@@ -257,7 +271,8 @@ def test_full_disk_leaves_what_was_there_and_nothing_else(
         saved.save(new)
     monkeypatch.undo()
     assert everything_in(tmp_path) == content
-    assert [path.name for path in tmp_path.iterdir()] == ["name"] * before
+    kept = before or dataset is FiguresDataset  # whose folder holds other results too
+    assert [path.name for path in tmp_path.iterdir()] == ["name"] * kept
     saved.save(new)
     assert everything_in(tmp_path) != content
 

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from linear_video.errors import InputError
-from linear_video.models.settings import AdversarialSettings
 from torch import Tensor
 
-from linear_video.models.adversarial import SIZES, Adversarial
+from linear_video.common.errors import InputError
+from linear_video.models.adversarial import Adversarial, AdversarialSettings
 
 SHAPE = (1, 16, 16)
 SETTINGS = AdversarialSettings(
@@ -50,8 +49,13 @@ def gradient(model: Adversarial, batch: Tensor) -> dict[str, Tensor | None]:
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 32, 32), (1, 28, 28), (3, 24, 40), (1, 8, 8)])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("size", "shape"),
+    [
+        ("paper", (1, 16, 16)),
+        *(("small", shape) for shape in [(1, 16, 16), (3, 32, 32), (1, 28, 28), (3, 24, 40), (1, 8, 8)]),
+    ],
+)
 def test_every_scale_shows_and_judges_a_frame(shape: tuple[int, int, int], size: Any) -> None:
     model = make(shape, size=size)
     inputs = model.pyramid(torch.rand(3, 2 * shape[0], *shape[1:]))
@@ -61,7 +65,7 @@ def test_every_scale_shows_and_judges_a_frame(shape: tuple[int, int, int], size:
 
 
 def test_the_paper_size_is_that_of_its_table() -> None:
-    model = make((3, 32, 32), size="paper", input_frames=4)
+    model: Any = make((3, 32, 32), size="paper", input_frames=4)
     convolutions = [
         [(c.out_channels, c.kernel_size[0]) for c in network if isinstance(c, torch.nn.Conv2d)]
         for networks in (model.generators, model.discriminators)
@@ -81,7 +85,7 @@ def test_the_paper_size_is_that_of_its_table() -> None:
 
 
 def test_scales_add_to_what_the_coarser_one_has_shown() -> None:
-    model = make().eval()
+    model: Any = make().eval()
     with torch.no_grad():
         for network in list(model.generators)[1:]:
             for parameter in network[-1].parameters():
@@ -173,8 +177,10 @@ def test_the_adversarial_gradient_reaches_the_generator_of_every_scale() -> None
     for k in range(4):
         for name, value in with_it.items():
             if name.startswith(f"generators.{k}.") and name.endswith("weight"):
+                other = without[name]
                 assert value is not None
-                assert (value - without[name]).abs().max() > 1e-6, name
+                assert other is not None
+                assert (value - other).abs().max() > 1e-6, name
 
 
 def test_training_with_an_adversary_differs_from_training_without() -> None:
@@ -245,12 +251,12 @@ def test_only_the_input_frames_are_seen() -> None:
 
 def test_motion_is_learned_by_a_few_steps() -> None:
     """A bar that moves one pixel a frame: predicted better than by the last frame."""
-    position = (torch.arange(6)[None] + torch.arange(10)[:, None])[:, :, None, None, None]  # (N, T, 1, 1, 1)
-    columns = torch.arange(16).expand(1, 1, 1, 16, 16)
+    position = (torch.arange(5)[None] + torch.arange(4)[:, None])[:, :, None, None, None]  # (N, T, 1, 1, 1)
+    columns = torch.arange(8).expand(1, 1, 1, 8, 8)
     batch = ((columns >= position) & (columns < position + 3)).float()
-    model = make().train()
+    model = make((1, 8, 8)).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(60):
+    for _ in range(40):
         optimizer.zero_grad(set_to_none=True)
         model.loss(batch)[0].backward()
         optimizer.step()

@@ -1,4 +1,7 @@
 import dataclasses
+import itertools
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,20 +12,22 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from linear_video.errors import InputError
-from linear_video.models.contract import build, describe
-from linear_video.models.settings import DynamicVaeSettings
+from numpy.typing import NDArray
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
-from linear_video.models import dynamic_vae
+from linear_video.common.errors import InputError
 from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
-from linear_video.models.dynamic_vae import DynamicVae
+from linear_video.models.dynamic_vae import model as module
+from linear_video.models.dynamic_vae.model import DynamicVae
+from linear_video.models.dynamic_vae.settings import DynamicVaeSettings
+from linear_video.models.registry import build, describe
 from linear_video.models.spectrum import spectrum_of
 
 STATE = 4
 SHAPE = (1, 9, 8)
+TINY = (1, 1, 1)
 SMALL = DynamicVaeSettings(
     state_dimension=STATE,
     filter_size=3,
@@ -57,7 +62,8 @@ def clips(n: int = 3, t: int = 5, shape: tuple[int, ...] = SHAPE, seed: int = 2)
 
 def root(matrix: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
+    symmetric: Tensor = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    return symmetric
 
 
 def stationary(kind: str) -> DynamicVae:
@@ -92,6 +98,11 @@ class PixelDecoder(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         return (self.scale * states + self.grey)[:, None, None]
+
+
+def exchange(model: Any, encoder: nn.Module, decoder: nn.Module) -> None:
+    """Give a model other networks, of frames (1, 1, n)."""
+    model.encoder, model.decoder, model.frame_shape = encoder, decoder, (1, 1, STATE)
 
 
 # --- the dynamic layer ---------------------------------------------------------------------------------------------
@@ -141,7 +152,7 @@ def test_innovation_of_the_latent_variables_is_that_of_the_last_step() -> None:
 
 @given(hnp.arrays(np.float32, (STATE, STATE), elements=st.floats(-(2**20), 2**20, width=32)))
 @hypothesis_settings(max_examples=60)
-def test_hard_form_is_stable_and_stationary_whatever_its_parameters(free: np.ndarray) -> None:
+def test_hard_form_is_stable_and_stationary_whatever_its_parameters(free: NDArray[np.float32]) -> None:
     model = make(transition="hard")
     with torch.no_grad():
         model.transition.copy_(torch.from_numpy(free))
@@ -249,8 +260,7 @@ def test_parts_of_the_objective_are_those_of_the_paper(kind: str) -> None:
 def test_latent_variables_are_drawn_with_the_encoders_variance() -> None:
     """Frames are states: with mean 0 and variance s the expected error is ||x||² + s tr(F Fᵀ) = ||x||² + 2 n s."""
     model = stationary("soft").float()
-    model.encoder, model.decoder = PixelEncoder(scale=0.0, log_variance=np.log(0.2)), PixelDecoder()
-    model.frame_shape = (1, 1, STATE)
+    exchange(model, PixelEncoder(scale=0.0, log_variance=np.log(0.2)), PixelDecoder())
     batch = torch.full((4000, 6, 1, 1, STATE), 0.5)
     _, parts = model.loss(batch, seeded())
     expected = (2 * STATE * 0.25 + 0.2 * 2 * STATE) / (2 * 0.3)
@@ -290,7 +300,7 @@ def test_descent_lowers_the_objective() -> None:
     batch = torch.linspace(0.2, 0.9, 4)[:, None, None, None, None].expand(4, 4, *SHAPE)  # a grey of each clip's own
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     before = model.loss(batch)[0].item()
-    for _ in range(100):
+    for _ in range(50):
         optimizer.zero_grad()
         model.loss(batch, seeded())[0].backward()
         optimizer.step()
@@ -322,18 +332,18 @@ def lags_of(model: DynamicVae, batch: Tensor, steps: int, generator: torch.Gener
 
 
 def numbered(length: int) -> Tensor:
-    return torch.arange(float(length))[None, :, None, None, None].expand(2, length, *SHAPE)
+    return torch.arange(float(length))[None, :, None, None, None].expand(2, length, *TINY)
 
 
 @pytest.mark.parametrize(("greatest_lag", "length", "limit"), [(5, 20, 5), (50, 4, 3), (1, 20, 1), (100, 2, 1)])
 def test_lag_is_never_above_its_limits_and_reaches_them(greatest_lag: int, length: int, limit: int) -> None:
-    model = make(greatest_lag=greatest_lag, lag_doubling=1).train()
+    model = make(TINY, greatest_lag=greatest_lag, lag_doubling=1).train()
     lags = lags_of(model, numbered(length), 150, seeded())
     assert set(lags) == set(range(1, limit + 1))
 
 
 def test_lag_may_double_every_so_many_training_steps() -> None:
-    model = make(greatest_lag=100, lag_doubling=80).train()
+    model = make(TINY, greatest_lag=100, lag_doubling=80).train()
     lags = lags_of(model, numbered(12), 320, seeded())
     for stage in range(4):
         allowed = min(2**stage, 11)
@@ -349,13 +359,13 @@ def test_lag_is_as_often_one_as_two_or_three_or_four_to_seven() -> None:
 
 
 def test_validation_has_far_pairs_from_the_start() -> None:
-    model = make(greatest_lag=5, lag_doubling=1000)
+    model = make(TINY, greatest_lag=5, lag_doubling=1000)
     assert set(lags_of(model, numbered(10), 150, seeded())) == set(range(1, 6))
     assert set(lags_of(model.train(), numbered(10), 150, seeded())) == {1}
 
 
 def test_only_training_steps_count_and_the_lag_is_one_without_a_generator() -> None:
-    model, batch = make(greatest_lag=8), numbered(10)
+    model, batch = make(TINY, greatest_lag=8), numbered(10)
     model.steps_seen.fill_(500)
     assert set(lags_of(model, batch, 30, None)) == {1}
     lags_of(model, batch, 30, seeded())
@@ -371,7 +381,7 @@ def test_only_training_steps_count_and_the_lag_is_one_without_a_generator() -> N
 @pytest.mark.parametrize(
     "shape",
     [
-        *((channels, side, side) for side in (28, 32, 48, 64, 96) for channels in (1, 3)),
+        *((channels, side, side) for side in (28, 32, 48) for channels in (1, 3)),
         (1, 28, 50),
         (3, 17, 9),
         (1, 5, 3),
@@ -394,7 +404,7 @@ def test_frames_of_any_size_come_out_as_they_went_in(shape: tuple[int, int, int]
 @pytest.mark.parametrize("shape", [(3, 5, 3, 9, 8), (3, 5, 1, 8, 9), (3, 1, 1, 9, 8), (5, 1, 9, 8)])
 def test_clips_of_another_shape_are_refused(call: str, shape: tuple[int, ...]) -> None:
     model, batch = make(), torch.rand(shape, generator=seeded())
-    calls = {
+    calls: dict[str, Callable[[Tensor], object]] = {
         "loss": model.loss,
         "predict": lambda x: model.predict(x, 2),
         "synthesise": lambda x: model.synthesise(x, 2),
@@ -481,8 +491,7 @@ def test_synthesis_without_noise_follows_powers_of_a_from_the_first_pair() -> No
 
 def test_states_of_endless_synthesis_stay_standard_normal() -> None:
     model = stationary("hard")
-    model.frame_shape = (1, 1, STATE)
-    model.encoder, model.decoder = PixelEncoder(), PixelDecoder(0.05, 0.5)  # frames tell states within ±10
+    exchange(model, PixelEncoder(), PixelDecoder(0.05, 0.5))  # frames tell states within ±10
     frames = model.synthesise(torch.zeros(400, 2, 1, 1, STATE).double(), 250)
     states = ((frames - 0.5) / 0.05).flatten(2)
     settled = states[:, 50:].flatten(0, 1)
@@ -495,8 +504,7 @@ def test_states_of_endless_synthesis_stay_standard_normal() -> None:
 
 def test_scale_of_the_noise_scales_the_departure_from_the_mean() -> None:
     model = stationary("soft")
-    model.frame_shape = (1, 1, STATE)
-    model.encoder, model.decoder = PixelEncoder(), PixelDecoder(0.02, 0.5)
+    exchange(model, PixelEncoder(), PixelDecoder(0.02, 0.5))
     start = clips(3, 2, (1, 1, STATE)).double()
     calm, half, full = (model.synthesise(start, 6, seed=3, noise_scale=scale) for scale in (0.0, 0.5, 1.0))
     torch.testing.assert_close(2 * (half - calm), full - calm)
@@ -535,14 +543,14 @@ class MixingEncoder(nn.Module):
 
 def two_stage(encoder: nn.Module) -> DynamicVae:
     model = make((1, 1, STATE), transition="two_stage")
-    model.encoder, model.decoder = encoder, PixelDecoder()
+    exchange(model, encoder, PixelDecoder())
     return model
 
 
 def test_second_stage_is_least_squares_between_encoded_states_with_clipped_singular_values() -> None:
     model = two_stage(MixingEncoder())
     frames = np.random.default_rng(0).integers(0, 256, (150, 4, 1, 1, STATE), dtype=np.uint8)  # several pieces
-    model.fit_closed_form(frames)
+    model.finish(frames)
     pairs = torch.cat(pairs_of(torch.from_numpy(frames).float() / 255))
     mean = model.encode(pairs)[0].double().numpy()
     fitted = np.linalg.lstsq(mean[:, :STATE], mean[:, STATE:], rcond=None)[0].T
@@ -564,7 +572,7 @@ def test_frames_are_independent_before_the_second_stage() -> None:
 def test_the_hard_form_is_left_as_it_was_learned() -> None:
     model = make(transition="hard")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    model.fit_closed_form(np.zeros((3, 4, *SHAPE), np.uint8))
+    model.finish(np.zeros((3, 4, *SHAPE), np.uint8))
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -574,10 +582,11 @@ def test_what_the_penalty_leaves_open_is_closed_by_the_nearest_stationary_system
     with torch.no_grad():
         model.transition.copy_(torch.diag(torch.tensor([1.02, 0.5, -0.9, 0.0])))
         turn = torch.linalg.qr(torch.randn(STATE, STATE, generator=seeded(3)))[0]
+        assert model.transition_noise is not None
         model.transition_noise.copy_(torch.diag((1 - model.transition.diagonal().clamp(max=1) ** 2).sqrt()) @ turn)
     before_A, before_B = (matrix.detach().clone() for matrix in model.system())
     assert model.stationarity_error() > 1e-3
-    model.fit_closed_form(np.zeros((3, 4, *SHAPE), np.uint8))
+    model.finish(np.zeros((3, 4, *SHAPE), np.uint8))
     A, B = (matrix.detach().double().numpy() for matrix in model.system())
     np.testing.assert_allclose(A @ A.T + B @ B.T, np.eye(STATE), atol=1e-6)
     np.testing.assert_allclose(solve_discrete_lyapunov(A, B @ B.T), np.eye(STATE), atol=1e-2)
@@ -592,7 +601,7 @@ def test_two_stage_prediction_starts_from_the_encoded_last_frame() -> None:
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (100, 2, 1, 1, STATE), dtype=np.uint8)
     frames[:, 1] = (0.5 * frames[:, 0] + 0.5 * frames[:, 1]).astype(np.uint8)
-    model.fit_closed_form(frames)
+    model.finish(frames)
     context = torch.from_numpy(frames[:5]).float() / 255
     expected = context[:, -1, 0, 0] @ model.system()[0].T
     torch.testing.assert_close(model.predict(context, 1)[:, 0, 0, 0], expected.clamp(0, 1))
@@ -601,7 +610,7 @@ def test_two_stage_prediction_starts_from_the_encoded_last_frame() -> None:
 # --- the linear part -----------------------------------------------------------------------------------------------
 
 
-def turning_frames(clips: int = 60, length: int = 30) -> tuple[np.ndarray, np.ndarray]:
+def turning_frames(clips: int = 60, length: int = 30) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Frames of a linear system with states N(0, I), and its transition."""
     random = np.random.default_rng(4)
     A = np.zeros((STATE, STATE))
@@ -618,7 +627,7 @@ def turning_frames(clips: int = 60, length: int = 30) -> tuple[np.ndarray, np.nd
     return np.clip(np.rint(flat), 0, 255).astype(np.uint8).reshape(clips, length, *SHAPE), A
 
 
-def started(kind: str, variance: float = 1e-3) -> tuple[DynamicVae, np.ndarray, np.ndarray]:
+def started(kind: str, variance: float = 1e-3) -> tuple[DynamicVae, NDArray[np.uint8], NDArray[np.float64]]:
     frames, A = turning_frames()
     model = make(transition=kind, linear_part=True, observation_variance=variance)
     model.initialise(frames)
@@ -675,6 +684,7 @@ def test_networks_learn_beside_a_linear_part_that_stays() -> None:
     assert all(parameter.grad is None for parameter in model.linear.parameters())
     for layer in (model.encoder[-1], model.decoder.convolutions[-1]):
         for name, parameter in layer.named_parameters():
+            assert parameter.grad is not None, name
             assert parameter.grad.abs().max() > 0, name
 
 
@@ -708,7 +718,7 @@ def test_linearization_error_needs_three_frames() -> None:
 
 def pixel_model() -> DynamicVae:
     model = make((1, 1, STATE))
-    model.encoder = PixelEncoder()
+    exchange(model, PixelEncoder(), PixelDecoder())
     return model
 
 
@@ -744,8 +754,8 @@ def test_linearization_error_of_a_noisy_process_is_the_share_of_its_noise() -> N
 def test_checkpoints_give_equal_predictions(kind: str, tmp_path: Path) -> None:
     model, batch = make(transition=kind, hidden_units=5, greatest_lag=3), clips()
     model.train().loss(batch, seeded())
-    model.fit_closed_form((batch * 255).byte().numpy())
-    save_checkpoint(tmp_path, model, describe("dynamic_vae", SHAPE, model))
+    model.finish((batch * 255).byte().numpy())
+    save_checkpoint(tmp_path, model, describe("dynamic_vae", model))
     loaded = load_checkpoint(tmp_path)
     assert isinstance(loaded, DynamicVae)
     assert dataclasses.replace(loaded.settings, first_angles=model.settings.first_angles) == model.settings
@@ -789,17 +799,17 @@ class Linear(NamedTuple):
     model: DynamicVae
     pairs: Tensor  # (P, 2, C, H, W)
     clips: Tensor  # (N, T, C, H, W), of which the pairs are
-    residuals: np.ndarray  # (P, 2D), pairs less the offset
-    loading: np.ndarray  # (2D, 2n)
+    residuals: NDArray[np.float64]  # (P, 2D), pairs less the offset
+    loading: NDArray[np.float64]  # (2D, 2n)
     variance: float
 
-    def exact(self) -> np.ndarray:
+    def exact(self) -> NDArray[np.float64]:
         """-log p(pair) in nats per value."""
         covariance = self.loading @ self.loading.T + self.variance * np.eye(len(self.loading))
         log_density = multivariate_normal(np.zeros(len(covariance)), covariance).logpdf(self.residuals)
         return np.asarray(-log_density / len(covariance))
 
-    def bound(self) -> np.ndarray:
+    def bound(self) -> NDArray[np.float64]:
         """Minus the evidence lower bound in nats per value, its expectation in closed form."""
         with torch.no_grad():
             mean, log_variance = (values.numpy() for values in self.model.encode(self.pairs))
@@ -825,30 +835,33 @@ def linear(kind: str, variance: float) -> Linear:
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
 @pytest.mark.parametrize("variance", [2e-3, 0.1])
-def test_surprise_is_the_evidence_bound_which_is_close_to_the_exact_density(
+def test_surprise_is_the_evidence_bound_which_is_just_above_the_exact_value(
     monkeypatch: pytest.MonkeyPatch, kind: str, variance: float
 ) -> None:
-    """With so many draws that their mean is the expectation."""
+    """With draws whose mean is the expectation of all that is quadratic: as far either way along each axis."""
     known = linear(kind, variance)
-    monkeypatch.setattr(dynamic_vae, "BOUND_DRAWS", 1500)
+    axes = math.sqrt(2 * STATE) * torch.eye(2 * STATE).double()
+    drawn = itertools.cycle([*axes, *-axes])
+    monkeypatch.setattr(module, "BOUND_DRAWS", 4 * STATE)
+    monkeypatch.setattr(Tensor, "normal_", lambda values, generator: values.copy_(next(drawn)))
     found = known.model.surprise(known.clips, 3)
     assert found.shape == (6, 5)
     assert found.dtype == torch.float64
     assert found[:, 0].isnan().all()
     bound, exact = known.bound(), known.exact()
-    np.testing.assert_allclose(found[:, 1:].flatten().numpy(), bound, atol=1e-3)
+    np.testing.assert_allclose(found[:, 1:].flatten().numpy(), bound, rtol=0, atol=1e-5)
     assert (bound >= exact - 1e-9).all()
     assert (bound - exact).max() < 0.01
     assert exact[-4:].min() > exact[:-4].max() + 0.05
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard"])
-@pytest.mark.parametrize("variance", [2e-3, 0.1])
-def test_surprise_is_never_below_the_exact_value(kind: str, variance: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dynamic_vae, "BOUND_DRAWS", 4000)  # its expectation is a bound, not the mean of a few draws
+@pytest.mark.parametrize(("kind", "variance"), [("soft", 2e-3), ("hard", 0.1)])
+def test_surprise_is_drawn_by_the_posterior(monkeypatch: pytest.MonkeyPatch, kind: str, variance: float) -> None:
+    """So many draws that their mean is nearly the expectation, for a likely and an unlikely clip."""
     known = linear(kind, variance)
-    found = known.model.surprise(known.clips, 3)[:, 1:].flatten().numpy()
-    assert (found - known.exact()).min() >= -2e-4
+    monkeypatch.setattr(module, "BOUND_DRAWS", 1500)
+    found = known.model.surprise(known.clips[-2:, :3], 3)[:, 1:].numpy()
+    np.testing.assert_allclose(found, known.bound().reshape(6, 4)[-2:, :2], atol=1e-3)
 
 
 def test_surprise_of_two_stages_is_the_bound_of_what_was_encoded() -> None:
@@ -856,7 +869,7 @@ def test_surprise_of_two_stages_is_the_bound_of_what_was_encoded() -> None:
     random = np.random.default_rng(0)
     frames = random.integers(0, 256, (100, 2, 1, 1, STATE), dtype=np.uint8)
     frames[:, 1] = (0.5 * frames[:, 0] + 0.5 * frames[:, 1]).astype(np.uint8)
-    model.fit_closed_form(frames)
+    model.finish(frames)
     batch = torch.from_numpy(frames[:5]).float() / 255
     A = model.system()[0].double().numpy()
     joint = np.block([[np.eye(STATE), A.T], [A, np.eye(STATE)]])  # of two states
@@ -882,11 +895,10 @@ def test_surprise_of_a_frame_depends_on_the_frame_before_alone() -> None:
 # --- futures -------------------------------------------------------------------------------------------------------
 
 
-def drawn_from(kind: str, noise: float, count: int) -> tuple[DynamicVae, Tensor, np.ndarray]:
+def drawn_from(kind: str, noise: float, count: int) -> tuple[DynamicVae, Tensor, NDArray[np.float64]]:
     """Model of frames 0.5 + 0.05 h, a context, and futures of it as states (count, N, horizon, n)."""
     model = stationary(kind)
-    model.encoder, model.decoder = PixelEncoder(log_variance=-1.0), PixelDecoder(0.05, 0.5)
-    model.frame_shape = (1, 1, STATE)
+    exchange(model, PixelEncoder(log_variance=-1.0), PixelDecoder(0.05, 0.5))
     context = torch.rand(2, 3, 1, 1, STATE, generator=seeded(), dtype=torch.float64)
     futures = model.futures(context, 3, count, 1, noise)
     assert futures.shape == (count, 2, 3, 1, 1, STATE)
@@ -935,7 +947,7 @@ def test_futures_are_reproducible_by_seed_and_differ() -> None:
 # --- modes ---------------------------------------------------------------------------------------------------------
 
 
-def parts_by_numpy(model: DynamicVae, batch: Tensor) -> list[np.ndarray]:
+def parts_by_numpy(model: DynamicVae, batch: Tensor) -> list[NDArray[np.float64]]:
     """States of each mode of ``spectrum`` by NumPy's eigenvectors, of all frames but the last: (N, T - 1, n) each."""
     with torch.no_grad():
         encoded = [model.encode(batch[:, t : t + 2])[0][:, :STATE].numpy() for t in range(batch.shape[1] - 1)]
@@ -959,7 +971,7 @@ def test_energy_of_modes_is_that_of_their_part_of_the_encoded_states() -> None:
 
 def test_response_of_modes_is_what_frames_would_lack() -> None:
     model = stationary("hard")
-    model.encoder, model.decoder, model.frame_shape = PixelEncoder(), PixelDecoder(0.6, 0.1), (1, 1, STATE)
+    exchange(model, PixelEncoder(), PixelDecoder(0.6, 0.1))
     batch = torch.rand(3, 5, 1, 1, STATE, generator=seeded(), dtype=torch.float64)
     parts = parts_by_numpy(model, batch)
     found = model.mode_response(batch, [1, 0])

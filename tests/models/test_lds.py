@@ -4,14 +4,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from linear_video.errors import InputError
-from linear_video.models.contract import build, describe
-from linear_video.models.settings import LdsSettings
+from numpy.typing import NDArray
 from scipy.linalg import solve_discrete_lyapunov
 
+from linear_video.common.errors import InputError
 from linear_video.models import lds
 from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
-from linear_video.models.lds import LinearDynamicSystem
+from linear_video.models.lds import LdsSettings, LinearDynamicSystem
+from linear_video.models.registry import build, describe
 
 SHAPE = (1, 5, 4)
 STATE = 3
@@ -19,14 +19,14 @@ ANGLES, RADII = (0.4, 1.3), (0.97, 0.9)
 
 
 def fitted(
-    frames: np.ndarray, state: int = STATE, stable: bool = False, exact_up_to: int = 1000
+    frames: NDArray[np.uint8], state: int = STATE, stable: bool = False, exact_up_to: int = 1000
 ) -> LinearDynamicSystem:
     model = LinearDynamicSystem(frames.shape[2:], LdsSettings(state, stable, exact_up_to))
     model.fit_closed_form(frames)
     return model
 
 
-def smooth(clips: int, length: int, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray:
+def smooth(clips: int, length: int, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> NDArray[np.uint8]:
     """Frames with a history: moving averages of noise, with unequal contrast of the pixels."""
     random = np.random.default_rng(seed)
     noise = random.standard_normal((clips, length + 3, *shape)) * np.linspace(5, 60, np.prod(shape)).reshape(shape)
@@ -34,7 +34,7 @@ def smooth(clips: int, length: int, shape: tuple[int, ...] = SHAPE, seed: int = 
     return np.clip(128 + average, 0, 255).astype(np.uint8)
 
 
-def oscillating(clips: int, length: int, side: int = 8, seed: int = 0) -> np.ndarray:
+def oscillating(clips: int, length: int, side: int = 8, seed: int = 0) -> NDArray[np.uint8]:
     """Frames of a known linear dynamic system with two turning modes."""
     random = np.random.default_rng(seed)
     A = transition_of_modes()
@@ -46,10 +46,10 @@ def oscillating(clips: int, length: int, side: int = 8, seed: int = 0) -> np.nda
     flat = 128 + 2.5 * np.stack(states, 1) @ observation.T
     assert flat.min() > 0
     assert flat.max() < 255
-    return np.rint(flat).astype(np.uint8).reshape(clips, length, 1, side, side)
+    return np.asarray(np.rint(flat), np.uint8).reshape(clips, length, 1, side, side)
 
 
-def transition_of_modes() -> np.ndarray:
+def transition_of_modes() -> NDArray[np.float64]:
     A = np.zeros((4, 4))
     for k, (radius, angle) in enumerate(zip(RADII, ANGLES, strict=True)):
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -58,13 +58,13 @@ def transition_of_modes() -> np.ndarray:
 
 
 class Doretto(NamedTuple):
-    mean: np.ndarray
-    C: np.ndarray
-    A: np.ndarray
-    Q: np.ndarray
+    mean: NDArray[np.float64]
+    C: NDArray[np.float64]
+    A: NDArray[np.float64]
+    Q: NDArray[np.float64]
 
 
-def doretto(frames: np.ndarray, state: int = STATE) -> Doretto:
+def doretto(frames: NDArray[np.uint8], state: int = STATE) -> Doretto:
     """Doretto's Matlab listing, of which the steps from one series to the next are left out."""
     clips, length = frames.shape[:2]
     Y = frames.reshape(clips * length, -1).T / 255
@@ -78,7 +78,7 @@ def doretto(frames: np.ndarray, state: int = STATE) -> Doretto:
     return Doretto(mean[:, 0], C, A, V @ V.T / V.shape[1])
 
 
-def in_frames(model: LinearDynamicSystem) -> dict[str, np.ndarray]:
+def in_frames(model: LinearDynamicSystem) -> dict[str, NDArray[np.float64]]:
     """What does not depend on the signs of the components."""
     C, A, B = (matrix.numpy() for matrix in (model.observation, model.transition, model.noise))
     return {"mean": model.mean.numpy(), "projector": C @ C.T, "transition": C @ A @ C.T, "noise": C @ B @ B.T @ C.T}
@@ -148,12 +148,12 @@ def test_eigenvalues_of_a_known_system_are_recovered(clips: int, length: int) ->
     np.testing.assert_allclose(spectrum.period[order].numpy(), 2 * np.pi / np.array(ANGLES), rtol=0.05)
 
 
-def low_rank(clips: int = 6, length: int = 10, side: int = 9, rank: int = 3) -> np.ndarray:
+def low_rank(clips: int = 6, length: int = 10, side: int = 9, rank: int = 3) -> NDArray[np.uint8]:
     """Frames that are, exactly, sums of a few pictures."""
     random = np.random.default_rng(1)
     pictures = random.integers(0, 2, (rank, side * side)) * np.array([[1], [3], [6]])
     weights = random.integers(0, 25, (clips, length, rank))
-    return (weights @ pictures).astype(np.uint8).reshape(clips, length, 1, side, side)
+    return np.asarray(weights @ pictures, np.uint8).reshape(clips, length, 1, side, side)
 
 
 @pytest.mark.parametrize("exact_up_to", [1, 80])
@@ -175,7 +175,7 @@ def test_randomised_components_are_the_same_each_time() -> None:
     assert torch.equal(fitted(frames, exact_up_to=1).observation, fitted(frames, exact_up_to=1).observation)
 
 
-def growing() -> np.ndarray:
+def growing() -> NDArray[np.uint8]:
     """One picture whose contrast grows by 6 percent a frame, and one that fades."""
     random, t = np.random.default_rng(2), np.arange(30)
     pictures = random.standard_normal((2, 20))
@@ -257,7 +257,7 @@ def test_covariance_of_synthesised_states_solves_the_lyapunov_equation() -> None
     frames = model.synthesise(torch.full((1000, 1, *SHAPE), 0.5), 100)
     states = model.encode(frames[:, 40:]).flatten(0, 1).numpy()
     expected = solve_discrete_lyapunov(A, B @ B.T)
-    np.testing.assert_allclose(np.cov(states.T), expected, atol=0.04 * np.linalg.norm(expected, 2))
+    np.testing.assert_allclose(np.cov(states.T), expected, atol=0.04 * float(np.linalg.norm(expected, 2)))
 
 
 def test_synthesis_without_noise_follows_powers_of_a_from_the_first_frame() -> None:
@@ -289,7 +289,7 @@ def test_frames_stay_within_black_and_white() -> None:
 def test_checkpoints_give_equal_predictions(tmp_path: Path) -> None:
     frames = smooth(4, 20)
     model, context = fitted(frames), torch.from_numpy(frames).float() / 255
-    save_checkpoint(tmp_path, model, describe("lds", SHAPE, model))
+    save_checkpoint(tmp_path, model, describe("lds", model))
     loaded = load_checkpoint(tmp_path)
     assert isinstance(loaded, LinearDynamicSystem)
     assert loaded.settings == model.settings
@@ -335,7 +335,7 @@ def test_futures_without_noise_are_the_prediction() -> None:
         assert torch.equal(future, model.predict(context, 4))
 
 
-def parts_by_numpy(model: LinearDynamicSystem, clips: torch.Tensor) -> list[np.ndarray]:
+def parts_by_numpy(model: LinearDynamicSystem, clips: torch.Tensor) -> list[NDArray[np.float64]]:
     """States of each mode of ``spectrum`` by NumPy's eigenvectors: (N, T, n) each."""
     states = model.encode(clips).numpy()
     values, vectors = np.linalg.eig(model.transition.numpy())

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ def states(seed: int = 1) -> torch.Tensor:
     return torch.randn(2, 3, N, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_parts_are_the_projections_on_numpys_eigenvectors():
+def test_parts_are_the_projections_on_numpys_eigenvectors() -> None:
     A, x = transition().numpy(), states().numpy()
     values, vectors = np.linalg.eig(A)
     dual = np.linalg.inv(vectors)
@@ -40,24 +42,24 @@ def test_parts_are_the_projections_on_numpys_eigenvectors():
 
 
 @given(st.integers(0, 2**16), st.integers(1, 6))
-def test_parts_add_up_and_move_on_their_own(seed, n):
+def test_parts_add_up_and_move_on_their_own(seed: int, n: int) -> None:
     random = np.random.default_rng(seed)
     A = torch.from_numpy(random.standard_normal((n, n)) / np.sqrt(n))
     x = torch.from_numpy(random.standard_normal((2, 2, n)))
     condition = float(torch.linalg.cond(torch.linalg.eig(A).eigenvectors))
-    tolerance = {"rtol": 0, "atol": 1e-11 * condition**2}
+    tolerance: Any = {"rtol": 0, "atol": 1e-11 * condition**2}
     torch.testing.assert_close(mode_parts(x, A).sum(2), x, **tolerance)
     torch.testing.assert_close(mode_parts(x @ A.T, A), mode_parts(x, A) @ A.T, **tolerance)
 
 
-def test_parts_of_float32_states_are_float64():
+def test_parts_of_float32_states_are_float64() -> None:
     parts = mode_parts(states().float(), transition().float())
     assert parts.dtype == torch.float64
     torch.testing.assert_close(parts, mode_parts(states(), transition()), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("value", "period"), [(1.0, np.inf), (-0.5, 2.0), (0.5j, 4.0)])
-def test_periods_of_modes(value, period):
+def test_periods_of_modes(value: complex, period: float) -> None:
     spectrum = spectrum_of(torch.tensor([value, np.conj(value)][: 2 if np.imag(value) else 1], dtype=torch.complex128))
     assert len(spectrum.eigenvalues) == 1
     assert spectrum.period.item() == pytest.approx(period)

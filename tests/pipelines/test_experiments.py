@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -92,12 +91,12 @@ def test_last_frame_scores_as_the_baseline_of_that_name(dataset_run: Run) -> Non
         if kind.judge != "prediction"
     ],
 )
-def synthesis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def synthesis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     project = copy_of_project(tmp_path_factory.mktemp("project"))
     write_raw_data(project)
     done = kedro(project, "run", "--env=test", f"--pipelines=dynamic_vae.{request.param}")
     assert done.returncode == 0, done.stdout + done.stderr
-    yield project, request.param
+    return project, request.param
 
 
 def test_model_and_linear_system_are_scored_side_by_side_and_tracked_in_one_run(synthesis: Run) -> None:

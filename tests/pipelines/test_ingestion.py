@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mlflow
@@ -12,6 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from linear_video.clips.base import Split
+from linear_video.clips.digit_cycles import DigitCyclesSettings
 from linear_video.common.errors import InputError
 from linear_video.parameters import check_parameters
 from tests.pipelines.project import DATA, copy_of_project, fails, kedro, succeeds, write_footage
@@ -47,7 +50,7 @@ def test_what_was_read_and_rejected_is_told_saved_and_tracked(ingested: tuple[Pa
     assert rejected["source"].tolist() == ["Golf/900/clip.avi"]
     assert "Golf/900/clip.avi: no AVI file" in output
     summary = pd.read_csv(folder / DATA / "08_reporting/ucf_sports/summary.csv", index_col="part")
-    assert summary.loc["read", ["sources", "frames"]].tolist() == [6, 180]
+    assert summary[["sources", "frames"]].to_dict("index")["read"] == {"sources": 6, "frames": 180}
     assert summary.loc["rejected", "sources"] == 1
     splits = summary.loc[["train", "validation", "test"]]
     assert splits["clips"].sum() == summary.loc["read", "clips"] == 36  # starts 0, 3, ..., 15 of 30 frames
@@ -88,7 +91,8 @@ def test_other_clips_are_cut_without_reading_again(ingested: tuple[Path, str]) -
     [("ucf_sports", "www.crcv.ucf.edu"), ("ucla_textures", "dyntex"), ("small_norb", "download_small_norb")],
 )
 def test_missing_raw_data_gets_a_message_that_says_where_to_get_it(tmp_path: Path, name: str, place: str) -> None:
-    settings = replace(check_parameters(load("base")).datasets[name], raw_folder=str(tmp_path / "nothing"))
+    known: Any = check_parameters(load("base")).datasets[name]
+    settings = replace(known, raw_folder=str(tmp_path / "nothing"))
     with pytest.raises(InputError) as caught:
         settings.make(name, 0, tmp_path)
     for part in ("nothing holds", place, f"--params={name}.raw_folder="):
@@ -96,8 +100,8 @@ def test_missing_raw_data_gets_a_message_that_says_where_to_get_it(tmp_path: Pat
 
 
 def test_counting_needs_no_download(tmp_path: Path) -> None:
-    images = {"train": 100, "validation": 20, "test": 20}
-    settings = replace(check_parameters(load("base")).datasets["digit_cycles"], frames=2, images_per_digit=images)
+    images: dict[Split, int] = {"train": 100, "validation": 20, "test": 20}
+    settings = DigitCyclesSettings(frames=2, images_per_digit=images)
     made = settings.make("digit_cycles", 0, tmp_path)
     assert {split: len(clips.table) for split, clips in made.clips.items()} == {
         "train": 399,  # 4 digits, 100 images of each, one step less
@@ -134,11 +138,17 @@ def test_real_data_is_counted_as_an_independent_count_does(tmp_path: Path, datas
                     frames[path] += 1
             elif path.suffix == ".jpg":
                 frames[path.parent] = frames.get(path.parent, 0) + 1
-        assert summary.loc["read", ["sources", "frames"]].tolist() == [len(frames), sum(frames.values())]
+        assert summary[["sources", "frames"]].to_dict("index")["read"] == {
+            "sources": len(frames),
+            "frames": sum(frames.values()),
+        }
         assert summary.loc["rejected", "sources"] == 0
     elif dataset == "small_norb":
         pictures = [path.name.partition("__")[0] for path in (data / "coil20").glob("obj*.png")]
-        assert summary.loc["read", ["sources", "frames"]].tolist() == [len(set(pictures)), len(pictures)]
+        assert summary[["sources", "frames"]].to_dict("index")["read"] == {
+            "sources": len(set(pictures)),
+            "frames": len(pictures),
+        }
     elif dataset == "digit_cycles":
         assert summary["clips"].tolist() == [7_999, 799, 799]
         assert summary["sources"].tolist() == [8_000, 800, 800]

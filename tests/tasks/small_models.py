@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from linear_video.models.contract import build, describe
+from numpy.typing import NDArray
 
 import linear_video
+from linear_video.models.base import FittedInClosedForm, TrainedBySteps
 from linear_video.models.checkpoint import save_checkpoint
+from linear_video.models.registry import build, describe
 from linear_video.tasks.trained import TrainedModel
 
 SIDE = 8
@@ -19,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "blocks": 1,
         "couplings": 2,
         "hidden_channels": 4,
+        "first_squeezes": 1,
         "eigenvalue_radius": (0.9, 1.0),
         "prior_precision": 0.2,
         "fading_memory": 0.8,
@@ -58,15 +61,16 @@ def save_model(folder: Path, name: str = "ile", channels: int = 1, **changes: An
             _know_waves(model.eval(), clips)
             if model.prior.control is not None:
                 model.prior.control.normal_(std=0.3, generator=generator)
-    if hasattr(model, "initialise"):
+    if isinstance(model, TrainedBySteps):
         model.initialise(clips)
-    if hasattr(model, "fit_closed_form"):
+        model.finish(clips)
+    if isinstance(model, FittedInClosedForm):
         model.fit_closed_form(clips)
-    save_checkpoint(folder, model, describe(name, shape, model))
+    save_checkpoint(folder, model, describe(name, model))
     return folder
 
 
-def _know_waves(model: Any, clips: np.ndarray) -> None:
+def _know_waves(model: Any, clips: NDArray[np.uint8]) -> None:
     """Modes that stand and turn as the waves do, one that fades, and C by least squares of a clip's embeddings."""
     modes = np.array([1.0, np.exp(0.23j), 0.99 * np.exp(0.7j), 0.85 * np.exp(1.2j)])
     alpha = torch.from_numpy(modes.real)
@@ -83,19 +87,20 @@ def load_small(folder: Path, name: str = "ile", fit: Any = "resize", context: in
     return linear_video.load(save_model(folder, name, **changes), fit, context, "cpu")
 
 
-def waves(frames: int, height: int, width: int, planes: int = 3, phase: float = 0.0) -> np.ndarray:
+def waves(frames: int, height: int, width: int, planes: int = 3, phase: float = 0.0) -> NDArray[np.uint8]:
     """Waves that travel, of another phase in each colour: uint8 (T, h, w, planes)."""
     t, y, x, c = np.meshgrid(*(np.arange(n) for n in (frames, height, width, planes)), indexing="ij")
-    return np.uint8(np.rint(127 + 70 * np.sin(0.7 * (x + t) + 0.4 * y + 1.5 * c + phase) + 30 * np.sin(0.23 * t + y)))
+    values = 127 + 70 * np.sin(0.7 * (x + t) + 0.4 * y + 1.5 * c + phase) + 30 * np.sin(0.23 * t + y)
+    return np.asarray(np.rint(values), np.uint8)
 
 
 class Reading:
     """Frames one by one, and how many have been read, or are still in memory."""
 
-    def __init__(self, frames: np.ndarray) -> None:
+    def __init__(self, frames: NDArray[np.uint8]) -> None:
         self.frames, self.count = frames, 0
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for frame in self.frames:
             self.count += 1
             yield frame.copy()

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from linear_video.errors import InputError
+from numpy.typing import NDArray
 
+from linear_video.common.errors import InputError
 from linear_video.tasks.footage import find_footage, open_footage
 from tests.clips.footage_files import cut_off, noise, write_array, write_gif, write_images, write_video
 
 
-def all_frames(path: Path) -> dict[str, np.ndarray]:
+def all_frames(path: Path) -> dict[str, NDArray[np.uint8]]:
     """By name, all frames of all recordings."""
     return {
         recording.name: np.stack(list(recording.frames))
@@ -103,7 +104,7 @@ def test_a_video_that_breaks_off_is_named_when_it_does(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.avi", noise(0, 60))
     cut_off(path, 0.6)
     (recording,) = open_footage(find_footage(path)[0])
-    seen = []
+    seen: list[NDArray[np.uint8]] = []
     with pytest.raises(InputError, match=r"^a\.avi: cut off or damaged: 60 frames are promised, \d+ can be read\.$"):
         seen.extend(recording.frames)
     broken = []
@@ -118,7 +119,7 @@ def test_a_video_that_breaks_off_is_named_when_it_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("values", [np.full((3, 4, 4), np.nan), np.full((3, 4, 4), 300), np.zeros((0, 4, 4))])
-def test_arrays_that_hold_no_frames_are_named(tmp_path: Path, values: np.ndarray) -> None:
+def test_arrays_that_hold_no_frames_are_named(tmp_path: Path, values: NDArray[np.float64]) -> None:
     (recording,) = open_footage(find_footage(write_array(tmp_path / "a.npy", values))[0])
     with pytest.raises(InputError, match=r"^a\.npy: holds "):
         list(recording.frames)

@@ -1,10 +1,13 @@
+from typing import Literal
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from linear_video.errors import InputError
+from numpy.typing import NDArray
 
+from linear_video.common.errors import InputError
 from linear_video.tasks.parts import Parts, to_frame
 
 sizes = st.integers(1, 21)
@@ -12,12 +15,14 @@ planes = st.sampled_from([1, 3])
 sides = st.integers(1, 9)
 
 
-def noise(*shape, seed=0):
+def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
 @given(planes, sides, sides, sizes, sizes, planes)
-def test_tiles_joined_are_the_frame_whatever_the_sizes(channels, high, wide, height, width, colours):
+def test_tiles_joined_are_the_frame_whatever_the_sizes(
+    channels: int, high: int, wide: int, height: int, width: int, colours: int
+) -> None:
     frame = noise(height, width, colours)
     parts = Parts((channels, high, wide), frame.shape, "tile")
     split = parts.split(frame)
@@ -31,7 +36,7 @@ def test_tiles_joined_are_the_frame_whatever_the_sizes(channels, high, wide, hei
 
 
 @given(sizes, sizes, planes)
-def test_frames_of_the_models_size_are_left_as_they_are(height, width, colours):
+def test_frames_of_the_models_size_are_left_as_they_are(height: int, width: int, colours: int) -> None:
     frame = noise(height, width, colours)
     for fit in ("resize", "tile"):
         for channels in {1, colours}:
@@ -44,7 +49,7 @@ def test_frames_of_the_models_size_are_left_as_they_are(height, width, colours):
 
 
 @pytest.mark.parametrize("size", [(7, 5), (8, 16), (3, 2), (17, 30)])
-def test_tiles_are_mirrored_beyond_the_edge(size):
+def test_tiles_are_mirrored_beyond_the_edge(size: tuple[int, int]) -> None:
     frame = noise(*size, 3)
     parts = Parts((3, 8, 8), frame.shape, "tile")
     assert not parts.exact
@@ -55,7 +60,9 @@ def test_tiles_are_mirrored_beyond_the_edge(size):
 
 
 @given(planes, sides, sides, sizes, sizes, planes)
-def test_resized_frames_keep_their_shape_and_a_flat_colour(channels, high, wide, height, width, colours):
+def test_resized_frames_keep_their_shape_and_a_flat_colour(
+    channels: int, high: int, wide: int, height: int, width: int, colours: int
+) -> None:
     colour = noise(colours)
     frame = np.broadcast_to(colour, (height, width, colours))
     parts = Parts((channels, high, wide), frame.shape, "resize")
@@ -66,14 +73,14 @@ def test_resized_frames_keep_their_shape_and_a_flat_colour(channels, high, wide,
     np.testing.assert_array_equal(to_frame(joined), frame)
 
 
-def test_halving_takes_means_of_four_pixels():
+def test_halving_takes_means_of_four_pixels() -> None:
     frame = noise(8, 12, 3)
     split = Parts((3, 4, 6), frame.shape, "resize").split(frame)
     means = frame.reshape(4, 2, 6, 2, 3).mean(axis=(1, 3)) / 255
     np.testing.assert_allclose(split[0], means.transpose(2, 0, 1), atol=1e-6)
 
 
-def test_doubling_is_bilinear():
+def test_doubling_is_bilinear() -> None:
     """Of a ramp, bilinear interpolation is the ramp, but for half a pixel at its ends."""
     ramp = np.broadcast_to((np.arange(6) * 40).astype(np.uint8)[None, :, None], (4, 6, 1))
     split = Parts((1, 8, 12), ramp.shape, "resize").split(ramp)
@@ -81,14 +88,14 @@ def test_doubling_is_bilinear():
     np.testing.assert_allclose(split[0, 0], np.broadcast_to(expected, (8, 12)), atol=1e-6)
 
 
-def test_what_comes_back_is_what_opencv_resizes():
+def test_what_comes_back_is_what_opencv_resizes() -> None:
     parts = Parts((3, 8, 8), (13, 21, 3), "resize")
     values = np.random.default_rng(0).random((1, 3, 8, 8)).astype(np.float32)
     expected = cv2.resize(values[0].transpose(1, 2, 0), (21, 13), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(parts.join(values), expected, atol=1e-6)
 
 
-def test_a_model_of_grey_frames_sees_the_colours_one_by_one():
+def test_a_model_of_grey_frames_sees_the_colours_one_by_one() -> None:
     frame = noise(4, 4, 3)
     split = Parts((1, 4, 4), frame.shape, "resize").split(frame)
     for plane in range(3):
@@ -101,7 +108,9 @@ def test_a_model_of_grey_frames_sees_the_colours_one_by_one():
 
 
 @pytest.mark.parametrize("fit", ["resize", "tile"])
-def test_a_model_of_colour_frames_sees_grey_in_three_equal_planes_and_gives_their_mean(fit):
+def test_a_model_of_colour_frames_sees_grey_in_three_equal_planes_and_gives_their_mean(
+    fit: Literal["resize", "tile"],
+) -> None:
     frame = noise(4, 4, 1)
     parts = Parts((3, 4, 4), frame.shape, fit)
     split = parts.split(frame)
@@ -111,13 +120,13 @@ def test_a_model_of_colour_frames_sees_grey_in_three_equal_planes_and_gives_thei
     np.testing.assert_allclose(parts.join(values)[..., 0], values[0].mean(0), atol=1e-6)
 
 
-def test_differences_keep_their_sign():
+def test_differences_keep_their_sign() -> None:
     parts = Parts((1, 4, 4), (7, 9, 3), "tile")
     split = parts.split(noise(7, 9, 3))
     np.testing.assert_array_equal(parts.join(-split), -parts.join(split))
 
 
-def test_channels_that_do_not_go_together_are_refused():
+def test_channels_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(InputError, match="frames of 4 channels do not go with a model of 3"):
         Parts((3, 8, 8), (8, 8, 4), "resize")
 
@@ -130,18 +139,20 @@ def test_channels_that_do_not_go_together_are_refused():
         (3, (17, 24, 3), "tile", "frames of 24x17 cut into 3 x 3 tiles of 8x8"),
     ],
 )
-def test_what_is_done_is_told_in_words(channels, size, fit, words):
+def test_what_is_done_is_told_in_words(
+    channels: int, size: tuple[int, int, int], fit: Literal["resize", "tile"], words: str
+) -> None:
     assert str(Parts((channels, 8, 8), size, fit)) == words
 
 
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=9))
-def test_values_become_the_nearest_grey_level(values):
+def test_values_become_the_nearest_grey_level(values: list[float]) -> None:
     frame = to_frame(np.array(values))
     assert frame.dtype == np.uint8
     assert (np.abs(frame / 255 - np.clip(values, 0, 1)) <= 0.5 / 255 + 1e-12).all()
 
 
-def test_every_grey_level_survives():
+def test_every_grey_level_survives() -> None:
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     parts = Parts((1, 16, 16), levels.shape, "resize")
     np.testing.assert_array_equal(to_frame(parts.join(parts.split(levels))), levels)

@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_video.tasks.settings import PredictSettings, parse_frames
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "model": "data/06_models/ile/moving_symbols",
     "video": None,
     "task": "extrapolate",
@@ -28,12 +30,12 @@ SETTINGS = {
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9)), max_size=8))
-def test_frames_are_the_union_of_numbers_and_ranges_in_order(ranges):
+def test_frames_are_the_union_of_numbers_and_ranges_in_order(ranges: list[tuple[int, int]]) -> None:
     text = "  ".join(f"{first}-{first + more}" if more else f"{first}" for first, more in ranges)
     assert parse_frames(text) == sorted({n for first, more in ranges for n in range(first, first + more + 1)})
 
 
-def test_frames_of_a_text():
+def test_frames_of_a_text() -> None:
     assert parse_frames("7 40-45") == [7, 40, 41, 42, 43, 44, 45]
     assert parse_frames("") == []
     assert parse_frames("3-3") == [3]
@@ -41,7 +43,7 @@ def test_frames_of_a_text():
 
 
 @pytest.mark.parametrize("text", ["-1", "5-", "-", "a", "7,8", "9-7", "1-2-3", "1.5", "7 x", "²", 1.5, -1, True, None])
-def test_texts_that_are_no_frames_are_refused(text):
+def test_texts_that_are_no_frames_are_refused(text: Any) -> None:
     part = str(text).split()[-1]
     with pytest.raises(ValueError, match="must be frame numbers like '7 40-45'") as caught:
         parse_frames(text)
@@ -72,13 +74,13 @@ def test_texts_that_are_no_frames_are_refused(text):
         ("noise", float("nan")),
     ],
 )
-def test_impossible_settings_are_refused_by_name(name, value):
+def test_impossible_settings_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be"):
         PredictSettings(**{**SETTINGS, name: value})
 
 
 @pytest.mark.parametrize("name", ["missing", "dropped"])
-def test_frames_that_are_none_are_refused_before_any_work(name):
+def test_frames_that_are_none_are_refused_before_any_work(name: str) -> None:
     with pytest.raises(ValueError, match="must be frame numbers"):
         PredictSettings(**{**SETTINGS, name: "7 to 9"})
 
@@ -87,5 +89,5 @@ def test_frames_that_are_none_are_refused_before_any_work(name):
     ("name", "value"),
     [("context", 2), ("horizon", 1), ("window_step", 1), ("fps", 0.5), ("factor", 0.1), ("factor", 10), ("noise", 0)],
 )
-def test_settings_reach_their_limits(name, value):
+def test_settings_reach_their_limits(name: str, value: Any) -> None:
     assert getattr(PredictSettings(**{**SETTINGS, name: value}), name) == value

@@ -2,25 +2,36 @@ import gc
 import itertools
 import math
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import pytest
 import torch
-from linear_video.errors import InputError
+from numpy.typing import NDArray
+from torch import Tensor
 
 import linear_video
-from linear_video.models.dynamic_vae import DynamicVae
-from linear_video.tasks import trained as module
+from linear_video.common.errors import InputError
+from linear_video.models.dynamic_vae.model import DynamicVae
+from linear_video.tasks import stream
 from linear_video.tasks.parts import Parts, to_frame
-from linear_video.tasks.trained import NEEDS
+from linear_video.tasks.settings import Fit
+from linear_video.tasks.stream import BATCH
+from linear_video.tasks.trained import NEEDS, TrainedModel
 from tests.tasks.small_models import SIDE, Reading, load_small, save_model, waves
 
 CONTEXT = 4
 
 
+class Load(Protocol):
+    def __call__(self, name: str = "ile", fit: Fit = "resize", context: int = CONTEXT) -> TrainedModel: ...
+
+
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of every kind of model."""
     root = tmp_path_factory.mktemp("models")
     for name in ("ile", "dynamic_vae", "lds", "last_frame"):
@@ -32,33 +43,41 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture
-def load(folders):
-    return lambda name="ile", fit="resize", context=CONTEXT: linear_video.load(folders / name, fit, context, "cpu")
+def load(folders: Path) -> Load:
+    def load_one(name: str = "ile", fit: Fit = "resize", context: int = CONTEXT) -> TrainedModel:
+        return linear_video.load(folders / name, fit, context, "cpu")
+
+    return load_one
 
 
-def footage(frames=12, planes=1):
+def inner(trained: TrainedModel) -> Any:
+    """The model itself, with all that it may offer."""
+    return trained.model
+
+
+def footage(frames: int = 12, planes: int = 1) -> NDArray[np.uint8]:
     return waves(frames, SIDE, SIDE, planes)
 
 
-def seen_by_model(trained, frames):
+def seen_by_model(trained: TrainedModel, frames: NDArray[np.uint8]) -> tuple[Parts, Tensor]:
     """Parts of all frames: (P, T, C, H, W)."""
     parts = Parts(tuple(trained.config["frame_shape"]), frames.shape[1:], trained.fit)
     return parts, torch.from_numpy(np.stack([parts.split(frame) for frame in frames], 1))
 
 
-def one_by_one(call):
+def one_by_one(call: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """All that a task yields, stacked."""
     return np.stack(list(call))
 
 
-def nearly_equal(one, other):
+def nearly_equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
     """But for rounding to grey levels, since float32 sums depend on how many are summed at once."""
     assert one.shape == other.shape
     assert np.abs(one.astype(int) - other).max() <= 1
     assert (one != other).mean() < 0.01
 
 
-STREAMS = {
+STREAMS: dict[str, Callable[[TrainedModel, Any], Iterator[NDArray[np.uint8]]]] = {
     "retime": lambda trained, frames: trained.retime(frames, 1.7),
     "fill_in": lambda trained, frames: trained.fill_in(frames, [0, 5, 6, 11]),
     "denoise": lambda trained, frames: trained.denoise(frames),
@@ -70,24 +89,24 @@ STREAMS = {
 
 @pytest.mark.parametrize("name", ["ile", "dynamic_vae", "lds", "last_frame"])
 @pytest.mark.parametrize("fit", ["resize", "tile"])
-def test_extrapolation_is_the_prediction_of_each_part_from_the_last_frames(load, name, fit):
+def test_extrapolation_is_the_prediction_of_each_part_from_the_last_frames(load: Load, name: str, fit: Fit) -> None:
     trained, frames = load(name, fit), waves(9, 11, 14)
     found = trained.extrapolate(frames, 3)
     parts, clip = seen_by_model(trained, frames)
-    expected = trained.model.predict(clip[:, -CONTEXT:], 3)
+    expected = inner(trained).predict(clip[:, -CONTEXT:], 3)
     assert found.shape == (3, 11, 14, 3)
     assert found.dtype == np.uint8
     for k in range(3):
         nearly_equal(found[k], to_frame(parts.join(expected[:, k].numpy())))
 
 
-def test_the_last_frame_is_repeated_in_its_own_size_and_colours(load):
+def test_the_last_frame_is_repeated_in_its_own_size_and_colours(load: Load) -> None:
     frames = waves(6, 21, 13)
     np.testing.assert_array_equal(load("last_frame", "tile").extrapolate(frames, 2), frames[[-1, -1]])
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_forecasts_are_extrapolations_all_over_the_video(load, step):
+def test_forecasts_are_extrapolations_all_over_the_video(load: Load, step: int) -> None:
     trained, frames = load(), footage(12)
     found = list(trained.forecasts(iter(frames), 2, step))
     assert [number for number, _ in found] == list(range(CONTEXT, 13, step))
@@ -95,34 +114,34 @@ def test_forecasts_are_extrapolations_all_over_the_video(load, step):
         nearly_equal(forecast, trained.extrapolate(frames[:number], 2))
 
 
-def test_forecasts_come_before_the_frames_that_they_forecast_are_read(load):
+def test_forecasts_come_before_the_frames_that_they_forecast_are_read(load: Load) -> None:
     frames = Reading(footage(12))
     for number, _ in load().forecasts(frames, 2, 1):
         assert frames.count == number
 
 
-def test_hindcast_is_the_trajectory_of_the_first_frames_before_them(load):
+def test_hindcast_is_the_trajectory_of_the_first_frames_before_them(load: Load) -> None:
     trained, frames = load("ile", "tile"), waves(9, 11, 14)
     found = trained.hindcast(frames, 3)
     parts, clip = seen_by_model(trained, frames)
-    projected = trained.model.project(clip[:, :CONTEXT])
+    projected = inner(trained).project(clip[:, :CONTEXT])
     times = torch.arange(CONTEXT).double()
     assert found.shape == (3, 11, 14, 3)
     for k, time in enumerate((-3.0, -2.0, -1.0)):
         fading = 0.8 ** ((times - time).abs() - 1)
-        expected = trained.model.trajectory(projected, fading, times, torch.tensor([time]).double())
+        expected = inner(trained).trajectory(projected, fading, times, torch.tensor([time]).double())
         nearly_equal(found[k], to_frame(parts.join(expected[:, 0].numpy())))
 
 
-def test_hindcast_reads_no_further_than_its_context(load):
+def test_hindcast_reads_no_further_than_its_context(load: Load) -> None:
     frames = Reading(footage(12))
     load().hindcast(frames, 2)
     assert frames.count == CONTEXT
 
 
-def test_modes_that_hindcast_leaves_out_are_named(load):
+def test_modes_that_hindcast_leaves_out_are_named(load: Load) -> None:
     trained = load()
-    spectrum = trained.model.spectrum()
+    spectrum = inner(trained).spectrum()
     table = trained.forgotten(30)
     expected = [k for k, half_life in enumerate(spectrum.half_life.tolist()) if 0.5 ** (30 / half_life) < 0.1]
     assert 0 < len(expected) < 4
@@ -132,7 +151,7 @@ def test_modes_that_hindcast_leaves_out_are_named(load):
     assert trained.forgotten(1).empty
 
 
-def test_futures_are_those_of_the_model_by_seed(load):
+def test_futures_are_those_of_the_model_by_seed(load: Load) -> None:
     for name in ("ile", "dynamic_vae", "lds"):
         trained, frames = load(name, "tile"), waves(9, 11, 14)
         found = trained.sample(frames, 2, 3, noise=0.5, seed=4)
@@ -141,18 +160,18 @@ def test_futures_are_those_of_the_model_by_seed(load):
         assert (found != trained.sample(frames, 2, 3, noise=0.5, seed=5)).any()
         assert (found[0] != found[1]).any()
         parts, clip = seen_by_model(trained, frames)
-        drawn = trained.model.futures(clip[:, -CONTEXT:], 2, 3, 4, 0.5)
+        drawn = inner(trained).futures(clip[:, -CONTEXT:], 2, 3, 4, 0.5)
         for future, k in itertools.product(range(3), range(2)):
             nearly_equal(found[future, k], to_frame(parts.join(drawn[future, :, k].numpy())))
 
 
-def test_what_if_is_the_prediction_under_actions_of_every_part(load):
+def test_what_if_is_the_prediction_under_actions_of_every_part(load: Load) -> None:
     trained, frames = load("actions", "tile"), waves(9, 11, 14)
     actions = np.random.default_rng(0).standard_normal((CONTEXT + 3, 2)).astype(np.float32)
     found = trained.what_if(frames, 3, actions)
     parts, clip = seen_by_model(trained, frames)
     known = torch.from_numpy(np.stack([actions] * len(clip)))
-    expected = trained.model.predict(clip[:, -CONTEXT:], 3, actions=known)
+    expected = inner(trained).predict(clip[:, -CONTEXT:], 3, actions=known)
     for k in range(3):
         nearly_equal(found[k], to_frame(parts.join(expected[:, k].numpy())))
     nothing = trained.what_if(frames, 3, np.zeros((CONTEXT + 3, 2)))
@@ -161,7 +180,7 @@ def test_what_if_is_the_prediction_under_actions_of_every_part(load):
 
 
 @pytest.mark.parametrize("shape", [(CONTEXT + 2, 2), (CONTEXT + 3, 3), (CONTEXT + 3,)])
-def test_actions_of_another_shape_are_refused(load, shape):
+def test_actions_of_another_shape_are_refused(load: Load, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"actions must be \(7, 2\), not"):
         load("actions").what_if(footage(), 3, np.zeros(shape))
 
@@ -169,13 +188,13 @@ def test_actions_of_another_shape_are_refused(load, shape):
 # --- frames in between ------------------------------------------------------------------------------------------------
 
 
-def test_no_change_of_time_leaves_the_frames_as_they_are(load):
+def test_no_change_of_time_leaves_the_frames_as_they_are(load: Load) -> None:
     frames = waves(20, 11, 14)
     np.testing.assert_array_equal(one_by_one(load("ile").retime(frames, 1.0)), frames)
 
 
 @pytest.mark.parametrize("length", [2, 3, 15, 16, 17, 33])
-def test_doubling_keeps_every_frame_at_even_places(load, length):
+def test_doubling_keeps_every_frame_at_even_places(load: Load, length: int) -> None:
     frames = waves(length, 11, 14)
     doubled = one_by_one(load().retime(frames, 2))
     assert len(doubled) == 2 * length - 1
@@ -186,8 +205,8 @@ def test_doubling_keeps_every_frame_at_even_places(load, length):
 
 
 @pytest.mark.parametrize("factor", [0.1, 0.3, 1 / 3, 0.5, 0.7, 1.1, 1.5, 2.4, 3, 7.7, 10])
-@pytest.mark.parametrize("length", [2, 5, 16, 21])
-def test_retimed_footage_ends_with_its_last_frame_or_just_before(load, factor, length):
+@pytest.mark.parametrize("length", [2, 17])
+def test_retimed_footage_ends_with_its_last_frame_or_just_before(load: Load, factor: float, length: int) -> None:
     frames = footage(length)
     retimed = list(load().retime(frames, factor))
     exact = Fraction(factor).limit_denominator(100)
@@ -198,13 +217,13 @@ def test_retimed_footage_ends_with_its_last_frame_or_just_before(load, factor, l
 
 
 @pytest.mark.parametrize("fit", ["resize", "tile"])
-def test_frames_in_between_are_interpolated_from_those_around(load, fit):
+def test_frames_in_between_are_interpolated_from_those_around(load: Load, fit: Fit) -> None:
     """Of footage so short that every window is the whole of it."""
     trained, frames = load("ile", fit), waves(CONTEXT + 1, 11, 14)
     parts, clip = seen_by_model(trained, frames)
-    projected, all_seen = trained.model.project(clip), torch.ones(CONTEXT + 1, dtype=torch.bool)
+    projected, all_seen = inner(trained).project(clip), torch.ones(CONTEXT + 1, dtype=torch.bool)
     for k, frame in enumerate(trained.retime(frames, 2.5)):
-        weights, correction = trained.model.interpolate(projected, all_seen, k / 2.5)
+        weights, correction = inner(trained).interpolate(projected, all_seen, k / 2.5)
         values = np.einsum("t,thwc->hwc", weights.numpy(), frames / 255)
         if k % 5:
             values = values + parts.join(correction.numpy())
@@ -212,7 +231,7 @@ def test_frames_in_between_are_interpolated_from_those_around(load, fit):
 
 
 @pytest.mark.parametrize("missing", [[], [0], [11], [3], [5, 6], [0, 1, 4, 10, 11]])
-def test_frames_that_are_there_are_untouched(load, missing):
+def test_frames_that_are_there_are_untouched(load: Load, missing: list[int]) -> None:
     frames = waves(12, 11, 14)
     filled = one_by_one(load().fill_in(frames, missing))
     there = [k for k in range(12) if k not in missing]
@@ -221,7 +240,7 @@ def test_frames_that_are_there_are_untouched(load, missing):
 
 
 @pytest.mark.parametrize("fit", ["resize", "tile"])
-def test_what_missing_frames_hold_does_not_matter(load, fit):
+def test_what_missing_frames_hold_does_not_matter(load: Load, fit: Fit) -> None:
     frames, missing = waves(12, 11, 14), [0, 4, 5, 11]
     others = frames.copy()
     others[missing] = np.random.default_rng(0).integers(0, 256, (4, 11, 14, 3))
@@ -229,31 +248,31 @@ def test_what_missing_frames_hold_does_not_matter(load, fit):
     nearly_equal(one_by_one(trained.fill_in(others, missing)), one_by_one(trained.fill_in(frames, missing)))
 
 
-def test_missing_frames_are_interpolated_from_those_around(load):
+def test_missing_frames_are_interpolated_from_those_around(load: Load) -> None:
     trained, frames, missing = load(), waves(CONTEXT + 1, SIDE, SIDE), [1, 4]
     parts, clip = seen_by_model(trained, frames)
-    projected = trained.model.project(clip)
+    projected = inner(trained).project(clip)
     observed = torch.tensor([True, False, True, True, False])
     filled = one_by_one(trained.fill_in(frames, missing))
     for number in missing:
-        weights, correction = trained.model.interpolate(projected, observed, float(number))
+        weights, correction = inner(trained).interpolate(projected, observed, float(number))
         values = np.einsum("t,thwc->hwc", weights.numpy(), frames / 255) + parts.join(correction.numpy())
         nearly_equal(filled[number], to_frame(values))
 
 
-def test_denoised_frames_are_those_of_the_trajectory_around(load):
+def test_denoised_frames_are_those_of_the_trajectory_around(load: Load) -> None:
     trained, frames = load(), waves(CONTEXT + 1, SIDE, SIDE)
     parts, clip = seen_by_model(trained, frames)
-    projected, times = trained.model.project(clip), torch.arange(CONTEXT + 1).double()
+    projected, times = inner(trained).project(clip), torch.arange(CONTEXT + 1).double()
     denoised = one_by_one(trained.denoise(frames))
     assert denoised.shape == frames.shape
     for k, frame in enumerate(denoised):
         weights = 0.8 ** (times - k).abs()
-        expected = trained.model.trajectory(projected, weights, times, times[k : k + 1])
+        expected = inner(trained).trajectory(projected, weights, times, times[k : k + 1])
         nearly_equal(frame, to_frame(parts.join(expected[:, 0].numpy())))
 
 
-def test_frames_far_away_do_not_matter(load):
+def test_frames_far_away_do_not_matter(load: Load) -> None:
     """A window reaches ``context`` frames to either side."""
     frames = footage(40)
     changed = frames.copy()
@@ -272,9 +291,9 @@ def test_frames_far_away_do_not_matter(load):
 
 
 @pytest.mark.parametrize("task", STREAMS)
-@pytest.mark.parametrize("length", [2, 12, 16, 17, 40])
-def test_generators_and_arrays_give_the_same(load, task, length):
-    frames, trained = waves(max(length, 12), 11, 14), load()
+@pytest.mark.parametrize("length", [12, 16, 17, 33])
+def test_generators_and_arrays_give_the_same(load: Load, task: str, length: int) -> None:
+    frames, trained = footage(length), load()
     expected = one_by_one(STREAMS[task](trained, frames))
     np.testing.assert_array_equal(one_by_one(STREAMS[task](trained, (frame for frame in frames))), expected)
     np.testing.assert_array_equal(one_by_one(STREAMS[task](trained, list(frames))), expected)
@@ -282,26 +301,29 @@ def test_generators_and_arrays_give_the_same(load, task, length):
 
 @pytest.mark.parametrize("task", STREAMS)
 @pytest.mark.parametrize("batch", [1, 100])
-def test_results_do_not_depend_on_how_many_frames_are_read_at_once(load, monkeypatch, task, batch):
-    frames, trained = waves(40, SIDE, SIDE), load("lasting")
+def test_results_do_not_depend_on_how_many_frames_are_read_at_once(
+    load: Load, monkeypatch: pytest.MonkeyPatch, task: str, batch: int
+) -> None:
+    frames, trained = footage(24), load("lasting")
     expected = one_by_one(STREAMS[task](trained, frames))
-    monkeypatch.setattr(module, "BATCH", batch)
+    monkeypatch.setattr(stream, "BATCH", batch)
     nearly_equal(one_by_one(STREAMS[task](trained, frames)), expected)
 
 
 @pytest.mark.parametrize("task", STREAMS)
-def test_frames_are_given_while_others_are_still_to_be_read(load, task):
-    frames, factor = Reading(footage(100)), 1.7 if task == "retime" else 1
+def test_frames_are_given_while_others_are_still_to_be_read(load: Load, task: str) -> None:
+    frames, factor = Reading(footage(60)), 1.7 if task == "retime" else 1
     ahead = [frames.count - k / factor for k, _ in enumerate(STREAMS[task](load(), frames))]
-    assert frames.count == 100
-    assert max(ahead) <= CONTEXT + module.BATCH + 1
+    assert frames.count == 60
+    assert max(ahead) <= CONTEXT + BATCH + 1
 
 
 @pytest.mark.parametrize("task", [*STREAMS, "surprise"])
-def test_memory_does_not_grow_with_the_video(load, task):
-    alive, most = set(), 0
+def test_memory_does_not_grow_with_the_video(load: Load, task: str) -> None:
+    alive: set[int] = set()
+    most = 0
 
-    def watched(frames):
+    def watched(frames: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
         nonlocal most
         for number, frame in enumerate(frames):
             one = frame.copy()
@@ -315,29 +337,29 @@ def test_memory_does_not_grow_with_the_video(load, task):
     gc.disable()  # by reference counts alone
     try:
         if task == "surprise":
-            trained.surprise(watched(footage(150)))
+            trained.surprise(watched(footage(100)))
         else:
-            for _ in STREAMS[task](trained, watched(footage(150))):
+            for _ in STREAMS[task](trained, watched(footage(100))):
                 pass
     finally:
         gc.enable()
-    assert most <= 2 * CONTEXT + 2 * module.BATCH + 2
+    assert most <= 2 * CONTEXT + 2 * BATCH + 2
 
 
-def test_projections_of_a_long_video_are_let_go(load):
+def test_projections_of_a_long_video_are_let_go(load: Load) -> None:
     """What is kept of the window is no view of all that came before."""
     trained = load()
-    for window, _ in trained._windows(footage(150), frozenset()):
+    for window, _ in trained._windows("denoise", footage(100)):
         kept = window.projected.values.untyped_storage().nbytes() // (8 * 8)
-        assert kept <= 2 * CONTEXT + 3 * module.BATCH
+        assert kept <= 2 * CONTEXT + 3 * BATCH
 
 
 # --- surprise ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("length", [4, 5, 9, 16, 17, 40])
+@pytest.mark.parametrize("length", [4, 5, 16, 17, 33])
 @pytest.mark.parametrize("name", ["ile", "lds"])
-def test_errors_are_those_of_forecasts_from_every_window(load, length, name):
+def test_errors_are_those_of_forecasts_from_every_window(load: Load, length: int, name: str) -> None:
     trained, frames = load(name, "tile"), waves(length, 11, 14)
     _, clip = seen_by_model(trained, frames)
     found = trained.surprise(frames, horizon=3).errors
@@ -347,31 +369,31 @@ def test_errors_are_those_of_forecasts_from_every_window(load, length, name):
         if end < CONTEXT:
             assert np.isnan(found[t, lead])
             continue
-        forecast = trained.model.predict(clip[:, end - CONTEXT : end], lead + 1)[:, lead]
+        forecast = inner(trained).predict(clip[:, end - CONTEXT : end], lead + 1)[:, lead]
         assert found[t, lead] == pytest.approx(float((forecast - clip[:, t]).square().mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ile", "colour"])
-def test_likelihood_is_that_of_the_context_in_bits_per_grey_level(load, name):
+def test_likelihood_is_that_of_the_context_in_bits_per_grey_level(load: Load, name: str) -> None:
     trained, frames = load(name, "tile"), waves(21, 11, 14)
     _, clip = seen_by_model(trained, frames)
     found = trained.surprise(frames).likelihood
     for t in range(21):
         before = min(t, CONTEXT)
         window = clip[:, t - before : t + 1]
-        log_density = trained.model.log_likelihood(window)
+        log_density = inner(trained).log_likelihood(window)
         if before:
-            log_density = log_density - trained.model.log_likelihood(window[:, :-1])
+            log_density = log_density - inner(trained).log_likelihood(window[:, :-1])
         values = clip[0, 0].numel()
         expected = -float(log_density.mean()) / values / math.log(2) + math.log2(255)
         assert found[t] == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-def test_likelihood_of_the_dynamic_vae_is_its_bound_and_others_have_none(load):
+def test_likelihood_of_the_dynamic_vae_is_its_bound_and_others_have_none(load: Load) -> None:
     trained, frames = load("dynamic_vae"), footage(20)
     _, clip = seen_by_model(trained, frames)
     assert isinstance(trained.model, DynamicVae)
-    expected = trained.model.surprise(clip, 1)[0].numpy() / math.log(2) + math.log2(255)
+    expected = inner(trained).surprise(clip, 1)[0].numpy() / math.log(2) + math.log2(255)
     np.testing.assert_allclose(trained.surprise(frames).likelihood, expected, rtol=1e-5)
     assert np.isnan(expected[0])
     assert np.isnan(load("lds").surprise(frames).likelihood).all()
@@ -380,25 +402,29 @@ def test_likelihood_of_the_dynamic_vae_is_its_bound_and_others_have_none(load):
 
 @pytest.mark.parametrize("batch", [1, 3, 100])
 @pytest.mark.parametrize("name", ["ile", "dynamic_vae", "lds"])
-def test_surprise_does_not_depend_on_how_it_is_read(load, monkeypatch, batch, name):
-    trained, frames = load(name), footage(40)
+def test_surprise_does_not_depend_on_how_it_is_read(
+    load: Load, monkeypatch: pytest.MonkeyPatch, batch: int, name: str
+) -> None:
+    trained, frames = load(name), footage(20)
     expected = trained.surprise(frames, 3)
-    monkeypatch.setattr(module, "BATCH", batch)
+    monkeypatch.setattr(stream, "BATCH", batch)
     found = trained.surprise((frame for frame in frames), 3)
     np.testing.assert_allclose(found.likelihood, expected.likelihood, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-4)
 
 
-def test_surprise_does_not_depend_on_how_many_parts_are_taken_at_once(load, monkeypatch):
-    trained, frames = load("ile", "tile"), waves(20, 20, 30)
+def test_surprise_does_not_depend_on_how_many_parts_are_taken_at_once(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, frames = load("ile", "tile"), waves(12, 11, 14)
     expected = trained.surprise(frames, 3)
-    monkeypatch.setattr(module, "PARTS_AT_ONCE", 1)
+    monkeypatch.setattr(stream, "PARTS_AT_ONCE", 1)
     found = trained.surprise(frames, 3)
     np.testing.assert_allclose(found.likelihood, expected.likelihood, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found.errors, expected.errors, rtol=1e-4)
 
 
-def test_a_strange_frame_is_the_most_surprising(load):
+def test_a_strange_frame_is_the_most_surprising(load: Load) -> None:
     frames = footage(30)
     frames[20] = 255 - frames[20]
     found = load().surprise(frames)
@@ -411,12 +437,14 @@ def test_a_strange_frame_is_the_most_surprising(load):
 
 @pytest.mark.parametrize("name", ["ile", "dynamic_vae", "lds"])
 @pytest.mark.parametrize(("length", "windows"), [(7, [(0, 7)]), (10, [(0, 10)]), (25, [(0, 10), (10, 20)])])
-def test_spectrum_is_the_mean_energy_of_whole_windows(load, name, length, windows):
+def test_spectrum_is_the_mean_energy_of_whole_windows(
+    load: Load, name: str, length: int, windows: list[tuple[int, int]]
+) -> None:
     trained, frames = load(name, "tile"), waves(length, 11, 14)
     parts, clip = seen_by_model(trained, frames)
     found = trained.spectrum(iter(frames), fps=5.0, window=10, strongest=2)
-    energy = sum(trained.model.mode_energy(clip[:, first:last]).mean(0) for first, last in windows)
-    spectrum, table = trained.model.spectrum(), found.table
+    energy = sum(inner(trained).mode_energy(clip[:, first:last]).mean(0) for first, last in windows)
+    spectrum, table = inner(trained).spectrum(), found.table
     assert sorted(table["mode"]) == list(range(len(energy)))
     assert table["energy"].is_monotonic_decreasing
     assert table["energy"].sum() == pytest.approx(1)
@@ -427,7 +455,7 @@ def test_spectrum_is_the_mean_energy_of_whole_windows(load, name, length, window
     np.testing.assert_allclose(table["frequency_hz"], 5 / periods)
     np.testing.assert_allclose(table["half_life_s"], spectrum.half_life.numpy()[order] / 5)
     first, last = windows[-1]
-    response = trained.model.mode_response(clip[:, first:last], order[:2].tolist())
+    response = inner(trained).mode_response(clip[:, first:last], order[:2].tolist())
     steps = response.shape[2]
     assert found.responses.shape == (2, steps, 11, 14, 3)
     assert found.responses.dtype == np.float32
@@ -437,14 +465,14 @@ def test_spectrum_is_the_mean_energy_of_whole_windows(load, name, length, window
 
 
 @pytest.mark.parametrize("task", ["extrapolate", "forecasts", "hindcast", "sample", "surprise", *STREAMS, "spectrum"])
-def test_a_context_may_be_longer_than_what_is_read_at_once(load, task):
-    frames = footage(2 * module.BATCH + 13)
-    TASKS[task](load("ile", context=module.BATCH + 4), frames)
+def test_a_context_may_be_longer_than_what_is_read_at_once(load: Load, task: str) -> None:
+    frames = footage(2 * BATCH + 13)
+    TASKS[task](load("ile", context=BATCH + 4), frames)
 
 
 # --- what is no footage -----------------------------------------------------------------------------------------------
 
-TASKS = {
+TASKS: dict[str, Callable[[TrainedModel, Any], object]] = {
     "extrapolate": lambda trained, frames: trained.extrapolate(frames, 2),
     "forecasts": lambda trained, frames: list(trained.forecasts(frames, 2, 1)),
     "hindcast": lambda trained, frames: trained.hindcast(frames, 2),
@@ -460,7 +488,7 @@ TASKS = {
 
 @pytest.mark.parametrize("task", ["extrapolate", "forecasts", "hindcast", "sample", "what_if", "surprise"])
 @pytest.mark.parametrize("length", [0, 1, CONTEXT - 1])
-def test_fewer_frames_than_the_context_are_refused(load, task, length):
+def test_fewer_frames_than_the_context_are_refused(load: Load, task: str, length: int) -> None:
     frames = "1 frame" if length == 1 else f"{length} frames"
     with pytest.raises(InputError, match=rf"the footage has {frames}, but this needs at least {CONTEXT}"):
         TASKS[task](load("actions"), footage(12)[:length])
@@ -468,7 +496,7 @@ def test_fewer_frames_than_the_context_are_refused(load, task, length):
 
 @pytest.mark.parametrize("task", ["retime", "fill_in", "denoise", "spectrum"])
 @pytest.mark.parametrize("length", [0, 1])
-def test_fewer_than_two_frames_are_refused(load, task, length):
+def test_fewer_than_two_frames_are_refused(load: Load, task: str, length: int) -> None:
     for name in ("ile", "dynamic_vae", "lds") if task == "spectrum" else ("ile",):
         with pytest.raises(InputError, match=rf"the footage has {length} frames?, but this needs at least 2"):
             TASKS[task](load(name), footage(12)[:length])
@@ -488,30 +516,30 @@ def test_fewer_than_two_frames_are_refused(load, task, length):
     ],
     ids=["float", "int64", "five axes", "one axis", "empty", "size", "colour"],
 )
-def test_what_is_no_frame_is_refused(load, task, frames, words):
+def test_what_is_no_frame_is_refused(load: Load, task: str, frames: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         TASKS[task](load("actions"), frames)
 
 
-def test_frames_without_a_last_axis_are_grey(load):
+def test_frames_without_a_last_axis_are_grey(load: Load) -> None:
     frames = footage(12)
     np.testing.assert_array_equal(load().extrapolate(frames[..., 0], 2), load().extrapolate(frames, 2))
 
 
 @pytest.mark.parametrize("length", [12, 16, 40])
-def test_a_missing_frame_beyond_the_end_is_named(load, length):
+def test_a_missing_frame_beyond_the_end_is_named(load: Load, length: int) -> None:
     with pytest.raises(InputError, match=f"missing names frame {length}, but the footage has {length} frames"):
         list(load().fill_in(footage(length), [3, length + 5, length]))
 
 
-def test_a_gap_that_no_frame_is_near_to_is_refused(load, monkeypatch):
-    monkeypatch.setattr(module, "BATCH", 1)
+def test_a_gap_that_no_frame_is_near_to_is_refused(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "BATCH", 1)
     with pytest.raises(InputError, match="context"):
         list(load().fill_in(footage(40), range(10, 30)))
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.09, 10.5, -1.0, float("nan"), float("inf")])
-def test_factors_out_of_range_are_refused(load, factor):
+def test_factors_out_of_range_are_refused(load: Load, factor: float) -> None:
     with pytest.raises(InputError, match=r"factor must be within \[0\.1, 10\]"):
         list(load().retime(footage(), factor))
 
@@ -527,23 +555,23 @@ def test_factors_out_of_range_are_refused(load, factor):
         ("last_frame", "sample", "ile and dynamic_vae and lds can"),
     ],
 )
-def test_models_that_cannot_do_a_task_name_those_that_can(load, name, task, able):
+def test_models_that_cannot_do_a_task_name_those_that_can(load: Load, name: str, task: str, able: str) -> None:
     with pytest.raises(InputError, match=f"{task}: the model {name} cannot do that; {able}"):
         TASKS[task](load(name), footage())
 
 
 @pytest.mark.parametrize("name", ["ile", "lds", "dynamic_vae", "last_frame"])
-def test_models_without_actions_say_how_to_have_some(load, name):
-    with pytest.raises(InputError, match=r"the model knows no actions; an ile can that was trained with.*--env=pushes"):
+def test_models_without_actions_say_how_to_have_some(load: Load, name: str) -> None:
+    with pytest.raises(InputError, match=r"the model knows no actions; ile can, if trained with.*--env=pushes"):
         TASKS["what_if"](load(name), footage())
 
 
 @pytest.mark.parametrize("name", ["ile", "dynamic_vae", "lds", "last_frame", "actions"])
 @pytest.mark.parametrize("task", NEEDS)
-def test_models_do_all_the_tasks_that_they_are_said_to_do(load, name, task):
+def test_models_do_all_the_tasks_that_they_are_said_to_do(load: Load, name: str, task: str) -> None:
     trained = load(name)
     try:
-        trained.check(task)
+        trained.able(task)
     except InputError:
         assert name not in ("actions",)
         return
@@ -553,37 +581,38 @@ def test_models_do_all_the_tasks_that_they_are_said_to_do(load, name, task):
 # --- loading ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_loaded_model_tells_what_it_is(load):
+def test_a_loaded_model_tells_what_it_is(load: Load) -> None:
     trained = load("lds", "tile", 7)
     assert (trained.name, trained.fit, trained.context) == ("lds", "tile", 7)
     assert trained.config["frame_shape"] == [1, SIDE, SIDE]
-    assert not trained.model.training
+    assert not inner(trained).training
 
 
-def test_what_cannot_be_is_refused(folders, tmp_path):
+def test_what_cannot_be_is_refused(folders: Path, tmp_path: Path) -> None:
+    crop: Any = "crop"
     with pytest.raises(InputError, match="fit must be resize or tile, not 'crop'"):
-        linear_video.load(folders / "ile", "crop")
+        linear_video.load(folders / "ile", crop)
     with pytest.raises(InputError, match="context must be at least 2 frames, not 1"):
         linear_video.load(folders / "ile", context=1)
     with pytest.raises(InputError, match="train one first"):
         linear_video.load(tmp_path / "nothing")
 
 
-def test_paths_may_be_text(folders):
+def test_paths_may_be_text(folders: Path) -> None:
     assert linear_video.load(str(folders / "ile"), device="cpu").name == "ile"
 
 
-def test_models_of_mlflow_are_found_in_their_folder(folders, tmp_path):
+def test_models_of_mlflow_are_found_in_their_folder(folders: Path, tmp_path: Path) -> None:
     (tmp_path / "model" / "artifacts").mkdir(parents=True)
     (tmp_path / "model" / "MLmodel").write_text("")
     (tmp_path / "model" / "artifacts" / "checkpoint").symlink_to(folders / "ile")
     assert linear_video.load(tmp_path / "model", device="cpu").name == "ile"
 
 
-def test_what_mlflow_does_not_have_is_named(monkeypatch):
+def test_what_mlflow_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
 
-    def fail(artifact_uri):
+    def fail(artifact_uri: str) -> NoReturn:
         raise mlflow.exceptions.MlflowException(f"Run of {artifact_uri} not found")
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
@@ -591,7 +620,7 @@ def test_what_mlflow_does_not_have_is_named(monkeypatch):
         linear_video.load("runs:/0123/model")
 
 
-def test_small_models_know_waves(tmp_path):
+def test_small_models_know_waves(tmp_path: Path) -> None:
     """What the other tests compare is worth comparing."""
     frames = footage(15)
     for name in ("ile", "dynamic_vae", "lds"):

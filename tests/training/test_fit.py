@@ -6,20 +6,26 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from linear_video.errors import InputError, TrainingError
-from linear_video.evaluation.predict import predict_clips
-from linear_video.evaluation.settings import EvaluationSettings
-from linear_video.models.contract import build
-from linear_video.training.settings import TrainingSettings
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from linear_video.training.fit import TrainingSteps, fit
+from linear_video.common.errors import InputError, TrainingError
+from linear_video.evaluation.held_out import EvaluationSettings
+from linear_video.evaluation.predictions import predict_clips
+from linear_video.models.base import TrainedBySteps
+from linear_video.models.registry import build
+from linear_video.training import data
+from linear_video.training.data import TrainingSteps
+from linear_video.training.fit import TrainingSettings, fit
 
 SETTINGS = TrainingSettings(
     steps=11,
@@ -31,7 +37,7 @@ SETTINGS = TrainingSettings(
     validate_every=4,
     accelerator="cpu",
 )
-ADVERSARIAL = {
+ADVERSARIAL: dict[str, Any] = {
     "input_frames": 2,
     "size": "small",
     "lp_weight": 1.0,
@@ -40,32 +46,64 @@ ADVERSARIAL = {
     "gradient_difference_power": 1.0,
     "adversarial_weight": 0.05,
 }
-ILE = {"state_dimension": 8, "blocks": 1, "couplings": 2, "hidden_channels": 4}
+ILE: dict[str, Any] = {
+    "state_dimension": 8,
+    "blocks": 1,
+    "couplings": 2,
+    "hidden_channels": 4,
+    "first_squeezes": 1,
+    "noise": 0.03,
+    "profile_weight": 0.7,
+    "forecast_weight": 0.0,
+}
+Known = tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]  # actions of the clips to train and validate
 
 
-def clips(seed, n=20):
+def clips(seed: int, n: int = 20) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (n, 6, 1, 8, 8), dtype=np.uint8)
 
 
-def new_model():
+def new_model() -> Any:
     torch.manual_seed(1)
     return build("ile", (1, 8, 8), ILE)
 
 
-def train(folder, model=None, settings=SETTINGS, seed=0, identity=None):
+def train(
+    folder: Path,
+    model: Any = None,
+    settings: TrainingSettings = SETTINGS,
+    seed: int = 0,
+    identity: dict[str, Any] | None = None,
+) -> tuple[Any, pd.DataFrame]:
     model = model or new_model()
     history = fit(model, clips(0), clips(1, 6), settings, seed, folder, identity or {})
     return model, history
 
 
-class DiesAt(nn.Module):
+class Trained(NamedTuple):
+    model: Any
+    history: pd.DataFrame
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """What the other trainings are compared with."""
+    folder = tmp_path_factory.mktemp("plain")
+    return Trained(*train(folder), folder)
+
+
+class DiesAt(TrainedBySteps):
     """A model that does something drastic when its loss is asked for the n-th time in training."""
 
-    def __init__(self, model, calls, act):
-        super().__init__()
+    def __init__(self, model: Any, calls: int, act: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(model.frame_shape, model.settings)
         self.model, self.calls, self.act = model, calls, act
 
-    def loss(self, clips, generator=None):
+    def predict(self, context: Tensor, horizon: int) -> Tensor:
+        return context[:, -1:]
+
+    def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         objective, parts = self.model.loss(clips, generator)
         if self.training:
             self.calls -= 1
@@ -74,21 +112,21 @@ class DiesAt(nn.Module):
         return objective, parts
 
 
-def test_training_lowers_the_loss_and_reports_it(tmp_path):
-    model, history = train(tmp_path / "state", settings=replace(SETTINGS, steps=60, validate_every=20))
-    assert list(history["step"]) == [20, 40, 60]
+def test_training_lowers_the_loss_and_reports_it(tmp_path: Path) -> None:
+    model, history = train(tmp_path / "state", settings=replace(SETTINGS, steps=24, validate_every=8))
+    assert list(history["step"]) == [8, 16, 24]
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
     assert {"train_loss", "val_loss", "train_profile", "val_marginal", "seconds"} <= set(history.columns)
     assert not model.training
 
 
-def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
-    states = [train(tmp_path / str(i), seed=seed)[0].state_dict() for i, seed in enumerate((0, 0, 1))]
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path, plain: Trained) -> None:
+    states = [plain.model.state_dict(), *(train(tmp_path / str(seed), seed=seed)[0].state_dict() for seed in (0, 1))]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert any(not torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
-def test_best_weights_are_kept(tmp_path):
+def test_best_weights_are_kept(tmp_path: Path) -> None:
     """A rate so high at the end that the last validation is not the best."""
     settings = replace(SETTINGS, schedule="constant", learning_rate=0.3, steps=24, weight_average=0.0)
     model, history = train(tmp_path / "state", settings=settings)
@@ -98,10 +136,42 @@ def test_best_weights_are_kept(tmp_path):
         torch.testing.assert_close(value, best["state_dict"][f"model.{name}"])
 
 
+def check_resumed(folder: Path, settings: TrainingSettings, model: Any, history: pd.DataFrame) -> None:
+    """A training goes on from what is in a folder, and ends as the undisturbed one."""
+    assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 4
+    resumed, resumed_history = train(folder, settings=settings)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+    columns = [c for c in history.columns if c != "seconds"]
+    assert resumed_history[columns].equals(history[columns])
+
+
 @pytest.mark.parametrize("weight_average", [0.0, 0.8])
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, weight_average):
+def test_an_interrupted_training_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight_average: float
+) -> None:
+    """From what is on disk in the midst of a training, which is what a kill leaves."""
+    folder, left = tmp_path / "state", tmp_path / "left"
+
+    class Copied(TrainingSteps):
+        def __getitem__(self, step: int) -> Any:
+            if step == 7:
+                shutil.copytree(folder, left)
+            return super().__getitem__(step)
+
     settings = replace(SETTINGS, weight_average=weight_average)
-    expected, history = train(tmp_path / "undisturbed", settings=settings)
+    monkeypatch.setattr(data, "TrainingSteps", Copied)
+    model, history = train(folder, settings=settings)
+    monkeypatch.undo()
+    shutil.rmtree(folder)
+    left.rename(folder)  # checkpoints know where they lie
+    check_resumed(folder, settings, model, history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weight_average", [0.0, 0.8])
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, weight_average: float) -> None:
+    settings = replace(SETTINGS, weight_average=weight_average)
     script = textwrap.dedent(
         f"""
         import os, signal
@@ -113,7 +183,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, weight_average)
                 if step == 7:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return super().__getitem__(step)
-        import linear_video.training.fit as module
+        import linear_video.training.data as module
         module.TrainingSteps = Killed
         train(Path({str(tmp_path / "killed")!r}), settings=replace(SETTINGS, weight_average={weight_average}))
         """
@@ -121,14 +191,12 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path, weight_average)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     killed = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    resumed, resumed_history = train(tmp_path / "killed", settings=settings)
-    for name, value in expected.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
-    columns = [c for c in history.columns if c != "seconds"]
-    assert resumed_history[columns].equals(history[columns])
+    check_resumed(tmp_path / "killed", settings, *train(tmp_path / "undisturbed", settings=settings))
 
 
-def test_resuming_is_announced_and_other_settings_start_afresh(tmp_path, caplog):
+def test_resuming_is_announced_and_other_settings_start_afresh(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "linear_video")
     train(tmp_path)
     train(tmp_path)
@@ -150,7 +218,9 @@ def test_resuming_is_announced_and_other_settings_start_afresh(tmp_path, caplog)
     ],
     ids=["nan", "inf", "cholesky"],
 )
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, act):
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(
+    tmp_path: Path, act: Callable[[Tensor], Tensor]
+) -> None:
     with pytest.raises(TrainingError, match="at step 5"):
         train(tmp_path, DiesAt(new_model(), 6, act), settings=replace(SETTINGS, learning_rates={}))
     last = torch.load(tmp_path / "last.ckpt", weights_only=True)
@@ -158,7 +228,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
     assert all(value.isfinite().all() for value in last["state_dict"].values())
 
 
-def test_rates_reach_the_parameters_they_name(tmp_path):
+def test_rates_reach_the_parameters_they_name(tmp_path: Path) -> None:
     slow = replace(SETTINGS, learning_rate=1e-12, weight_average=0.0)
     before = new_model().state_dict()
     after = train(tmp_path, settings=slow)[0].state_dict()
@@ -167,19 +237,19 @@ def test_rates_reach_the_parameters_they_name(tmp_path):
     assert all(name.startswith("prior") for name in moved)
 
 
-def test_a_rate_that_names_no_parameter_is_refused(tmp_path):
+def test_a_rate_that_names_no_parameter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"learning_rates names prio\., but the model's parameters start with flow, prior"
     ):
         train(tmp_path, settings=replace(SETTINGS, learning_rates={"prio.": 0.1}))
 
 
-def test_no_clips_are_refused(tmp_path):
+def test_no_clips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="0 for training"):
         fit(new_model(), clips(0, 0), clips(1), SETTINGS, 0, tmp_path, {})
 
 
-def test_steps_draw_their_clips_by_seed_and_number():
+def test_steps_draw_their_clips_by_seed_and_number() -> None:
     steps = TrainingSteps(clips(0), 4, seed=3)
     number, first, actions = steps[5]
     assert number == 5
@@ -194,40 +264,51 @@ def test_steps_draw_their_clips_by_seed_and_number():
 # --- actions ---------------------------------------------------------------------------------------------------------
 
 
-def actions_of(frames, seed=7):
+def actions_of(frames: NDArray[np.uint8], seed: int = 7) -> NDArray[np.float32]:
     """Two values for each frame, of which the first tells the clip and the frame."""
     actions = np.random.default_rng(seed).standard_normal((*frames.shape[:2], 2)).astype(np.float32)
     actions[..., 0] = frames.reshape(*frames.shape[:2], -1).mean(axis=2) / 255
     return actions
 
 
-def train_with_actions(folder, actions, settings=SETTINGS):
+def train_with_actions(folder: Path, actions: Known, settings: TrainingSettings = SETTINGS) -> tuple[Any, pd.DataFrame]:
     torch.manual_seed(1)
-    model = build("ile", (1, 8, 8), {**ILE, "actions": 2})
+    model: Any = build("ile", (1, 8, 8), {**ILE, "actions": 2})
     history = fit(model, clips(0), clips(1, 6), settings, 0, folder, {}, actions)
     return model, history
 
 
-def known_actions(seed=7):
+def known_actions(seed: int = 7) -> Known:
     return actions_of(clips(0), seed), actions_of(clips(1, 6), seed)
 
 
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same under actions."""
+    folder = tmp_path_factory.mktemp("acting")
+    return Trained(*train_with_actions(folder, known_actions()), folder)
+
+
 @pytest.mark.parametrize("numbers_only", [False, True])
-def test_steps_have_the_actions_of_their_clips(numbers_only):
+def test_steps_have_the_actions_of_their_clips(numbers_only: bool) -> None:
     frames, known = clips(0), actions_of(clips(0))
     for rank in range(2):
         _, chosen, actions = TrainingSteps(frames, 6, 3, rank, 2, numbers_only, known)[5]
         drawn = frames[chosen.numpy()] if numbers_only else chosen.numpy()
+        assert actions is not None
         assert actions.shape == (3, 6, 2)
         assert torch.equal(actions[..., 0], torch.from_numpy(actions_of(drawn)[..., 0]))
 
 
-def test_every_loss_of_a_training_has_the_actions_of_its_clips(tmp_path):
+def test_every_loss_of_a_training_has_the_actions_of_its_clips(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    model, seen = build("ile", (1, 8, 8), {**ILE, "actions": 2}), []
-    loss = model.loss
+    model: Any = build("ile", (1, 8, 8), {**ILE, "actions": 2})
+    loss: Callable[..., tuple[Tensor, dict[str, Tensor]]] = model.loss
+    seen: list[tuple[bool, int]] = []
 
-    def watched(batch, generator=None, actions=None):
+    def watched(
+        batch: Tensor, generator: torch.Generator | None = None, actions: Any = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         seen.append((model.training, len(batch)))
         np.testing.assert_allclose(actions[..., 0], batch.flatten(2).mean(2), atol=1e-6)
         return loss(batch, generator, actions)
@@ -238,15 +319,14 @@ def test_every_loss_of_a_training_has_the_actions_of_its_clips(tmp_path):
     assert [length for training, length in seen if not training] == [4, 2] * 3  # all validation clips in turn
 
 
-def test_a_training_learns_what_actions_do(tmp_path):
-    model, history = train_with_actions(tmp_path, known_actions())
-    assert model.prior.control.abs().max() > 1e-3
-    assert history["val_loss"].notna().all()
+def test_a_training_learns_what_actions_do(tmp_path: Path, acting: Trained) -> None:
+    assert acting.model.prior.control.abs().max() > 1e-3
+    assert acting.history["val_loss"].notna().all()
     ignorant, _ = train_with_actions(tmp_path / "without", (None, None))
     assert not ignorant.prior.control.any()
 
 
-def test_other_actions_start_a_training_afresh(tmp_path, caplog):
+def test_other_actions_start_a_training_afresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "linear_video")
     train_with_actions(tmp_path, known_actions())
     train_with_actions(tmp_path, known_actions())
@@ -258,35 +338,37 @@ def test_other_actions_start_a_training_afresh(tmp_path, caplog):
         assert "starting afresh" in caplog.text
 
 
-def test_actions_of_clips_on_the_device_give_the_same_weights(tmp_path):
-    one, two = (
-        train_with_actions(tmp_path / str(on), known_actions(), replace(SETTINGS, clips_on_device=on))[0]
-        for on in (False, True)
-    )
-    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+def test_actions_of_clips_on_the_device_give_the_same_weights(tmp_path: Path, acting: Trained) -> None:
+    model, _ = train_with_actions(tmp_path, known_actions(), replace(SETTINGS, clips_on_device=True))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in acting.model.state_dict().items())
 
 
 @pytest.mark.parametrize("transition", ["soft", "hard", "two_stage"])
-def test_one_set_of_learning_rates_does_for_every_form_of_the_transition(tmp_path, transition):
-    settings = {"state_dimension": 4, "filter_size": 3, "channels": 4, "channel_factor": 2, "hidden_units": 0}
+def test_one_set_of_learning_rates_does_for_every_form_of_the_transition(tmp_path: Path, transition: str) -> None:
+    settings: dict[str, Any] = {
+        "state_dimension": 4,
+        "filter_size": 3,
+        "channels": 4,
+        "channel_factor": 2,
+        "hidden_units": 0,
+    }
     settings |= {"observation_variance": 1.0, "transition": transition, "stationarity_weight": 100.0}
     settings |= {"greatest_lag": 2, "lag_doubling": 10, "first_angles": (0, 90), "first_radius": 0.9}
-    model = build("dynamic_vae", (1, 8, 8), {**settings, "turning_share": 1.0, "linear_part": False})
+    model: Any = build("dynamic_vae", (1, 8, 8), {**settings, "turning_share": 1.0, "linear_part": False})
     before = model.transition.detach().clone()
     train(tmp_path, model, replace(SETTINGS, learning_rates={"transition": 1e-2}, weight_average=0.0))
     assert torch.equal(model.transition, before) == (transition == "two_stage")
 
 
-def test_clips_are_read_from_a_memory_map_not_loaded(tmp_path):
+def test_clips_are_read_from_a_memory_map_not_loaded(tmp_path: Path) -> None:
     np.save(tmp_path / "frames.npy", clips(0))
     frames = np.load(tmp_path / "frames.npy", mmap_mode="r")
     assert torch.equal(TrainingSteps(frames, 4, 3)[5][1], TrainingSteps(clips(0), 4, 3)[5][1])
 
 
-def test_the_state_on_disk_is_free_of_pickled_objects(tmp_path):
-    train(tmp_path)
+def test_the_state_on_disk_is_free_of_pickled_objects(plain: Trained) -> None:
     for name in ("last.ckpt", "best.ckpt"):
-        torch.load(tmp_path / name, weights_only=True)
+        torch.load(plain.folder / name, weights_only=True)
 
 
 @pytest.mark.parametrize(
@@ -302,12 +384,12 @@ def test_the_state_on_disk_is_free_of_pickled_objects(tmp_path):
         ("validate_every", 0),
     ],
 )
-def test_impossible_settings_are_named(name, value):
+def test_impossible_settings_are_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):
         replace(SETTINGS, **{name: value})
 
 
-def test_devices_share_the_clips_of_a_step():
+def test_devices_share_the_clips_of_a_step() -> None:
     whole = TrainingSteps(clips(0), 6, 0)[3][1]
     parts = [TrainingSteps(clips(0), 6, 0, rank, 2)[3][1] for rank in range(2)]
     assert torch.equal(torch.cat(parts)[[0, 3, 1, 4, 2, 5]], whole)
@@ -315,7 +397,7 @@ def test_devices_share_the_clips_of_a_step():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork"])
-def test_two_processes_train_together(tmp_path, strategy):
+def test_two_processes_train_together(tmp_path: Path, strategy: Any) -> None:
     model, history = train(tmp_path, settings=replace(SETTINGS, devices=2, strategy=strategy))
     assert list(history["step"]) == [4, 8, 11]
     assert history["val_loss"].iloc[-1] < history["val_loss"].iloc[0]
@@ -324,71 +406,69 @@ def test_two_processes_train_together(tmp_path, strategy):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(tmp_path):
+def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     """Of the same clips in a step; without noise, which each process draws for itself."""
     weights = {}
-    for name, changes in (("one", {}), ("two", {"devices": 2, "strategy": "ddp_fork"})):
+    both: dict[str, dict[str, Any]] = {"one": {}, "two": {"devices": 2, "strategy": "ddp_fork"}}
+    for name, changes in both.items():
         torch.manual_seed(1)
         model = build("ile", (1, 8, 8), {**ILE, "noise": 0.0})
         train(tmp_path / name, model, replace(SETTINGS, **changes))
         weights[name] = model.state_dict()
     for name, value in weights["one"].items():
-        torch.testing.assert_close(weights["two"][name], value, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(weights["two"][name], value, rtol=1e-4, atol=1e-5, msg=f"{name}: {{}}".format)
 
 
-def test_bare_ddp_is_refused_with_what_to_use(monkeypatch):
+def test_bare_ddp_is_refused_with_what_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     with pytest.raises(ValueError, match=r"once more for each device.*ddp_spawn.*ddp_fork.*torchrun"):
         replace(SETTINGS, strategy="ddp")
 
 
-def test_clips_that_lie_on_the_device_give_the_same_weights(tmp_path):
-    one, two = (train(tmp_path / str(on), settings=replace(SETTINGS, clips_on_device=on))[0] for on in (False, True))
-    assert all(torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items())
+def test_clips_that_lie_on_the_device_give_the_same_weights(tmp_path: Path, plain: Trained) -> None:
+    model, _ = train(tmp_path, settings=replace(SETTINGS, clips_on_device=True))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in plain.model.state_dict().items())
 
 
 @pytest.mark.parametrize("changes", [{"precision": "bf16-mixed"}, {"float32_products": "high"}])
-def test_lower_precision_trains_alike(tmp_path, changes):
-    _, history = train(tmp_path / "exact")
-    rounded, rounded_history = train(tmp_path / "rounded", settings=replace(SETTINGS, **changes))
-    assert rounded_history["val_loss"].iloc[-1] == pytest.approx(history["val_loss"].iloc[-1], abs=5e-3)
+def test_lower_precision_trains_alike(tmp_path: Path, changes: dict[str, Any], plain: Trained) -> None:
+    rounded, history = train(tmp_path, settings=replace(SETTINGS, **changes))
+    assert history["val_loss"].iloc[-1] == pytest.approx(plain.history["val_loss"].iloc[-1], abs=5e-3)
     assert rounded.prior.theta_alpha.dtype == torch.float64
     assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize("memory", ["checkpoint", "reversible"])
-def test_memory_modes_train_alike(tmp_path, memory):
+def test_memory_modes_train_alike(tmp_path: Path, memory: str, plain: Trained) -> None:
     """To rounding, which Adam's first steps, of the gradients' signs, can enlarge."""
-    _, history = train(tmp_path / "plain")
     torch.manual_seed(1)
     model = build("ile", (1, 8, 8), {**ILE, "memory": memory})
-    _, recomputed = train(tmp_path / memory, model)
-    np.testing.assert_allclose(recomputed["val_loss"], history["val_loss"], rtol=1e-4)
+    _, recomputed = train(tmp_path, model)
+    np.testing.assert_allclose(recomputed["val_loss"], plain.history["val_loss"], rtol=1e-4)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for the CPU needs a C++ compiler")
-def test_compiled_parts_train_alike(tmp_path):
-    _, history = train(tmp_path / "plain")
-    _, compiled = train(tmp_path / "compiled", settings=replace(SETTINGS, compile=True))
-    np.testing.assert_allclose(compiled["val_loss"], history["val_loss"], rtol=1e-4)
+def test_compiled_parts_train_alike(tmp_path: Path, plain: Trained) -> None:
+    _, compiled = train(tmp_path, settings=replace(SETTINGS, compile=True))
+    np.testing.assert_allclose(compiled["val_loss"], plain.history["val_loss"], rtol=1e-4)
 
 
-def test_compiling_a_model_without_regions_is_refused(tmp_path):
+def test_compiling_a_model_without_regions_is_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build("adversarial", (1, 8, 8), ADVERSARIAL)
     with pytest.raises(InputError, match=r"training\.compile.*Adversarial names no parts"):
         train(tmp_path, model, replace(SETTINGS, compile=True, learning_rates={}))
 
 
-def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path):
-    """10,000 clips of 64x64x15 in a file; a sparse one, so that the test needs no room for it."""
-    shape = (10_000, 15, 1, 64, 64)
+def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path: Path) -> None:
+    """10,000 clips of 32x32x15 in a file; a sparse one, so that the test needs no room for it."""
+    shape = (10_000, 15, 1, 32, 32)
     frames = np.lib.format.open_memmap(tmp_path / "frames.npy", "w+", np.uint8, shape)
     frames[0] = 255
     frames = np.load(tmp_path / "frames.npy", mmap_mode="r")
     torch.manual_seed(1)
-    model = build("ile", shape[2:], ILE)
+    model: Any = build("ile", shape[2:], ILE)
     settings = replace(SETTINGS, steps=2, validate_every=2, clips_per_step=2)
     tracemalloc.start()
     try:

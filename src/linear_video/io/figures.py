@@ -69,9 +69,17 @@ class FiguresDataset(_PictureDataset):
                 else:
                     picture.savefig(part, format="png", dpi=DPI)
 
+    def _exists(self) -> bool:
+        return self._film_strip.exists()
+
+    @property
+    def _film_strip(self) -> Path:
+        """The one picture that every experiment has."""
+        return Path(self._filepath) / "filmstrip.png"
+
     def preview(self) -> ImagePreview:
         """The film strip for kedro viz, in base64."""
-        return ImagePreview(base64.b64encode((Path(self._filepath) / "filmstrip.png").read_bytes()).decode())
+        return ImagePreview(base64.b64encode(self._film_strip.read_bytes()).decode())
 
 
 def written_files(path: Path, data: Any) -> list[Path]:

@@ -90,15 +90,16 @@ class TrainedModel:
         Raises:
             InputError: if it cannot; the message says which models can.
         """
-        if not isinstance(self.model, NEEDS[task]):
-            able = [name for name in MODELS if issubclass(model_class(name), NEEDS[task])]
-            raise InputError(f"{task}: the model {self.name} cannot do that; {' and '.join(able)} can.")
-        if task == "what_if" and not self.model.actions:
+        needed = NEEDS[task]
+        if isinstance(self.model, needed) and (needed is not KnowsActions or self.model.actions):
+            return self.model
+        able = [name for name in MODELS if issubclass(model_class(name), needed)]
+        if needed is KnowsActions:
             raise InputError(
-                "what_if: the model knows no actions; one can that was trained with the parameter actions, on clips "
-                "that have some (kedro run --env=pushes --pipelines=ile)."
+                f"{task}: the model knows no actions; {' and '.join(able)} can, if trained with the parameter actions on "
+                f"clips that have some (kedro run --env=pushes --pipelines={able[0]})."
             )
-        return self.model
+        raise InputError(f"{task}: the model {self.name} cannot do that; {' and '.join(able)} can.")
 
     # --- the future and the past ------------------------------------------------------------------------------------
 

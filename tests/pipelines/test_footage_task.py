@@ -93,7 +93,7 @@ def test_windows_all_over_a_video_are_scored(project: Path, store: Store) -> Non
 
 
 def test_models_are_loaded_from_mlflow_as_from_their_folder(project: Path, store: Store) -> None:
-    trained = store()[store()["tags.dataset"] == "moving_symbols"].iloc[0]["run_id"]
+    trained = store()[store()["tags.dataset"] == "moving_symbols"].iloc[-1]["run_id"]  # the oldest, which trained
     frames = waves(12)
     from_folder = linear_video.load(project / MODEL).extrapolate(frames, 3)
     from_mlflow = linear_video.load(f"runs:/{trained}/model").extrapolate(frames, 3)
@@ -135,7 +135,7 @@ def test_wrong_input_is_shown_without_a_trace(project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_server_answers_over_http(project: Path, store: Store) -> None:
-    run = store()[store()["tags.dataset"] == "moving_symbols"].iloc[0]["run_id"]
+    run = store()[store()["tags.dataset"] == "moving_symbols"].iloc[-1]["run_id"]  # the oldest, which trained
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -96,8 +96,8 @@ class TrainedModel:
         able = [name for name in MODELS if issubclass(model_class(name), needed)]
         if needed is KnowsActions:
             raise InputError(
-                f"{task}: the model knows no actions; {' and '.join(able)} can, if trained with the parameter actions on "
-                f"clips that have some (kedro run --env=pushes --pipelines={able[0]})."
+                f"{task}: the model knows no actions; {' and '.join(able)} can, if trained with the parameter actions "
+                f"on clips that have some (kedro run --env=pushes --pipelines={able[0]})."
             )
         raise InputError(f"{task}: the model {self.name} cannot do that; {' and '.join(able)} can.")
 

@@ -4,7 +4,7 @@
 
 simulates the clips of ``conf/<env>``, trains the ILE, on a GPU if there is one, and scores it: ``scores.json``,
 ``history.csv``, ``table.md``, ``horizon.png``, ``filmstrip.png`` and the model go into the folder. ``kedro run
---env=best --pipeline=ile`` does the same. Further arguments change parameters, as in
+--env=best --pipelines=ile`` does the same. Further arguments change parameters, as in
 ``ile.moving_symbols.training.steps=1000``.
 """
 

@@ -1,4 +1,4 @@
-"""Time and peak memory of every task of ``kedro run --pipeline=predict`` with one video, each a command of its own.
+"""Time and peak memory of every task of ``kedro run --pipelines=predict`` with one video, each a command of its own.
 
     python benchmarks/predict.py --video <a video> --model data/06_models/ile/moving_symbols
 

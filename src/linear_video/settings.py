@@ -7,12 +7,18 @@ from linear_video.tracking.checking import ParameterHooks, ProjectContext
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
 
-# Warnings about what is meant so (our experiments are called <model>.<dataset>) or not ours (kedro-mlflow's own model
-# class). A filter of the log, since kedro-mlflow's import overrides filters of warnings.
-NOT_WORTH_A_WARNING = ("One or more dataset names contain '.'", "Add type hints to the `predict` method")
-logging.getLogger("py.warnings").addFilter(
-    lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
+# Warnings about what is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place
+# of unchecked ones) or not ours (kedro-mlflow's own model class). Filters of the log, since kedro-mlflow's import
+# overrides filters of warnings.
+NOT_WORTH_A_WARNING = (
+    "One or more dataset names contain '.'",
+    "Replacing dataset 'params:",
+    "Add type hints to the `predict` method",
 )
+for name in ("py.warnings", "kedro.io.data_catalog"):
+    logging.getLogger(name).addFilter(
+        lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
+    )
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of two files
 

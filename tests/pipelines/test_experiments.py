@@ -86,7 +86,7 @@ def test_last_frame_scores_as_the_baseline_of_that_name(dataset_run: Run) -> Non
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(name, marks=[] if kind.judge == "counting" else [pytest.mark.slow])
+        pytest.param(name, marks=[] if kind.judge == "texture" else [pytest.mark.slow])
         for name, kind in DATASETS.items()
         if kind.judge != "prediction"
     ],

@@ -1,0 +1,95 @@
+"""What the documentation says of models, datasets, commands and parameters is so."""
+
+import re
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from linear_video.clips.registry import KINDS
+from linear_video.experiments import declared_datasets, default_experiment
+from linear_video.models.base import (
+    DrawsFutures,
+    FittedInClosedForm,
+    HasExactLikelihood,
+    HasLikelihood,
+    HasSpectrum,
+    KnowsActions,
+    KnowsAnyTime,
+    Synthesises,
+    TrainedBySteps,
+)
+from linear_video.models.registry import MODELS, model_class
+from linear_video.parameters import check_parameters, merged
+from linear_video.pipeline_registry import register_pipelines
+from linear_video.tasks.trained import NEEDS
+from tests.pipelines.project import ROOT
+from tests.test_parameters import load
+
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+OWN = ("my_video", "my_videos", "momentum", "drifting_gratings")  # what the pages make themselves
+CAPABILITIES: dict[str, type] = {
+    "synthesises": Synthesises,
+    "draws futures": DrawsFutures,
+    "has a spectrum": HasSpectrum,
+    "knows any time": KnowsAnyTime,
+    "knows actions": KnowsActions,
+}
+
+
+def row_of(name: str) -> str:
+    """What the table of models must say of one."""
+    found = model_class(name)
+    learns = "by steps" if issubclass(found, TrainedBySteps) else "-"
+    learns = "in closed form" if issubclass(found, FittedInClosedForm) else learns
+    exact = issubclass(found, HasExactLikelihood)
+    likelihood = "exact" if exact else "bound" if issubclass(found, HasLikelihood) else "-"
+    has = ["yes" if issubclass(found, capability) else "-" for capability in CAPABILITIES.values()]
+    cells = [f"`{name}`", f"`{default_experiment(name).dataset}`", learns, likelihood, *has]
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_table_of_models_follows_from_the_classes(name: str) -> None:
+    header = f"| model | alone, on | learns | likelihood | {' | '.join(CAPABILITIES)} |"
+    assert header in PAGES["docs/models.md"], header
+    assert row_of(name) in PAGES["docs/models.md"], row_of(name)
+
+
+def test_the_table_of_kinds_names_every_one_with_its_settings() -> None:
+    datasets = {kind: name for name, kind in ((n, load("base")[n]["kind"]) for n in declared_datasets(load("base")))}
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (prediction|synthesis: (\w+)) \| `(\w+)` in `clips/(\w+)\.py` \|$",
+                      PAGES["docs/datasets.md"], re.MULTILINE)  # fmt: skip
+    assert {kind: f"linear_video.clips.{file}:{name}" for kind, _, _, _, name, file in rows} == KINDS
+    assert {kind: dataset for kind, dataset, *_ in rows} == datasets
+    judges = {name: kind.judge for name, kind in declared_datasets(load("base")).items()}
+    assert {dataset: judge or "prediction" for _, dataset, _, judge, *_ in rows} == judges
+
+
+@pytest.mark.parametrize("task", NEEDS)
+def test_the_table_of_tasks_names_the_models_that_can(task: str) -> None:
+    [row] = re.findall(rf"^\| `{task}` \|.*\| ([^|]*) \|$", PAGES["docs/footage.md"], re.MULTILINE)
+    able = [name for name in MODELS if issubclass(model_class(name), NEEDS[task])]
+    assert row.startswith("all" if able == list(MODELS) else ", ".join(f"`{name}`" for name in able)), able
+
+
+@pytest.mark.filterwarnings("ignore:One or more dataset names contain")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_pipeline_that_is_named_exists(page: str) -> None:
+    pipelines = register_pipelines()
+    named = [
+        name for names in re.findall(r"--pipelines=([\w.,]+)", PAGES[page]) for name in names.strip(".,").split(",")
+    ]
+    for name in named:
+        assert name in pipelines or set(name.split(".")) & set(OWN), name
+    assert "--pipeline=" not in PAGES[page]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_set_of_parameters_that_is_shown_can_be_used(page: str) -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", PAGES[page], re.DOTALL):
+        shown: Any = OmegaConf.to_container(OmegaConf.create(block))
+        if "gratings" in block:
+            continue  # a kind that only the page makes, tested with it
+        missing = {name: {"kind": "footage", "raw_folder": "x"} for name in shown if name in OWN}
+        check_parameters(merged(load("base"), missing, shown))

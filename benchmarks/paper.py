@@ -10,7 +10,6 @@ simulates the clips of ``conf/<env>``, trains the ILE, on a GPU if there is one,
 
 import argparse
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,16 @@ import numpy as np
 import torch
 import yaml
 
-from linear_video.clips.base import SPLITS, ClipSet
-from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
-from linear_video.clips.readers.symbols import load_symbols
+from linear_video.clips.moving_symbols import MovingSymbolsSettings
 from linear_video.common.commit import git_commit
 from linear_video.evaluation.figures import filmstrip, horizon_plot, representative_clips
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.predictions import predict_clips
 from linear_video.evaluation.scores import score, score_frames
+from linear_video.experiments import Experiment
 from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.registry import build, describe
+from linear_video.parameters import experiment_values, merged
 from linear_video.training.fit import TrainingSettings, fit
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -51,31 +50,21 @@ def read_parameters(env: str, changes: list[str]) -> dict[str, Any]:
     """Base, environment and changes, each over the one before."""
     parameters: dict[str, Any] = {}
     for path in (*sorted((CONF / "base").glob("parameters*.yml")), CONF / env / "parameters.yml"):
-        parameters = merge(parameters, yaml.safe_load(path.read_text()))
+        parameters = merged(parameters, yaml.safe_load(path.read_text()))
     for change in changes:
         name, _, value = change.partition("=")
         tree: Any = yaml.safe_load(value)
         for key in reversed(name.split(".")):
             tree = {key: tree}
-        parameters = merge(parameters, tree)
+        parameters = merged(parameters, tree)
     return parameters
-
-
-def merge(lower: Any, upper: Any) -> Any:
-    """Mappings entry by entry, anything else as a whole."""
-    if not isinstance(lower, Mapping) or not isinstance(upper, Mapping):
-        return upper
-    return {**lower, **{key: merge(lower[key], value) if key in lower else value for key, value in upper.items()}}
 
 
 def run(parameters: dict[str, Any], folder: Path) -> None:
     """Simulate, train, predict, score, draw."""
-    seed, experiment = parameters["seed"], parameters["ile"]["moving_symbols"]
-    settings = MovingSymbolsSettings(**parameters["moving_symbols"])
-    clips: dict[str, ClipSet] = {}
-    for split in SPLITS:
-        symbols = load_symbols(settings.symbols, Path(settings.symbols_folder), settings.symbol_size, split)
-        clips[split] = simulate(settings, symbols, split, seed, range(settings.clips[split]))
+    seed, experiment = parameters["seed"], experiment_values(parameters, Experiment("ile", "moving_symbols"))
+    symbols = {name: value for name, value in parameters["moving_symbols"].items() if name != "kind"}
+    clips: Any = MovingSymbolsSettings(**symbols).make("moving_symbols", seed, folder).clips
     torch.manual_seed(seed)
     frame_shape = clips["train"].frames.shape[2:]
     model: Any = build("ile", frame_shape, experiment["model"])
@@ -91,7 +80,7 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
     )
     history.to_csv(folder / "history.csv", index=False)
     save_checkpoint(folder, model, {**config, "commit": git_commit(), "seconds": float(history["seconds"].iloc[-1])})
-    evaluation = EvaluationSettings(**parameters["evaluation"])
+    evaluation = EvaluationSettings(**parameters.get("evaluation", {}))
     predictions = predict_clips(model, evaluation.chosen(clips["validation"], clips["test"]).frames, evaluation)
     context, truth = evaluation.context_and_truth(evaluation.scored_frames(clips["validation"], clips["test"]))
     mean_frame = clips["train"].frames.mean(axis=(0, 1), dtype=np.float64) / 255

@@ -42,6 +42,8 @@ def prepare(memory: Memory = "none", **sizes: int) -> Step:
         first_squeezes=2,
         couplings=sizes["couplings"],
         hidden_channels=64,
+        profile_weight=0.7,
+        forecast_weight=0.0,  # clips of any length
         memory=memory,
     )
     model = InvertibleLinearEmbedding((1, sizes["size"], sizes["size"]), settings)

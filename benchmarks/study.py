@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 PROJECT = Path(__file__).parents[1]
 COPIED = ("pyproject.toml", ".telemetry", "conf", "src")
+MADE = Path("data/case")  # where a case, which is an environment, keeps what it makes
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def _runs(folder: Path, study: dict[str, Any]) -> list[tuple[Path, list[str]]]:
 
 def _run(folder: Path, study: dict[str, Any], name: str, further: list[str]) -> None:
     """One case, unless it has been run: its parameters become an environment of a copy of the project."""
-    if all((folder / path).exists() for path in study["scores"].values()):
+    if all((folder / MADE / path).exists() for path in study["scores"].values()):
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -88,7 +89,7 @@ def _rows(folder: Path, study: dict[str, Any], name: str) -> list[dict[str, Any]
     """A row of the table for each file of scores."""
     rows = []
     for model, path in study["scores"].items():
-        scores = [json.loads((run / path).read_text()) for run, _ in _runs(folder, study)]
+        scores = [json.loads((run / MADE / path).read_text()) for run, _ in _runs(folder, study)]
         row = {column: _shown([_value(some, column) for some in scores]) for column in study["columns"]}
         rows.append({"case": name, "model": model, **row})
     return rows

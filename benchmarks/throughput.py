@@ -19,7 +19,16 @@ from linear_video.models.ile.model import InvertibleLinearEmbedding
 from linear_video.models.ile.recompute import Memory
 from linear_video.models.ile.settings import IleSettings
 
-PAPER = IleSettings(state_dimension=256, blocks=4, couplings=10, hidden_channels=512, mix="none", profile_weight=1.0)
+PAPER = IleSettings(
+    state_dimension=256,
+    blocks=4,
+    first_squeezes=1,
+    couplings=10,
+    hidden_channels=512,
+    mix="none",
+    profile_weight=1.0,
+    forecast_weight=0.0,
+)
 TOPOLOGIES = {  # settings, frame, clips of ten frames
     "3x3 throughout, 64x64": (replace(PAPER, middle_kernel=3), (3, 64, 64), 16),
     "3x3, 1x1, 3x3, 32x32": (PAPER, (3, 32, 32), 15),

@@ -18,7 +18,13 @@ from linear_video.experiments import (
 )
 from linear_video.models.registry import MODELS
 from linear_video.parameters import DOWNLOAD
-from linear_video.pipelines import comparison, download, footage_task, ingestion, prediction, synthesis, training
+from linear_video.pipelines.comparison import pipeline as comparison
+from linear_video.pipelines.download import pipeline as download
+from linear_video.pipelines.footage_task import pipeline as footage_task
+from linear_video.pipelines.ingestion import pipeline as ingestion
+from linear_video.pipelines.prediction import pipeline as prediction
+from linear_video.pipelines.synthesis import pipeline as synthesis
+from linear_video.pipelines.training import pipeline as training
 
 _parameters: Mapping[str, Any] | None = None
 

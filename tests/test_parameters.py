@@ -93,7 +93,7 @@ def test_an_environment_changes_base_and_keeps_what_it_does_not_name(environment
 def test_checked_parameters_have_the_values_of_the_file_over_the_defaults(base: dict[str, Any]) -> None:
     checked = check_parameters(changed(base, "moving_symbols.clips", {"train": 7}))
     symbols: Any = checked.datasets["moving_symbols"]
-    assert checked.seed == base["seed"]
+    assert checked.random.seed == base["seed"]
     assert symbols.clips == {"train": 7, "validation": 100, "test": 100}
     assert symbols.speed == tuple(base["moving_symbols"]["speed"])
     assert symbols.frames == type(symbols)().frames
@@ -112,6 +112,20 @@ def test_settings_of_an_experiment_are_layers(base: dict[str, Any]) -> None:
     assert found.training.learning_rates == {**own.training_defaults["learning_rates"], "prior.theta": 1.0}
     assert found.model.state_dimension == base["ile"]["footage"]["model"]["state_dimension"]
     assert check_parameters(base).experiments["lds.moving_symbols"].training is None
+
+
+def test_settings_that_go_together_may_stand_in_different_layers(base: dict[str, Any]) -> None:
+    """No forecasts for footage at all, and so fewer frames in the loss for one dataset."""
+    changes = changed(base, "ile.footage.model.forecast_weight", 0.0)
+    found = check_parameters(changed(changes, "ile.ucf_sports.model.loss_frames", 10)).experiments["ile.ucf_sports"]
+    assert (found.model.forecast_weight, found.model.loss_frames) == (0.0, 10)
+
+
+def test_a_mistake_for_a_whole_kind_is_told_once_where_it_stands(base: dict[str, Any]) -> None:
+    own = {"my_videos": {"kind": "footage", "raw_folder": "x"}}
+    assert problems_of({**changed(base, "ile.footage.model.couplings", "many"), **own}) == [
+        "ile.footage.model.couplings: Input should be a valid integer, not 'many'"
+    ]
 
 
 def test_evaluation_may_be_set_for_a_dataset_alone(base: dict[str, Any]) -> None:
@@ -329,12 +343,14 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
     wrong = changed(wrong, "evaluation.context", 0)
     wrong = changed(wrong, "moving_symbols.frames", "many")
     wrong = changed(wrong, "seed", None, rename="sede")
+    wrong = changed(wrong, "ile.moving_symbols.model.noise", -1.0)
     problems = problems_of(wrong)
-    assert len(problems) == 5
+    assert len(problems) == 6
     for part in (
         "moving_symbols.sped is no parameter",
         "evaluation.horizn is no parameter",
         "sede is no parameter",
+        "noise must",
         "context must be at least 1",
         "moving_symbols.frames: ",
     ):

@@ -7,8 +7,8 @@ Settings of an experiment are layers, each over the one before: the defaults of 
 
 import difflib
 import json
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class DownloadSettings:
 
 @dataclass(frozen=True)
 class Seed:
-    """The one number that everything random follows from."""
+    """The one number that everything random follows from: clips, initial weights, noise."""
 
     seed: int = 0
 
@@ -59,7 +59,7 @@ class Parameters:
     """All parameters, checked.
 
     Attributes:
-        seed: of everything random: clips, initial weights, noise.
+        random: the seed.
         datasets: by name.
         evaluation, synthesis: of each dataset, what is predicted or synthesised, and scored.
         experiments: ``<model>.<dataset>``.
@@ -67,17 +67,23 @@ class Parameters:
         downloads: by name, with ``download_`` in front.
     """
 
-    seed: int
-    datasets: dict[str, DatasetSettings] = field(default_factory=dict)
-    evaluation: dict[str, EvaluationSettings] = field(default_factory=dict)
-    synthesis: dict[str, SynthesisSettings] = field(default_factory=dict)
-    experiments: dict[str, ExperimentSettings] = field(default_factory=dict)
-    predict: PredictSettings = field(default_factory=PredictSettings)
-    downloads: dict[str, DownloadSettings] = field(default_factory=dict)
+    random: Seed
+    datasets: dict[str, DatasetSettings]
+    evaluation: dict[str, EvaluationSettings]
+    synthesis: dict[str, SynthesisSettings]
+    experiments: dict[str, ExperimentSettings]
+    predict: PredictSettings
+    downloads: dict[str, DownloadSettings]
 
     def by_name(self) -> dict[str, Any]:
         """What nodes are given for each of their ``params:<name>``."""
-        named = {"seed": self.seed, "predict": self.predict, **self.datasets, **self.downloads, **self.experiments}
+        named: dict[str, Any] = {
+            "seed": self.random.seed,
+            "predict": self.predict,
+            **self.datasets,
+            **self.downloads,
+            **self.experiments,
+        }
         for group, members in (("evaluation", self.evaluation), ("synthesis", self.synthesis)):
             named |= {f"{group}.{dataset}": settings for dataset, settings in members.items()}
         return named
@@ -123,7 +129,8 @@ def check_parameters(parameters: Tree) -> Parameters:
     reading = _Reading(parameters)
     checked = reading.read()
     if reading.problems:
-        raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in reading.problems))
+        problems = dict.fromkeys(reading.problems)  # what holds for all datasets of a kind is found with each
+        raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return checked
 
 
@@ -132,131 +139,117 @@ class _Reading:
 
     def __init__(self, parameters: Tree) -> None:
         self.parameters, self.problems = parameters, list[str]()
-        self.kinds = declared_datasets(parameters)
-        self.experiments = all_experiments(self.kinds)
+        self.datasets = declared_datasets(parameters)
+        self.experiments = all_experiments(self.datasets)
 
     def read(self) -> Parameters:
-        self.names("", self.parameters, [*("seed", "evaluation", "synthesis", "predict"), *MODELS, *self.kinds])
-        seed = self.settings(Seed, {k: v for k, v in self.parameters.items() if k == "seed"}, "")
-        datasets = {
-            name: self.settings(kind, {k: v for k, v in self.parameters[name].items() if k != "kind"}, name)
-            for name, kind in self.kinds.items()
-        }
-        evaluation = self.by_dataset("evaluation", {name: EvaluationSettings() for name in self.kinds})
-        judged = {name: JUDGES[kind.judge].defaults for name, kind in self.kinds.items() if kind.judge in JUDGES}
-        synthesis = self.by_dataset("synthesis", judged)
-        experiments = self.of_models()
-        predict = self.settings(PredictSettings, self.parameters.get("predict", {}), "predict")
-        downloads = {
-            name: self.settings(DownloadSettings, values, name)
-            for name, values in self.parameters.items()
-            if name.startswith(DOWNLOAD)
-        }
+        self.names("", self.parameters, [*("seed", "evaluation", "synthesis", "predict"), *MODELS, *self.datasets])
+        judges = {name: JUDGES[kind.judge].defaults for name, kind in self.datasets.items() if kind.judge in JUDGES}
+        checked = Parameters(
+            self.settings(Seed, {"seed": self.parameters.get("seed", 0)}, ""),
+            {
+                name: self.settings(kind, {k: v for k, v in self.parameters[name].items() if k != "kind"}, name)
+                for name, kind in self.datasets.items()
+            },
+            self.of_datasets("evaluation", EvaluationSettings, {name: EvaluationSettings() for name in self.datasets}),
+            self.of_datasets("synthesis", SynthesisSettings, judges),
+            self.of_experiments(),
+            self.settings(PredictSettings, self.parameters.get("predict", {}), "predict"),
+            {
+                name: self.settings(DownloadSettings, values, name)
+                for name, values in self.parameters.items()
+                if name.startswith(DOWNLOAD)
+            },
+        )
         if not self.problems:
-            self.together(datasets, evaluation, experiments)
-        return Parameters(getattr(seed, "seed", 0), datasets, evaluation, synthesis, experiments, predict, downloads)
+            self.check_together(checked)
+        return checked
 
-    def settings(self, kind: type, values: Any, path: str, *, whole: bool = True) -> Any:
-        """An object of a settings class; ``whole`` is False where its names have been looked at before."""
-        if whole and isinstance(values, Mapping):
-            self.names(path, values, [f.name for f in fields(kind)] if is_dataclass(kind) else [])
-        found, problems = _read(kind, values, path)
-        self.problems += problems
-        return found
-
-    def names(self, path: str, values: Any, known: list[str]) -> None:
+    def names(self, path: str, values: Any, known: Iterable[str]) -> None:
         """Note what is no parameter."""
-        prefix = f"{path}." if path else ""
+        prefix, names = f"{path}." if path else "", list(known)
         for name in values if isinstance(values, Mapping) else ():
-            if name in known or (not path and name.startswith(DOWNLOAD)):
+            if name in names or (not path and name.startswith(DOWNLOAD)):
                 continue
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}."
+            close = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(names)}."
             if not path and not close and isinstance(values[name], Mapping):
                 hint += f" A dataset of your own needs a kind: one of {', '.join(KINDS)}."
             self.problems.append(f"{prefix}{name} is no parameter; {hint}")
 
-    def by_dataset(self, group: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of evaluation or synthesis of each dataset: defaults, general settings, those of the dataset."""
-        values = self.parameters.get(group, {})
-        kind = EvaluationSettings if group == "evaluation" else SynthesisSettings
-        own = {name: values[name] for name in defaults if isinstance(values, Mapping) and name in values}
-        if isinstance(values, Mapping):
-            known = [f.name for f in fields(kind)]
-            self.names(group, values, [*known, *defaults])
-            for name, of_dataset in own.items():
-                self.names(f"{group}.{name}", of_dataset, known)
-            values = {name: value for name, value in values.items() if name not in defaults}
-        before = len(self.problems)
-        self.settings(kind, values, group, whole=False)  # so that a general mistake is told once
-        if len(self.problems) > before:
-            return {}
-        return {
-            name: self.settings(
-                kind,
-                merged(asdict(settings), values, own.get(name, {})),
-                f"{group}.{name}" if name in own else group,
-                whole=False,
-            )
-            for name, settings in defaults.items()
-        }
+    def settings(self, kind: type, values: Any, path: str) -> Any:
+        """An object of a settings class, of which ``values`` is all that is said."""
+        self.names(path, values, [f.name for f in fields(kind)])
+        return self.values(kind, values, path)
 
-    def of_models(self) -> dict[str, ExperimentSettings]:
-        """Settings of every experiment, from the layers that there are."""
-        found = {}
-        for model in MODELS:
-            of_model = self.parameters.get(model) or {}
-            experiments = [experiment for experiment in self.experiments if experiment.model == model]
-            self.names(model, of_model, [*KINDS, *(experiment.dataset for experiment in experiments)])
-            before = len(self.problems)
-            if not isinstance(of_model, Mapping):
-                self.problems.append(f"{model} must name kinds of datasets, or datasets, not {of_model!r}.")
-                continue
-            for name, block in of_model.items():
-                self.block(model, block, f"{model}.{name}")
-            if len(self.problems) == before:
-                for experiment in experiments:
-                    found[experiment.name] = self.experiment(experiment)
+    def values(self, kind: type, values: Any, path: str) -> Any:
+        """An object of a settings class from values whose names have been looked at."""
+        found, problems = _read(kind, values, path)
+        self.problems += problems
         return found
 
-    def block(self, model: str, block: Any, path: str) -> None:
-        """What is wrong with the settings of a model for a kind or a dataset, told where they stand."""
-        classes = _classes(model)
-        if not isinstance(block, Mapping):
-            self.problems.append(f"{path} must name {' and '.join(classes)}, not {block!r}.")
+    def of_datasets(self, group: str, kind: type, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of each dataset: its defaults, the general settings, those of the dataset alone."""
+        given = self.parameters.get(group, {})
+        if not isinstance(given, Mapping):
+            return {"": self.values(kind, given, group)}
+        self.names(group, given, [*(f.name for f in fields(kind)), *defaults])
+        general = {name: value for name, value in given.items() if name not in defaults}
+        found = {}
+        for name, settings in defaults.items():
+            own = given.get(name, {})
+            self.names(f"{group}.{name}", own, [f.name for f in fields(kind)])
+            place = f"{group}.{name}" if name in given else group
+            found[name] = self.values(kind, merged(asdict(settings), general, own), place)
+        return found
+
+    def of_experiments(self) -> dict[str, ExperimentSettings]:
+        """Settings of each experiment."""
+        before = len(self.problems)
+        for model in MODELS:
+            datasets = [experiment.dataset for experiment in self.experiments if experiment.model == model]
+            kinds = {self.parameters[dataset]["kind"]: None for dataset in datasets}
+            self.blocks(model, self.parameters.get(model) or {}, [*kinds, *datasets], list(_classes(model)))
+        if len(self.problems) > before:
+            return {}
+        return {experiment.name: self.of_experiment(experiment) for experiment in self.experiments}
+
+    def blocks(self, path: str, values: Any, known: list[str], parts: list[str]) -> None:
+        """Look at the names of what is said of a model, down to ``parts``: its settings and those of its training."""
+        if not isinstance(values, Mapping):
+            self.problems.append(f"{path} must name some of {', '.join(known)}, not {values!r}.")
             return
-        self.names(path, block, list(classes))
-        for name, kind in classes.items():
-            if name in block:
-                self.settings(kind, block[name], f"{path}.{name}")
+        self.names(path, values, known)
+        for name, block in values.items():
+            if known is not parts:
+                self.blocks(f"{path}.{name}", block, parts, parts)
+            elif name in parts:
+                self.names(f"{path}.{name}", block, [f.name for f in fields(_classes(path.split(".")[0])[name])])
 
-    def experiment(self, experiment: Experiment) -> ExperimentSettings:
-        values = experiment_values(self.parameters, experiment)
-        settings = {
-            name: self.settings(kind, values[name], f"{experiment.name}.{name}", whole=False)
-            for name, kind in _classes(experiment.model).items()
-        }
-        return ExperimentSettings(settings["model"], settings.get("training"))
+    def of_experiment(self, experiment: Experiment) -> ExperimentSettings:
+        model, dataset = experiment
+        values, given = experiment_values(self.parameters, experiment), self.parameters.get(model) or {}
+        found = {}
+        for part, kind in _classes(model).items():
+            layers = (dataset, self.parameters[dataset]["kind"])
+            place = next((layer for layer in layers if part in (given.get(layer) or {})), dataset)
+            found[part] = self.values(kind, values[part], f"{model}.{place}.{part}")
+        return ExperimentSettings(found["model"], found.get("training"))
 
-    def together(
-        self,
-        datasets: Mapping[str, DatasetSettings],
-        evaluation: Mapping[str, EvaluationSettings],
-        experiments: Mapping[str, ExperimentSettings],
-    ) -> None:
+    def check_together(self, checked: Parameters) -> None:
         """Note what would be found out only after the training otherwise."""
         for experiment in self.experiments:
-            frames, judged = datasets[experiment.dataset].frames, evaluation[experiment.dataset]
             try:
-                model_class(experiment.model).check_clips(experiments[experiment.name].model, frames)
+                settings, dataset = checked.experiments[experiment.name], checked.datasets[experiment.dataset]
+                model_class(experiment.model).check_clips(settings.model, dataset.frames)
             except ValueError as error:
                 self.problems.append(f"{experiment.name}.model: {error}")
-        for name, dataset in datasets.items():
-            judged = evaluation[name]
-            if dataset.judge == "prediction" and dataset.frames < judged.context + judged.horizon:
+        for name, dataset in checked.datasets.items():
+            wanted = checked.evaluation[name].context + checked.evaluation[name].horizon
+            if dataset.judge == "prediction" and dataset.frames < wanted:
                 self.problems.append(
-                    f"evaluation.context + evaluation.horizon are {judged.context + judged.horizon} frames, but "
-                    f"{name}.frames is {dataset.frames}; lower them, if for this dataset alone in evaluation.{name}."
+                    f"evaluation.context + evaluation.horizon are {wanted} frames, but {name}.frames is "
+                    f"{dataset.frames}; lower them, if for this dataset alone in evaluation.{name}."
                 )
 
 

@@ -109,9 +109,9 @@ def merged(*layers: Any) -> Any:
 
 def experiment_values(parameters: Tree, experiment: Experiment) -> dict[str, Any]:
     """What the parameters say of an experiment, and the model's own training settings: ``model`` and ``training``."""
-    kind = parameters[experiment.dataset]["kind"]
     from linear_video.models.base import TrainedBySteps
 
+    kind = parameters[experiment.dataset]["kind"]
     of_model = parameters.get(experiment.model) or {}
     layers = [of_model.get(name) or {} for name in (kind, experiment.dataset)]
     found = model_class(experiment.model)

@@ -2,7 +2,7 @@
 
 import sys
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -11,9 +11,6 @@ from kedro.pipeline import Pipeline
 
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.pipeline_registry import use_parameters
-
-if TYPE_CHECKING:
-    from linear_video.parameters import Parameters
 
 
 class ProjectContext(KedroContext):
@@ -30,7 +27,7 @@ class ParameterHooks:
     """Stop a run with unusable parameters before it starts, and show the user's own mistakes without a traceback."""
 
     def __init__(self) -> None:
-        self.checked: Parameters | None = None
+        self.checked: dict[str, Any] = {}  # what nodes are given for each of their parameters
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
@@ -48,16 +45,14 @@ class ParameterHooks:
         """
         from linear_video.parameters import check_parameters, plain
 
-        self.checked = check_parameters(catalog.load("parameters"))
-        for name, settings in self.checked.by_name().items():
+        self.checked = check_parameters(catalog.load("parameters")).by_name()
+        for name, settings in self.checked.items():
             catalog[f"params:{name}"] = plain(settings)
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Give the node the objects that have been checked."""
-        checked = self.checked.by_name() if self.checked is not None else {}
-        names = {name: name.removeprefix("params:") for name in inputs if name.startswith("params:")}
-        return {name: checked[parameter] for name, parameter in names.items()}
+        return {name: self.checked[name.removeprefix("params:")] for name in inputs if name.startswith("params:")}
 
 
 def _show_error(previous: Any) -> Any:

@@ -10,6 +10,7 @@ from kedro.pipeline import Pipeline
 from kedro.utils import find_kedro_project
 
 from linear_video.experiments import (
+    DEFAULT_PREDICTED,
     SYNTHESIS_REFERENCE,
     Experiment,
     all_experiments,
@@ -61,7 +62,7 @@ def register_pipelines() -> dict[str, Pipeline]:
             pipelines[f"compare.{name}"] = comparison.create_pipeline(name, models)
     pipelines |= {name: download.create_pipeline(name) for name in parameters if name.startswith(DOWNLOAD)}
     pipelines["predict"] = footage_task.create_pipeline()
-    for name, of in (("compare", "compare.moving_symbols"), ("__default__", "ile")):
+    for name, of in (("compare", f"compare.{DEFAULT_PREDICTED}"), ("__default__", "ile")):
         if of in pipelines:
             pipelines[name] = pipelines[of]
     return pipelines

@@ -114,3 +114,10 @@ class DatasetSettings(ABC):
         Raises:
             InputError: if something is missing or cannot be used.
         """
+
+
+def check_each_split(settings: DatasetSettings, name: str) -> None:
+    """Raise ValueError unless a setting gives a number for each split, at least 1."""
+    given = getattr(settings, name)
+    if set(given) != set(SPLITS) or min(given.values()) < 1:
+        raise ValueError(f"{name} must give at least 1 for each of {', '.join(SPLITS)}, not {given}.")

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from linear_video.clips.base import SPLITS, ClipStream, DatasetSettings, Judge, Made, Split
+from linear_video.clips.base import SPLITS, ClipStream, DatasetSettings, Judge, Made, Split, check_each_split
 from linear_video.clips.readers.symbols import load_images
+from linear_video.common.checks import check_choice, check_least
 from linear_video.common.errors import InputError
 
 PIECE = 256  # clips in memory at once
@@ -48,16 +49,10 @@ class DigitCyclesSettings(DatasetSettings):
     def __post_init__(self) -> None:
         if len(self.cycle) < 2 or not set(self.cycle) <= set("0123456789"):
             raise ValueError(f"cycle must be two digits at least, in quotes, not {self.cycle!r}.")
-        if set(self.images_per_digit) != set(SPLITS) or min(self.images_per_digit.values()) < 1:
-            raise ValueError(
-                f"images_per_digit must give at least 1 for each of {', '.join(SPLITS)}, not {self.images_per_digit}."
-            )
-        if self.frame_size < 1:
-            raise ValueError(f"frame_size must be at least 1, not {self.frame_size}.")
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
-        if self.frames < 2:
-            raise ValueError(f"frames must be at least 2, not {self.frames}.")
+        check_each_split(self, "images_per_digit")
+        check_least(self, 1, "frame_size")
+        check_choice(self, (1, 3), "channels")
+        check_least(self, 2, "frames")
         shortest = min(self.images_per_digit.values()) * len(self.period)
         if self.frames > shortest:
             raise ValueError(f"frames is {self.frames}, but the shortest sequence has {shortest} digits.")

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from linear_video.clips.base import DatasetSettings, Judge, Made
 from linear_video.clips.extraction import extract
 from linear_video.clips.windows import cut
+from linear_video.common.checks import check_choice, check_least, check_within
 
 
 @dataclass(frozen=True)
@@ -60,25 +61,15 @@ class FootageSettings(DatasetSettings):
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("crops", "frame_step", "window_step"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.frames < 2:
-            raise ValueError(f"frames must be at least 2, not {self.frames}.")
+        check_least(self, 1, "crops", "frame_step", "window_step", "crop_size", "workers")
+        check_least(self, 2, "frames")
+        check_choice(self, (1, 3), "channels")
+        check_within(self, "[0, 1]", "least_motion")
+        check_within(self, "(0, 1]", "cut_threshold")
         if min(self.frame_size) < 1:
             raise ValueError(f"frame_size must be [height, width], both at least 1, not {list(self.frame_size)}.")
-        for name in ("crop_size", "workers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1 or null, not {value}.")
         if self.crops > 1 and self.crop_size is None:
             raise ValueError(f"crops is {self.crops}; more than 1 need a crop_size, how high each part is.")
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
-        if not 0 <= self.least_motion <= 1:
-            raise ValueError(f"least_motion must be within [0, 1], not {self.least_motion}.")
-        if self.cut_threshold is not None and not 0 < self.cut_threshold <= 1:
-            raise ValueError(f"cut_threshold must be within (0, 1] or null, not {self.cut_threshold}.")
         shares = self.validation_share, self.test_share
         if min(shares) <= 0 or sum(shares) >= 1:
             raise ValueError(f"validation_share and test_share must be above 0 and below 1 together, not {shares}.")

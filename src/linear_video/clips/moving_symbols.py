@@ -14,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings, Made, Split
+from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings, Made, Split, check_each_split
 from linear_video.clips.motion import Trajectory, draw_trajectory
 from linear_video.clips.readers.symbols import Symbol, load_symbols, split_images
+from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
 from linear_video.common.errors import InputError
 
 
@@ -69,36 +70,22 @@ class MovingSymbolsSettings(DatasetSettings):
     background: float = 0.0
 
     def __post_init__(self) -> None:
-        if set(self.clips) != set(SPLITS) or min(self.clips.values()) < 1:
-            raise ValueError(f"clips must give at least 1 clip for each of {', '.join(SPLITS)}, not {self.clips}.")
-        for name in ("frames", "symbol_size", "render_size", "frame_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        check_each_split(self, "clips")
+        check_literals(self)
+        check_least(self, 1, "frames", "symbol_size", "render_size", "frame_size")
+        check_choice(self, (1, 3), "channels")
+        check_pair(self, "[1, inf)", "symbols_per_clip")
+        check_pair(self, "[0, inf)", "speed", "pushes", "push")
+        check_pair(self, "(-inf, inf)", "rotation_speed")
+        check_pair(self, "(0, inf)", "scale")
+        check_within(self, "(0, inf)", "scale_period")
+        check_within(self, "[0, 1]", "background")
         if self.frame_size > self.render_size:
             raise ValueError(f"frame_size {self.frame_size} must not exceed render_size {self.render_size}.")
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
-        for name in ("symbols_per_clip", "speed", "rotation_speed", "scale", "pushes", "push"):
-            least, greatest = getattr(self, name)
-            if not -np.inf < least <= greatest < np.inf:
-                raise ValueError(f"{name} must be [least, greatest], both finite, not [{least}, {greatest}].")
-        if self.symbols_per_clip[0] < 1:
-            raise ValueError(f"symbols_per_clip must be at least 1, not {self.symbols_per_clip[0]}.")
-        for name in ("speed", "pushes", "push"):
-            if getattr(self, name)[0] < 0:
-                raise ValueError(f"{name} must not be below zero, but is {getattr(self, name)[0]}.")
         if self.pushes[1] >= self.frames and self.pushes[1]:
             raise ValueError(f"pushes must be fewer than the frames, {self.frames}, not {self.pushes[1]}.")
         if self.pushes[1] and self.collisions:
             raise ValueError("pushes and collisions cannot be had together; leave one out.")
-        if self.scale[0] <= 0:
-            raise ValueError(f"scale must be above zero, not {self.scale[0]}.")
-        if not 0 < self.scale_period < np.inf:
-            raise ValueError(f"scale_period must be finite and above zero, not {self.scale_period}.")
-        if self.scale_wave not in ("constant", "sine", "triangle"):
-            raise ValueError(f"scale_wave must be constant, sine or triangle, not {self.scale_wave!r}.")
-        if not 0 <= self.background <= 1:
-            raise ValueError(f"background must be within [0, 1], not {self.background}.")
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
         """Simulate the clips of all splits, which share neither symbols nor, if there are enough, backgrounds."""

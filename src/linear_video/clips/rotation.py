@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from linear_video.clips.base import SPLITS, ClipStream, DatasetSettings, Judge, Made, Split
 from linear_video.clips.readers.norb import AZIMUTHS, CATEGORIES, NorbPart, find_norb, open_norb
 from linear_video.clips.readers.recordings import natural_order, read_image
+from linear_video.common.checks import check_choice, check_least
 from linear_video.common.errors import InputError
 
 NORB_DEGREES = 360 // AZIMUTHS
@@ -64,13 +65,9 @@ class RotationSettings(DatasetSettings):
     test: tuple[int, int] = (0, 3)
 
     def __post_init__(self) -> None:
-        for name in ("frame_size", "window_step", "degrees_per_frame"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.frames < 2:
-            raise ValueError(f"frames must be at least 2, not {self.frames}.")
-        if self.channels not in (1, 3):
-            raise ValueError(f"channels must be 1 or 3, not {self.channels}.")
+        check_least(self, 1, "frame_size", "window_step", "degrees_per_frame")
+        check_least(self, 2, "frames")
+        check_choice(self, (1, 3), "channels")
         if 360 % self.degrees_per_frame:
             raise ValueError(f"degrees_per_frame must divide 360, but is {self.degrees_per_frame}.")
         for name in ("directions", "cameras"):

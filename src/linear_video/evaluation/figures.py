@@ -1,7 +1,7 @@
 """Pictures of clips, predictions, scores and eigenvalues."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from linear_video.clips.base import ClipSet
+from linear_video.evaluation.held_out import spread
 
 if TYPE_CHECKING:
     from linear_video.models.base import VideoModel
@@ -22,34 +23,54 @@ COLOURS = ("#0072b2", "#d55e00", "#7f7f7f", "#009e73", "#cc79a7", "#e69f00", "#5
 MODEL_COLOUR = COLOURS[0]
 
 
-def _image(frame: Frames) -> Frames:
-    """(C, H, W) -> (H, W) or (H, W, 3), as matplotlib shows pictures."""
-    return frame[0] if len(frame) == 1 else frame.transpose(1, 2, 0)
+def sheet(lines: int, columns: int, size: tuple[float, float], title: str) -> tuple[Figure, Any]:
+    """A figure for pictures in lines, with axes that show nothing but them."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for axis in axes.flat:
+        bare(axis)
+    figure.suptitle(title, fontsize=10)
+    return figure, axes
+
+
+def bare(axis: Any) -> None:
+    """Leave out ticks and border."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+
+
+def show(axes: Any, frames: Iterable[NDArray[Any]], white: float) -> None:
+    """Frames (C, H, W), one on each of the axes, as far as there are both."""
+    for axis, frame in zip(axes, frames, strict=False):
+        axis.imshow(frame[0] if len(frame) == 1 else frame.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=white)
+
+
+def name_line(axis: Any, name: str, fontsize: int) -> None:
+    """What a line of pictures is, at its left."""
+    axis.set_ylabel(name, fontsize=fontsize, rotation=0, ha="right", va="center")
+
+
+def _number(axes: Any, seen: int) -> None:
+    """Numbers of frames above them, from -seen; the first predicted one is +1."""
+    for column, axis in enumerate(axes, start=-seen):
+        axis.set_title(f"{column:+d}" if column < 0 else f"+{column + 1}", fontsize=9)
 
 
 def contact_sheet(splits: dict[str, ClipSet], clips_shown: int, title: str, frames_shown: int = 8) -> Figure:
     """Some clips of each split in rows, spread evenly over it; above the first, the frames' numbers within a clip."""
     length, _, height, width = next(iter(splits.values())).frames.shape[1:]
-    moments = np.linspace(0, length - 1, min(frames_shown, length)).round().astype(int)
-    chosen = []
-    for split, clips in splits.items():
-        count = len(clips.frames)
-        for clip in np.linspace(0, count - 1, min(clips_shown, count)).round().astype(int):
-            facts = clips.table.iloc[clip]
-            label = facts["label"] if len(facts["label"]) <= 20 else f"{facts['label'][:19]}…"
-            chosen.append((f"{split}\n{label}\nfrom {facts['start']}", clips.frames[clip, moments]))
-    figure = Figure(figsize=(0.9 * len(moments) * width / height + 1.6, 0.95 * len(chosen) + 0.5), layout="constrained")
-    axes = figure.subplots(len(chosen), len(moments), squeeze=False)
-    for row, (label, frames) in zip(axes, chosen, strict=True):
-        row[0].set_ylabel(label, fontsize=7, rotation=0, ha="right", va="center")
-        for axis, frame in zip(row, frames, strict=True):
-            axis.imshow(_image(frame), cmap="gray", vmin=0, vmax=255)
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
+    moments = spread(frames_shown, length)
+    chosen = [(s, clips, clip) for s, clips in splits.items() for clip in spread(clips_shown, len(clips.frames))]
+    size = (0.9 * len(moments) * width / height + 1.6, 0.95 * len(chosen) + 0.5)
+    figure, axes = sheet(len(chosen), len(moments), size, title)
+    for row, (split, clips, clip) in zip(axes, chosen, strict=True):
+        facts = clips.table.iloc[clip]
+        label = facts["label"] if len(facts["label"]) <= 20 else f"{facts['label'][:19]}…"
+        name_line(row[0], f"{split}\n{label}\nfrom {facts['start']}", 7)
+        show(row, clips.frames[clip, moments], 255)
     for axis, moment in zip(axes[0], moments, strict=True):
         axis.set_title(str(moment), fontsize=7)
-    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -63,31 +84,18 @@ def representative_clips(psnr: NDArray[np.float64], count: int) -> list[int]:
 def filmstrip(context: Frames, truth: Frames, predicted: Frames, title: str) -> Figure:
     """Rows of context + truth, prediction and error for each clip (N, T, C, H, W)."""
     clips, seen, horizon = len(context), min(context.shape[1], 5), truth.shape[1]
-    figure = Figure(figsize=(0.82 * (seen + horizon) + 1.0, 2.55 * clips + 0.4), layout="constrained")
-    axes = figure.subplots(3 * clips, seen + horizon, squeeze=False)
-    for clip in range(clips):
-        strip = np.concatenate((context[clip, -seen:], truth[clip]))
-        for column in range(seen + horizon):
-            ahead = column - seen
-            top, middle, bottom = (axes[3 * clip + row, column] for row in range(3))
-            top.imshow(_image(strip[column]), cmap="gray", vmin=0, vmax=1)
-            if clip == 0:
-                top.set_title(f"{ahead:+d}" if ahead < 0 else f"+{ahead + 1}", fontsize=9)
-            if ahead >= 0:
-                middle.imshow(_image(predicted[clip, ahead]), cmap="gray", vmin=0, vmax=1)
-                error = np.abs(predicted[clip, ahead] - truth[clip, ahead]).mean(axis=0)
-                bottom.imshow(error, cmap="magma", vmin=0, vmax=1)
-            for axis in (top, middle, bottom):
-                axis.set_xticks([])
-                axis.set_yticks([])
-                axis.spines[:].set_visible(False)
-            if ahead < 0:
-                middle.set_visible(False)
-                bottom.set_visible(False)
-        for row, label in enumerate(("truth", "predicted", "|error|")):
-            axes[3 * clip + row, seen].set_ylabel(label, fontsize=8)
-        axes[3 * clip, 0].set_ylabel("context", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure, axes = sheet(3 * clips, seen + horizon, (0.82 * (seen + horizon) + 1.0, 2.55 * clips + 0.4), title)
+    for clip, (top, middle, bottom) in enumerate(axes.reshape(clips, 3, -1)):
+        show(top, (*context[clip, -seen:], *truth[clip]), 1)
+        show(middle[seen:], predicted[clip], 1)
+        for axis, error in zip(bottom[seen:], np.abs(predicted[clip] - truth[clip]).mean(axis=1), strict=True):
+            axis.imshow(error, cmap="magma", vmin=0, vmax=1)
+        for axis in (*middle[:seen], *bottom[:seen]):
+            axis.set_visible(False)
+        for line, label in ((top, "truth"), (middle, "predicted"), (bottom, "|error|")):
+            line[seen].set_ylabel(label, fontsize=8)
+        top[0].set_ylabel("context", fontsize=8)
+    _number(axes[0], seen)
     return figure
 
 
@@ -114,20 +122,13 @@ def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
 def comparison_strip(context: Frames, truth: Frames, predicted: Mapping[str, Frames], title: str) -> Figure:
     """One clip (T, C, H, W): context and truth, below them what each model predicts."""
     seen, horizon = min(len(context), 5), len(truth)
-    figure = Figure(figsize=(0.82 * (seen + horizon) + 1.3, 0.82 * (1 + len(predicted)) + 0.5), layout="constrained")
-    axes = figure.subplots(1 + len(predicted), seen + horizon, squeeze=False)
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-        axis.spines[:].set_visible(False)
+    size = (0.82 * (seen + horizon) + 1.3, 0.82 * (1 + len(predicted)) + 0.5)
+    figure, axes = sheet(1 + len(predicted), seen + horizon, size, title)
     rows = {"truth": np.concatenate((context[-seen:], truth)), **predicted}
     for line, (name, frames) in zip(axes, rows.items(), strict=True):
-        for axis, frame in zip(line[-len(frames) :], frames, strict=True):
-            axis.imshow(_image(frame), cmap="gray", vmin=0, vmax=1)
-        line[0].set_ylabel(name.replace("_", " "), fontsize=9, rotation=0, ha="right", va="center")
-    for column, axis in enumerate(axes[0], start=-seen):
-        axis.set_title(f"{column:+d}" if column < 0 else f"+{column + 1}", fontsize=9)
-    figure.suptitle(title, fontsize=10)
+        show(line[-len(frames) :], frames, 1)
+        name_line(line[0], name.replace("_", " "), 9)
+    _number(axes[0], seen)
     return figure
 
 
@@ -167,26 +168,16 @@ def animation(context: Frames, truth: Frames, predicted: Frames, name: str, side
 
     A red frame around a prediction tells that the model no longer sees the truth.
     """
-    above = np.concatenate((context, truth), axis=1)
-    below = np.concatenate((context, predicted), axis=1)
-    seen, pad, font = context.shape[1], 3, cv2.FONT_HERSHEY_SIMPLEX
-    pictures = []
-    for t in range(above.shape[1]):
+    seen, pictures = context.shape[1], []
+    strips = [np.concatenate((context, after), axis=1) for after in (truth, predicted)]
+    for t in range(strips[0].shape[1]):
         rows = []
-        for row, strip in ((0, above), (1, below)):
-            tiles = []
-            for clip in range(len(strip)):
-                tile = np.rint(255 * np.clip(strip[clip, t], 0, 1)).astype(np.uint8).transpose(1, 2, 0)
-                tile = cv2.resize(tile, (side, side), interpolation=cv2.INTER_NEAREST).reshape(side, side, -1)
-                colour = (213, 94, 0) if row and t >= seen else (90, 90, 90)
-                tile = np.broadcast_to(tile, (side, side, 3))
-                tiles.append(cv2.copyMakeBorder(tile, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=colour))
-            rows.append(np.hstack(tiles))
-        picture = np.vstack(rows)
-        header = np.zeros((18, picture.shape[1], 3), np.uint8)
+        for row, strip in enumerate(strips):
+            colour = (213, 94, 0) if row and t >= seen else (90, 90, 90)
+            frames = np.rint(255 * np.clip(strip[:, t], 0, 1)).astype(np.uint8)
+            rows.append(np.hstack([_tile(frame, side, 3, colour) for frame in frames]))
         text = f"context {t + 1 - seen:+d}" if t < seen else f"{name} +{t - seen + 1}"
-        cv2.putText(header, text, (4, 13), font, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
-        pictures.append(np.vstack((header, picture)))
+        pictures.append(np.vstack((_caption(text, rows[0].shape[1], 18, 0.42), *rows)))
     return np.stack(pictures)
 
 
@@ -194,24 +185,16 @@ def synthesis_strip(
     rows: dict[str, list[NDArray[np.uint8]]], title: str, sequences: int = 3, frames: int = 16
 ) -> Figure:
     """First frames of some sequences (F, C, H, W), in rows below each other: truth, model and so on."""
-    count = len(next(iter(rows.values())))
-    chosen = np.linspace(0, count - 1, min(sequences, count)).round().astype(int)
-    height, width = next(iter(rows.values()))[0].shape[-2:]
-    lines = len(chosen) * len(rows)
-    figure = Figure(figsize=(0.75 * frames * width / height + 1.0, 0.8 * lines + 0.5), layout="constrained")
-    axes = figure.subplots(lines, frames, squeeze=False)
-    for line, (sequence, name) in enumerate((s, n) for s in chosen for n in rows):
-        shown = rows[name][sequence][:frames]
-        for column, axis in enumerate(axes[line]):
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
-            if column < len(shown):
-                axis.imshow(_image(shown[column]), cmap="gray", vmin=0, vmax=255)
-            if line == 0:
-                axis.set_title(str(column), fontsize=7)
-        axes[line, 0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
-    figure.suptitle(title, fontsize=10)
+    several = next(iter(rows.values()))
+    height, width = several[0].shape[-2:]
+    shown = [(name, rows[name][number]) for number in spread(sequences, len(several)) for name in rows]
+    size = (0.75 * frames * width / height + 1.0, 0.8 * len(shown) + 0.5)
+    figure, axes = sheet(len(shown), frames, size, title)
+    for line, (name, sequence) in zip(axes, shown, strict=True):
+        show(line, sequence, 255)
+        name_line(line[0], name, 7)
+    for column, axis in enumerate(axes[0]):
+        axis.set_title(str(column), fontsize=7)
     return figure
 
 
@@ -222,23 +205,28 @@ def synthesis_animation(
 
     What is shorter starts again.
     """
-    count = len(next(iter(rows.values())))
-    chosen = np.linspace(0, count - 1, min(sequences, count)).round().astype(int)
+    chosen = spread(sequences, len(next(iter(rows.values()))))
     length = min(frames, max(len(sequence) for several in rows.values() for sequence in several))
     pictures = []
     for t in range(length):
         lines = []
         for name, several in rows.items():
-            tiles = [_tile(several[s][t % len(several[s])], side) for s in chosen]
-            label = np.zeros((16, sum(tile.shape[1] for tile in tiles), 3), np.uint8)
+            tiles = np.hstack([_tile(several[s][t % len(several[s])], side, 2, (60, 60, 60)) for s in chosen])
             text = f"{name} {t}" if name != "truth" else name
-            cv2.putText(label, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
-            lines += [label, np.hstack(tiles)]
+            lines += [_caption(text, tiles.shape[1], 16, 0.4), tiles]
         pictures.append(np.vstack(lines))
     return np.stack(pictures)
 
 
-def _tile(frame: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """(C, H, W) -> (side + 4, side + 4, 3) with a border."""
+def _tile(frame: NDArray[np.uint8], side: int, border: int, colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """(C, H, W) -> (side + 2 border, side + 2 border, 3)."""
     tile = cv2.resize(frame.transpose(1, 2, 0), (side, side), interpolation=cv2.INTER_NEAREST).reshape(side, side, -1)
-    return np.asarray(np.pad(np.broadcast_to(tile, (side, side, 3)), ((2, 2), (2, 2), (0, 0)), constant_values=60))
+    tile = np.broadcast_to(tile, (side, side, 3))
+    return np.asarray(cv2.copyMakeBorder(tile, *(border,) * 4, cv2.BORDER_CONSTANT, value=colour), np.uint8)
+
+
+def _caption(text: str, width: int, height: int, size: float) -> NDArray[np.uint8]:
+    """White on black: (height, width, 3)."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    cv2.putText(picture, text, (4, 3 * height // 4), cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
+    return picture

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_video.clips.base import ClipSet
+from linear_video.common.checks import check_least
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class EvaluationSettings:
     held_out: Literal["validation", "test"] = "test"
 
     def __post_init__(self) -> None:
-        for name in ("context", "horizon", "sequences", "clips_per_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        check_least(self, 1, "context", "horizon", "sequences", "clips_per_batch")
 
     def chosen(self, validation_clips: ClipSet, test_clips: ClipSet) -> ClipSet:
         """Of both, the clips that are held out for this evaluation."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from linear_video.clips.base import DatasetSettings
 from linear_video.clips.digit_cycles import DigitCyclesSettings, labelled_pictures
+from linear_video.common.checks import check_least, check_within
 from linear_video.common.errors import InputError
 from linear_video.evaluation.held_out import spread
 
@@ -31,11 +32,9 @@ class SynthesisSettings:
     spread_starts: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("sequences", 1), ("frames", 4)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if not 0 <= self.noise_scale < float("inf"):
-            raise ValueError(f"noise_scale must be finite and at least 0, not {self.noise_scale}.")
+        check_least(self, 1, "sequences")
+        check_least(self, 4, "frames")
+        check_within(self, "[0, inf)", "noise_scale")
 
     def starts(self, clips: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Clip and frame of each start, of which the next frame is in the clip too."""

@@ -1,11 +1,10 @@
 """Kedro datasets of frames."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro.io import AbstractDataset
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
@@ -14,21 +13,20 @@ from tqdm import tqdm
 from linear_video.clips.base import ClipSet, ClipStream
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_file, replacing_folder
+from linear_video.io.base import PathDataset
 
 
-class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
+class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
     """A folder with ``frames.npy`` (memory-mapped when loaded) and ``clips.parquet``.
 
     And, if known, ``states.parquet`` and ``actions.npy``.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
+    witness = "clips.parquet"
 
     def load(self) -> ClipSet:
         """Open the clips without reading their frames."""
-        folder = Path(self._filepath)
+        folder = self._filepath
         states, actions = folder / "states.parquet", folder / "actions.npy"
         try:
             return ClipSet(
@@ -42,7 +40,7 @@ class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
 
     def save(self, data: ClipSet | ClipStream) -> None:
         """Replace the folder."""
-        with replacing_folder(Path(self._filepath)) as folder:
+        with replacing_folder(self._filepath) as folder:
             data.table.to_parquet(folder / "clips.parquet")
             if isinstance(data, ClipStream):
                 _write_stream(folder / "frames.npy", data)
@@ -52,12 +50,6 @@ class ClipSetDataset(AbstractDataset[ClipSet | ClipStream, ClipSet]):
                 data.states.to_parquet(folder / "states.parquet")
             if data.actions is not None:
                 np.save(folder / "actions.npy", data.actions, allow_pickle=False)
-
-    def _exists(self) -> bool:
-        return (Path(self._filepath) / "clips.parquet").exists()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
 
 
 def _write_stream(path: Path, clips: ClipStream) -> None:
@@ -84,30 +76,20 @@ class ResultsDataset(PartitionedDataset):
         return super().load() if self.exists() else {}
 
 
-class ArrayDataset(AbstractDataset[NDArray[Any], NDArray[Any]]):
+class ArrayDataset(PathDataset[NDArray[Any], NDArray[Any]]):
     """One array in a ``.npy`` file, without pickle."""
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
 
     def load(self) -> NDArray[Any]:
         """Read the array."""
         try:
-            return np.asarray(np.load(Path(self._filepath), allow_pickle=False))
+            return np.asarray(np.load(self._filepath, allow_pickle=False))
         except (ValueError, EOFError) as error:
             raise InputError(f"{self._filepath} holds no valid array ({error}); make it again.") from error
 
     def save(self, data: NDArray[Any]) -> None:
         """Replace the file."""
-        with replacing_file(Path(self._filepath)) as part, part.open("wb") as file:
+        with replacing_file(self._filepath) as part, part.open("wb") as file:
             np.save(file, data, allow_pickle=False)
-
-    def _exists(self) -> bool:
-        return Path(self._filepath).exists()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
 
 
 class FactsDataset(JSONDataset):

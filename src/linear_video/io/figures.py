@@ -2,15 +2,16 @@
 
 import base64
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
 from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 
 from linear_video.common.files import replacing_file
+from linear_video.io.base import PathDataset
 
 DPI = 110
 
@@ -22,22 +23,16 @@ class Animation(NamedTuple):
     frames_per_second: float
 
 
-class _PictureDataset(AbstractDataset[Any, None]):
+class _PictureDataset(PathDataset[Any, None]):
     """A file that is written whole or not at all, and not read back."""
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
 
     def load(self) -> None:
         """Pictures are not read back."""
         raise DatasetError("figures and animations are written to be looked at, not read back.")
 
-    def _exists(self) -> bool:
-        return Path(self._filepath).exists()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+    def preview(self) -> ImagePreview:
+        """The picture for kedro viz, in base64; of several, the film strip, which every experiment has."""
+        return ImagePreview(base64.b64encode((self._filepath / self.witness).read_bytes()).decode())
 
 
 class FigureDataset(_PictureDataset):
@@ -48,38 +43,23 @@ class FigureDataset(_PictureDataset):
 
     def save(self, data: Any) -> None:
         """Draw the figure into the file."""
-        with replacing_file(Path(self._filepath)) as part:
+        with replacing_file(self._filepath) as part:
             data.savefig(part, format="png", dpi=DPI)
-
-    def preview(self) -> ImagePreview:
-        """The picture for kedro viz, in base64."""
-        return ImagePreview(base64.b64encode(Path(self._filepath).read_bytes()).decode())
 
 
 class FiguresDataset(_PictureDataset):
     """The pictures of an experiment by name, in one folder: figures as PNG files, animations as GIF files."""
 
+    witness = "filmstrip.png"
+
     def save(self, data: Mapping[str, Any]) -> None:
         """Write each; pictures of before that are not among them stay."""
-        folder = Path(self._filepath)
         for name, picture in data.items():
-            with replacing_file(folder / _file_name(name, picture)) as part:
+            with replacing_file(self._filepath / _file_name(name, picture)) as part:
                 if isinstance(picture, Animation):
                     _write_gif(picture, part)
                 else:
                     picture.savefig(part, format="png", dpi=DPI)
-
-    def _exists(self) -> bool:
-        return self._film_strip.exists()
-
-    @property
-    def _film_strip(self) -> Path:
-        """The one picture that every experiment has."""
-        return Path(self._filepath) / "filmstrip.png"
-
-    def preview(self) -> ImagePreview:
-        """The film strip for kedro viz, in base64."""
-        return ImagePreview(base64.b64encode(self._film_strip.read_bytes()).decode())
 
 
 def written_files(path: Path, data: Any) -> list[Path]:

@@ -1,21 +1,18 @@
 """Kedro dataset of a folder."""
 
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
-from kedro.io import AbstractDataset, DatasetError
+from kedro.io import DatasetError
+
+from linear_video.io.base import PathDataset
 
 
-class FolderDataset(AbstractDataset[None, Path]):
+class FolderDataset(PathDataset[None, Path]):
     """A folder's path, for what writes files of its own there (a training's state)."""
-
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
 
     def load(self) -> Path:
         """Give the path."""
-        return Path(self._filepath)
+        return self._filepath
 
     def save(self, data: None) -> None:
         """A folder is not saved."""
@@ -23,6 +20,3 @@ class FolderDataset(AbstractDataset[None, Path]):
 
     def _exists(self) -> bool:
         return True
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}

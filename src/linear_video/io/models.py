@@ -1,10 +1,9 @@
 """Kedro dataset of trained models."""
 
 import shutil
-from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from kedro.io import AbstractDataset
+from linear_video.io.base import PathDataset
 
 TRAINING_STATE = "training_state"  # folder beside a checkpoint
 
@@ -16,33 +15,23 @@ class Checkpoint(NamedTuple):
     config: dict[str, Any]
 
 
-class CheckpointDataset(AbstractDataset[Checkpoint, Checkpoint]):
+class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
     """A folder with ``model.safetensors`` and ``config.json``.
 
     Saving ends the training: the state it could have been resumed from, beside the checkpoint, is deleted then.
     """
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath = PurePosixPath(filepath)
-        self.metadata = metadata
+    witness = "config.json"
 
     def load(self) -> Checkpoint:
         """Read a model that is ready to predict."""
         from linear_video.models.checkpoint import load_checkpoint, load_config
 
-        folder = Path(self._filepath)
-        return Checkpoint(load_checkpoint(folder), load_config(folder))
+        return Checkpoint(load_checkpoint(self._filepath), load_config(self._filepath))
 
     def save(self, data: Checkpoint) -> None:
         """Write the model; end its training."""
         from linear_video.models.checkpoint import save_checkpoint
 
-        folder = Path(self._filepath)
-        save_checkpoint(folder, data.model, data.config)
-        shutil.rmtree(folder / TRAINING_STATE, ignore_errors=True)
-
-    def _exists(self) -> bool:
-        return (Path(self._filepath) / "config.json").exists()
-
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath}
+        save_checkpoint(self._filepath, data.model, data.config)
+        shutil.rmtree(self._filepath / TRAINING_STATE, ignore_errors=True)

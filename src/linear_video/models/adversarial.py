@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from linear_video.common.checks import check_choice, check_least, check_literals, check_within
 from linear_video.common.errors import InputError
 from linear_video.models.base import FrameShape, TrainedBySteps
-from linear_video.models.checks import check_choice
 
 
 class Scale(NamedTuple):
@@ -69,18 +69,13 @@ class AdversarialSettings:
     adversarial_weight: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.input_frames < 1:
-            raise ValueError(f"input_frames must be at least 1, not {self.input_frames}.")
-        check_choice("size", self.size, ("paper", "small"))
-        for name in ("lp_weight", "gradient_difference_weight", "adversarial_weight"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be finite and at least 0, not {getattr(self, name)}.")
+        check_least(self, 1, "input_frames")
+        check_literals(self)
+        check_choice(self, (1, 2), "lp_power")
+        check_within(self, "[0, inf)", "lp_weight", "gradient_difference_weight", "adversarial_weight")
+        check_within(self, "[1, inf)", "gradient_difference_power")
         if not self.lp_weight and not self.gradient_difference_weight:
             raise ValueError("lp_weight and gradient_difference_weight must not both be 0.")
-        if self.lp_power not in (1, 2):
-            raise ValueError(f"lp_power must be 1 or 2, not {self.lp_power}.")
-        if not 1 <= self.gradient_difference_power < float("inf"):
-            raise ValueError(f"gradient_difference_power must be at least 1, not {self.gradient_difference_power}.")
 
 
 class Adversarial(TrainedBySteps):

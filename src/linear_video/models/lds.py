@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linear_video.common.checks import check_least
 from linear_video.common.errors import InputError
 from linear_video.models.base import DrawsFutures, FittedInClosedForm, HasSpectrum, Spectrum, Synthesises
 from linear_video.models.spectrum import mode_parts, spectrum_of
@@ -37,9 +38,7 @@ class LdsSettings:
     exact_up_to: int = 3000
 
     def __post_init__(self) -> None:
-        for name in ("state_dimension", "exact_up_to"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        check_least(self, 1, "state_dimension", "exact_up_to")
 
 
 class LinearDynamicSystem(FittedInClosedForm, Synthesises, DrawsFutures, HasSpectrum):

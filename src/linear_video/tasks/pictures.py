@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 from numpy.typing import NDArray
 
-from linear_video.evaluation.figures import COLOURS
+from linear_video.evaluation.figures import COLOURS, bare, name_line, sheet, show
 from linear_video.tasks.alarms import Calibration
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.trained import Modes
@@ -39,27 +39,13 @@ def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str) -> Figure
     columns = max(len(row) for row in rows.values())
     height, width = next(frame for row in rows.values() for _, frame in row).shape[:2]
     size = (CELL * columns * width / height + 1.2, (CELL + 0.25) * len(rows) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
+    figure, axes = sheet(len(rows), columns, size, title)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
-        for axis in line:
-            _bare(axis)
-        for axis, (caption, frame) in zip(line, row, strict=False):
-            _show(axis, frame)
+        show(line, (frame.transpose(2, 0, 1) for _, frame in row), 255)
+        for axis, (caption, _) in zip(line, row, strict=False):
             axis.set_title(caption, fontsize=8)
-        line[0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
-    figure.suptitle(title, fontsize=10)
+        name_line(line[0], name, 9)
     return figure
-
-
-def _show(axis: Any, frame: Frame) -> None:
-    axis.imshow(frame if frame.shape[2] == 3 else frame[..., 0], cmap="gray", vmin=0, vmax=255)
-
-
-def _bare(axis: Any) -> None:
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[:].set_visible(False)
 
 
 def surprise_plot(
@@ -75,8 +61,8 @@ def surprise_plot(
     grid = GridSpec(1 + len(curves), len(shown), figure)
     for column, (number, frame) in enumerate(shown):
         axis = figure.add_subplot(grid[0, column])
-        _bare(axis)
-        _show(axis, frame)
+        bare(axis)
+        show([axis], [frame.transpose(2, 0, 1)], 255)
         axis.set_title(f"{number}", fontsize=8)
     for row, (name, label, threshold) in enumerate(curves, 1):
         axis = figure.add_subplot(grid[row, :])
@@ -109,7 +95,7 @@ def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
     axis.grid(alpha=0.3)
     axes = lower.subplots((count + 2) // 3, 6, squeeze=False).ravel()
     for axis in axes:
-        _bare(axis)
+        bare(axis)
     for number, response in enumerate(modes.responses):
         strengths = np.square(response).sum(axis=(1, 2, 3))
         period = float(table["period_s"].iloc[number] * fps)
@@ -127,33 +113,26 @@ def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
 
 def spread_plot(futures: NDArray[np.uint8], title: str) -> Figure:
     """Some futures (count, horizon, h, w, channels), their mean and their spread per pixel."""
-    horizon = futures.shape[1]
+    futures = np.moveaxis(futures, -1, 2)  # (count, horizon, channels, h, w)
     values = futures.astype(np.float32) / 255
-    mean, spread = values.mean(axis=0), values.std(axis=0).mean(axis=-1)
-    shown = list(futures[:4])
-    height, width = futures.shape[2:4]
-    columns = min(horizon, 10)
-    figure = Figure(
-        figsize=(CELL * columns * width / height + 1.6, CELL * (len(shown) + 2) + 0.6), layout="constrained"
-    )
-    axes = figure.subplots(len(shown) + 2, columns, squeeze=False)
-    for axis in axes.flat:
-        _bare(axis)
-    for number, (line, future) in enumerate(zip(axes, shown, strict=False), 1):
-        line[0].set_ylabel(f"future {number}", fontsize=9, rotation=0, ha="right", va="center")
-        for axis, frame in zip(line, future, strict=False):
-            _show(axis, frame)
-    for axis, frame in zip(axes[-2], mean, strict=False):
-        axis.imshow(frame if frame.shape[2] == 3 else frame[..., 0], cmap="gray", vmin=0, vmax=1)
+    mean, spread = values.mean(axis=0), values.std(axis=0).mean(axis=1)
+    shown = futures[:4]
+    height, width = futures.shape[-2:]
+    columns = min(futures.shape[1], 10)
+    size = (CELL * columns * width / height + 1.6, CELL * (len(shown) + 2) + 0.6)
+    figure, axes = sheet(len(shown) + 2, columns, size, title)
+    for line, future in zip(axes, shown, strict=False):
+        show(line, future, 255)
+    show(axes[-2], mean, 1)
     for axis, frame in zip(axes[-1], spread, strict=False):
         image = axis.imshow(frame, cmap="magma", vmin=0, vmax=max(float(spread.max()), 1e-6))
-    axes[-2, 0].set_ylabel("mean", fontsize=9, rotation=0, ha="right", va="center")
-    axes[-1, 0].set_ylabel("spread", fontsize=9, rotation=0, ha="right", va="center")
+    names = [*(f"future {number + 1}" for number in range(len(shown))), "mean", "spread"]
+    for line, name in zip(axes, names, strict=True):
+        name_line(line[0], name, 9)
     for column, axis in enumerate(axes[0], 1):
         axis.set_title(f"+{column}", fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.25, anchor=(0, 0), label="spread: standard deviation")
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.set(rect=(0.06, 0, 0.94, 1))  # type: ignore[call-arg]  # beside a colour bar, labels find no room
-    figure.suptitle(title, fontsize=10)
     return figure

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from linear_video.common.checks import check_least, check_within
+
 Task = Literal["extrapolate", "hindcast", "fill_in", "retime", "denoise", "surprise", "spectrum", "sample", "what_if"]
 Fit = Literal["resize", "tile"]
 
@@ -57,19 +59,12 @@ class PredictSettings:
     actions: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("context", 2), ("horizon", 1), ("window", 2), ("modes", 1), ("futures", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if self.window_step is not None and self.window_step < 1:
-            raise ValueError(f"window_step must be at least 1 or null, not {self.window_step}.")
-        if self.fps is not None and not 0 < self.fps < float("inf"):
-            raise ValueError(f"fps must be finite and above 0, not {self.fps}.")
-        if not 0.1 <= self.factor <= 10:
-            raise ValueError(f"factor must be within [0.1, 10], not {self.factor}.")
-        if not 0 < self.false_alarm_rate < 1:
-            raise ValueError(f"false_alarm_rate must be within (0, 1), not {self.false_alarm_rate}.")
-        if not 0 <= self.noise < float("inf"):
-            raise ValueError(f"noise must be finite and at least 0, not {self.noise}.")
+        check_least(self, 2, "context", "window", "futures")
+        check_least(self, 1, "horizon", "modes", "window_step")
+        check_within(self, "(0, inf)", "fps")
+        check_within(self, "[0.1, 10]", "factor")
+        check_within(self, "(0, 1)", "false_alarm_rate")
+        check_within(self, "[0, inf)", "noise")
         parse_frames(self.missing)
         parse_frames(self.dropped)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linear_video.common.checks import check_least, check_within
 from linear_video.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,11 +66,10 @@ class TrainingSettings:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "clips_per_step", "validate_every", "devices"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"threads must be at least 1 or null, not {self.threads}.")
+        check_least(self, 1, "steps", "clips_per_step", "validate_every", "devices", "threads")
+        check_least(self, 0, "warmup_steps")
+        check_within(self, "(0, inf]", "gradient_norm")
+        check_within(self, "[0, 1)", "weight_average")
         if self.strategy == "ddp" and "TORCHELASTIC_RUN_ID" not in os.environ:
             raise ValueError(
                 "strategy ddp would start the whole program once more for each device. Use ddp_spawn, or ddp_fork on "
@@ -80,12 +80,6 @@ class TrainingSettings:
         for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():
             if not rate > 0:
                 raise ValueError(f"the learning rate {name} must be above zero, not {rate}.")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps must not be below zero, but is {self.warmup_steps}.")
-        if not self.gradient_norm > 0:
-            raise ValueError(f"gradient_norm must be above zero, not {self.gradient_norm}.")
-        if not 0 <= self.weight_average < 1:
-            raise ValueError(f"weight_average must be within [0, 1), not {self.weight_average}.")
 
     @property
     def processes(self) -> int:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from linear_video.models.checks import check_choice
+from linear_video.common.checks import check_least, check_literals, check_pair, check_within
 
 
 @dataclass(frozen=True)
@@ -48,24 +48,15 @@ class DynamicVaeSettings:
     linear_part: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        check_literals(self)
+        check_least(self, 1, "state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling")
+        check_least(self, 0, "hidden_units")
         if self.state_dimension % 2:
             raise ValueError(f"state_dimension must be even, not {self.state_dimension}.")
         if self.filter_size < 1 or self.filter_size % 2 != 1:
             raise ValueError(f"filter_size must be odd and positive, not {self.filter_size}.")
-        if self.hidden_units < 0:
-            raise ValueError(f"hidden_units must not be below 0, but is {self.hidden_units}.")
-        if not 0 < self.observation_variance < float("inf"):
-            raise ValueError(f"observation_variance must be finite and above 0, not {self.observation_variance}.")
-        if not 0 <= self.stationarity_weight < float("inf"):
-            raise ValueError(f"stationarity_weight must be finite and at least 0, not {self.stationarity_weight}.")
-        if not 0 <= self.first_radius < 1:
-            raise ValueError(f"first_radius must be within [0, 1), not {self.first_radius}.")
-        if not 0 < self.turning_share <= 1:
-            raise ValueError(f"turning_share must be within (0, 1], not {self.turning_share}.")
-        check_choice("transition", self.transition, ("soft", "hard", "two_stage"))
-        least, greatest = self.first_angles
-        if not 0 <= least <= greatest <= 180:
-            raise ValueError(f"first_angles must be [least, greatest] within [0, 180], not [{least}, {greatest}].")
+        check_within(self, "(0, inf)", "observation_variance")
+        check_within(self, "[0, inf)", "stationarity_weight")
+        check_within(self, "[0, 1)", "first_radius")
+        check_within(self, "(0, 1]", "turning_share")
+        check_pair(self, "[0, 180]", "first_angles")

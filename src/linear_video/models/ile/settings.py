@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from linear_video.models.checks import check_choice
+from linear_video.common.checks import check_least, check_literals, check_pair, check_within
 
 
 @dataclass(frozen=True)
@@ -61,39 +61,21 @@ class IleSettings:
     actions: int = 0
 
     def __post_init__(self) -> None:
+        check_literals(self)
         if self.state_dimension < 2 or self.state_dimension % 2:
             raise ValueError(f"state_dimension must be even and positive, not {self.state_dimension}.")
-        for name in ("blocks", "couplings", "hidden_channels", "first_squeezes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.middle_kernel < 1 or self.middle_kernel % 2 != 1:
             raise ValueError(f"middle_kernel must be odd and positive, not {self.middle_kernel}.")
-        for name, limit in (("eigenvalue_radius", 1), ("eigenvalue_angle", 90)):
-            least, greatest = getattr(self, name)
-            if not 0 <= least <= greatest <= limit:
-                raise ValueError(f"{name} must be [least, greatest] within [0, {limit}], not [{least}, {greatest}].")
-        if self.actions < 0:
-            raise ValueError(f"actions must be at least 0, not {self.actions}.")
-        if self.noise < 0:
-            raise ValueError(f"noise must not be below zero, but is {self.noise}.")
-        if not 0 <= self.profile_weight <= 1:
-            raise ValueError(f"profile_weight must be within [0, 1], not {self.profile_weight}.")
-        if self.loss_frames is not None and self.loss_frames < 1:
-            raise ValueError(f"loss_frames must be at least 1 or null, not {self.loss_frames}.")
-        if not 0 <= self.forecast_weight < float("inf"):
-            raise ValueError(f"forecast_weight must be finite and at least 0, not {self.forecast_weight}.")
-        if self.forecast_context < 1:
-            raise ValueError(f"forecast_context must be at least 1, not {self.forecast_context}.")
+        check_least(self, 1, "blocks", "couplings", "hidden_channels", "first_squeezes", "forecast_context")
+        check_least(self, 1, "loss_frames")
+        check_least(self, 0, "actions")
+        check_pair(self, "[0, 1]", "eigenvalue_radius")
+        check_pair(self, "[0, 90]", "eigenvalue_angle")
+        check_within(self, "[0, inf)", "noise", "forecast_weight", "prior_precision")
+        check_within(self, "[0, 1]", "profile_weight")
+        check_within(self, "(0, 1]", "fading_memory")
         if self.forecast_weight and self.loss_frames is not None and self.loss_frames <= self.forecast_context:
             raise ValueError(
                 f"loss_frames {self.loss_frames} leave none to forecast after forecast_context "
                 f"{self.forecast_context}; set forecast_weight to 0.0, or raise loss_frames."
             )
-        if not 0 <= self.prior_precision < float("inf"):
-            raise ValueError(f"prior_precision must be at least 0 and finite, not {self.prior_precision}.")
-        if not 0 < self.fading_memory <= 1:
-            raise ValueError(f"fading_memory must be within (0, 1], not {self.fading_memory}.")
-        check_choice("mix", self.mix, ("haar", "none"))
-        check_choice("noise_kind", self.noise_kind, ("gaussian", "uniform"))
-        check_choice("scale", self.scale, ("learned", "batch_mean"))
-        check_choice("memory", self.memory, ("none", "checkpoint", "reversible"))

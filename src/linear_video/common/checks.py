@@ -1,0 +1,56 @@
+"""What settings check of themselves: ValueError names the setting, what is allowed, and what was given.
+
+None passes every check: whether it is allowed is told by the type.
+"""
+
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def check_least(settings: Any, least: int, *names: str) -> None:
+    """Whole numbers are at least ``least``."""
+    for name in names:
+        value = getattr(settings, name)
+        _require(settings, name, value is None or value >= least, f"at least {least}")
+
+
+def check_within(settings: Any, interval: str, *names: str) -> None:
+    """Numbers lie in an interval as it is written: ``"[0, 1)"``, ``"(0, inf)"``."""
+    for name in names:
+        value = getattr(settings, name)
+        _require(settings, name, value is None or _lies_within(value, interval), f"within {interval}")
+
+
+def check_pair(settings: Any, interval: str, *names: str) -> None:
+    """Pairs are (least, greatest), both in an interval."""
+    for name in names:
+        least, greatest = getattr(settings, name)
+        fine = least <= greatest and _lies_within(least, interval) and _lies_within(greatest, interval)
+        _require(settings, name, fine, f"[least, greatest] within {interval}")
+
+
+def check_choice(settings: Any, choices: tuple[Any, ...], *names: str) -> None:
+    """Values are among ``choices``."""
+    for name in names:
+        *others, last = (str(choice) for choice in choices)
+        _require(settings, name, getattr(settings, name) in choices, f"{', '.join(others)} or {last}")
+
+
+def check_literals(settings: Any) -> None:
+    """Every field of a ``Literal`` type is among its choices."""
+    for name, hint in get_type_hints(type(settings)).items():
+        if get_origin(hint) is Literal:
+            check_choice(settings, get_args(hint), name)
+
+
+def _require(settings: Any, name: str, fine: bool, allowed: str) -> None:
+    if not fine:
+        value, hints = getattr(settings, name), get_type_hints(type(settings))
+        given = repr(value) if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
+        null = " or null" if type(None) in get_args(hints[name]) else ""
+        raise ValueError(f"{name} must be {allowed}{null}, not {given}.")
+
+
+def _lies_within(value: float, interval: str) -> bool:
+    least, greatest = (float(end) for end in interval[1:-1].split(","))
+    above = least <= value if interval[0] == "[" else least < value
+    return above and (value <= greatest if interval[-1] == "]" else value < greatest)

@@ -1,0 +1,24 @@
+"""What Kedro datasets of a file or folder have in common."""
+
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from kedro.io import AbstractDataset
+
+Saved = TypeVar("Saved")
+Loaded = TypeVar("Loaded")
+
+
+class PathDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
+    """Something at one path. Where that is a folder, it exists if it holds the file ``witness``."""
+
+    witness = ""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath, self.metadata = Path(filepath), metadata
+
+    def _exists(self) -> bool:
+        return (self._filepath / self.witness).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": self._filepath}

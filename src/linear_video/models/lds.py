@@ -16,8 +16,8 @@ from torch import Tensor
 
 from linear_video.common.checks import check_least
 from linear_video.common.errors import InputError
-from linear_video.models.base import DrawsFutures, FittedInClosedForm, HasSpectrum, Spectrum, Synthesises
-from linear_video.models.spectrum import mode_parts, spectrum_of
+from linear_video.models.base import FittedInClosedForm
+from linear_video.models.state_space import StateSpaceModel
 
 CHUNK = 2**27  # bytes of float64 frames in memory at once
 OVERSAMPLING = 10  # further directions of the randomised decomposition
@@ -41,7 +41,7 @@ class LdsSettings:
         check_least(self, 1, "state_dimension", "exact_up_to")
 
 
-class LinearDynamicSystem(FittedInClosedForm, Synthesises, DrawsFutures, HasSpectrum):
+class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
     """Doretto's linear dynamic system for frames (C, H, W)."""
 
     settings_class = LdsSettings
@@ -138,58 +138,23 @@ class LinearDynamicSystem(FittedInClosedForm, Synthesises, DrawsFutures, HasSpec
         frames: Tensor = flat.unflatten(-1, self.frame_shape).clamp(0, 1).float()
         return frames
 
-    # --- the contract of every model -------------------------------------------------------------------------------
+    # --- what a state space model is asked for ---------------------------------------------------------------------
 
-    @torch.no_grad()
-    def predict(self, context: Tensor, horizon: int) -> Tensor:
-        """Frames after the context (N, T, C, H, W), from its last one, without noise: (N, horizon, C, H, W)."""
-        state, frames = self.encode(context[:, -1]), []
-        for _ in range(horizon):
-            state = state @ self.transition.T
-            frames.append(self.decode(state))
-        return torch.stack(frames, 1)
+    def system(self) -> tuple[Tensor, Tensor]:
+        """A and B, both (n, n), float64."""
+        return self.transition, self.noise
 
-    @torch.no_grad()
-    def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
-        """Endless sequences from the first frame of ``start`` (N, T, C, H, W): (N, frames, C, H, W)."""
-        generator = torch.Generator(start.device).manual_seed(seed)
-        state, shown = self.encode(start[:, 0]), []
-        for _ in range(frames):
-            shown.append(self.decode(state))
-            noise = torch.randn(state.shape, generator=generator, dtype=state.dtype, device=state.device)
-            state = state @ self.transition.T + noise_scale * noise @ self.noise.T
-        return torch.stack(shown, 1)
+    def first_state(self, start: Tensor) -> Tensor:
+        """Of the first frame."""
+        return self.encode(start[:, 0])
 
-    def steadiness(self) -> dict[str, float]:
-        """The spectral radius of A."""
-        return {"spectral_radius": float(self.spectrum().eigenvalues.abs().max())}
+    def last_state(self, context: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+        """Of the last frame, which leaves no doubt."""
+        return self.encode(context[:, -1])
 
-    @torch.no_grad()
-    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
-        """Draws of the frames after the context (N, T, C, H, W): (count, N, horizon, C, H, W).
-
-        They start from its last frame, with process noise B v of the given size in every step.
-        """
-        last = context[:, -1:].repeat(count, 1, 1, 1, 1)
-        drawn = self.synthesise(last, horizon + 1, seed, noise)[:, 1:]
-        return drawn.reshape(count, len(context), *drawn.shape[1:])
-
-    @torch.no_grad()
-    def spectrum(self) -> Spectrum:
-        """Eigenvalues of A with period and half-life in frames."""
-        return spectrum_of(torch.linalg.eig(self.transition).eigenvalues)
-
-    @torch.no_grad()
-    def mode_energy(self, clips: Tensor) -> Tensor:
-        """Mean energy of each mode's part of the states: clips (N, T, C, H, W) -> float64 (N, modes)."""
-        return mode_parts(self.encode(clips), self.transition).square().sum(-1).mean(1)
-
-    @torch.no_grad()
-    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
-        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T, C, H, W)."""
-        states = self.encode(clips)
-        parts = mode_parts(states, self.transition)
-        return torch.stack([self.decode(states) - self.decode(states - parts[:, :, mode]) for mode in modes])
+    def states(self, clips: Tensor) -> Tensor:
+        """Of all frames: (N, T, n)."""
+        return self.encode(clips)
 
 
 def _clip_singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

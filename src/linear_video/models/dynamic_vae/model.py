@@ -16,19 +16,11 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor, nn
 
-from linear_video.models.base import (
-    DrawsFutures,
-    FrameShape,
-    HasLikelihood,
-    HasSpectrum,
-    Spectrum,
-    Synthesises,
-    TrainedBySteps,
-)
+from linear_video.models.base import FrameShape, HasLikelihood, TrainedBySteps
 from linear_video.models.dynamic_vae.networks import Decoder, LinearPart, make_encoder
 from linear_video.models.dynamic_vae.settings import DynamicVaeSettings
 from linear_video.models.lds import LdsSettings, LinearDynamicSystem
-from linear_video.models.spectrum import mode_parts, spectrum_of
+from linear_video.models.state_space import StateSpaceModel
 
 EXACT_UP_TO = 3000  # values of a frame, for which the linear part starts with exact principal components
 SMALL = 1e-6  # share of the greatest deviation that the least one counts as, lest it be divided by
@@ -36,7 +28,7 @@ BOUND_DRAWS = 8
 GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factored
 
 
-class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLikelihood):
+class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
     """Generative model of frames (C, H, W), float in [0, 1], whose latent state evolves linearly.
 
     Args:
@@ -114,6 +106,10 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
             state = state @ transition.T + drawn @ noise.T
         return torch.stack((first, state @ transition.T + innovation @ noise.T), dim=1)
 
+    def pair_of_states(self, latent: Tensor) -> Tensor:
+        """States of both frames of pairs (N, 2, n). In two stages, what is encoded second is the state itself."""
+        return latent.unflatten(1, (2, -1)) if self.settings.transition == "two_stage" else self.dynamic_layer(latent)
+
     # --- the contract of every model -------------------------------------------------------------------------------
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -125,7 +121,7 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         if clips.shape[1] < 2:
             raise ValueError(f"clips need at least 2 frames, not {clips.shape[1]}.")
         lag = self._draw_lag(clips.shape[1] - 1, generator)
-        pairs = torch.stack((clips[:, :-lag], clips[:, lag:]), dim=2).flatten(0, 1)  # (N (T - lag), 2, C, H, W)
+        pairs = _pairs(clips, lag)
         mean, log_variance = self.encode(pairs)
         latent = mean
         if generator is not None:
@@ -187,8 +183,9 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
             self._make_stationary(system.transition * deviation / deviation[:, None], system.noise / deviation[:, None])
         observation = system.observation * deviation  # (D, n)
         latent = torch.eye(2 * len(deviation), dtype=self.transition.dtype)
-        states = latent.unflatten(1, (2, -1)) if self.settings.transition == "two_stage" else self.dynamic_layer(latent)
-        loading = (states.double() @ observation.T).flatten(1)  # (2n, 2D), one row for each latent variable
+        loading = (self.pair_of_states(latent).double() @ observation.T).flatten(
+            1
+        )  # (2n, 2D), one row for each latent variable
         precision = loading @ loading.T / self.settings.observation_variance
         precision += torch.eye(len(precision), dtype=precision.dtype)
         gain = torch.linalg.solve(precision, loading) / self.settings.observation_variance
@@ -217,8 +214,7 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         if self.settings.transition == "two_stage":
             before, after = torch.zeros_like(transition), torch.zeros_like(transition)
             for clips in _pieces(frames, self.transition.device):
-                pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
-                first, second = self.encode(pairs)[0].double().chunk(2, dim=1)
+                first, second = self.encode(_pairs(clips))[0].double().chunk(2, dim=1)
                 before += first.T @ first
                 after += second.T @ first
             transition = torch.linalg.lstsq(before, after.T).solution.T
@@ -236,38 +232,27 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         one, _, two = torch.linalg.svd(root.T @ noise)
         self.transition_noise.copy_(root @ one @ two)
 
-    @torch.no_grad()
-    def predict(self, context: Tensor, horizon: int) -> Tensor:
-        """Frames after the context (N, T, C, H, W), T at least 2, without noise: (N, horizon, C, H, W)."""
-        mean, _ = self.encode(context[:, -2:])
-        # In the first of two stages there was no dynamic layer: what is encoded second is the state itself.
-        two_stage = self.settings.transition == "two_stage"
-        state = mean.chunk(2, dim=1)[1] if two_stage else self.dynamic_layer(mean)[:, 1]
-        transition, _ = self.system()
-        frames = []
-        for _ in range(horizon):
-            state = state @ transition.T
-            frames.append(self.decode(state).clamp(0, 1))
-        return torch.stack(frames, dim=1)
+    def first_state(self, start: Tensor) -> Tensor:
+        """Of the first pair (N, 2, C, H, W): that of its first frame."""
+        return self.encode(start[:, :2])[0].chunk(2, dim=1)[0]
 
-    @torch.no_grad()
-    def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
-        """Endless sequences (equation 35) from the first pair of ``start`` (N, T, C, H, W): (N, frames, C, H, W)."""
-        generator = torch.Generator(start.device).manual_seed(seed)
-        transition, noise = self.system()
-        state = self.encode(start[:, :2])[0].chunk(2, dim=1)[0]
-        shown = []
-        for _ in range(frames):
-            shown.append(self.decode(state).clamp(0, 1))
-            drawn = torch.empty_like(state).normal_(generator=generator)
-            state = state @ transition.T + noise_scale * drawn @ noise.T
-        return torch.stack(shown, dim=1)
+    def last_state(self, context: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+        """Of the last pair, that of its second frame; drawn from the posterior with noise of the given size."""
+        mean, log_variance = self.encode(context[:, -2:])
+        if generator is not None:
+            mean = mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
+        return self.pair_of_states(mean)[:, 1]
+
+    def states(self, clips: Tensor) -> Tensor:
+        """Encoded means of all frames but the last: (N, T - 1, n)."""
+        states: Tensor = self.encode(_pairs(clips))[0].chunk(2, dim=1)[0]
+        return states.reshape(len(clips), -1, states.shape[1])
 
     def steadiness(self) -> dict[str, float]:
         """Spectral radius of A, norm of A Aᵀ + B Bᵀ - I, and how far the long-run covariance is from I, at most."""
         covariance = self.long_run_covariance()
         return {
-            "spectral_radius": float(self.spectrum().eigenvalues.abs().max()),
+            **super().steadiness(),
             "stationarity_norm": float(self.stationarity_error().detach()) ** 0.5,
             "long_run_covariance_error": float(np.abs(covariance - np.eye(len(covariance))).max()),
         }
@@ -280,30 +265,10 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         """
         if clips.shape[1] < 3:
             raise ValueError(f"clips need at least 3 frames, not {clips.shape[1]}.")
-        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2)  # (N, T - 1, 2, C, H, W)
-        states = self.encode(pairs.flatten(0, 1))[0].chunk(2, dim=1)[0].double().unflatten(0, pairs.shape[:2])
+        states = self.states(clips).double()
         first, second = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
         residual = second - first @ torch.linalg.lstsq(first, second).solution
         return float(residual.square().sum() / second.square().sum())
-
-    @torch.no_grad()
-    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
-        """Draws of the frames after the context (N, T, C, H, W), T at least 2: (count, N, horizon, C, H, W).
-
-        The last state is drawn from the posterior, and every step has process noise B v; both of the given size.
-        """
-        generator = torch.Generator(context.device).manual_seed(seed)
-        mean, log_variance = self.encode(context[:, -2:].repeat(count, 1, 1, 1, 1))
-        latent = mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
-        two_stage = self.settings.transition == "two_stage"  # as in ``predict``
-        state = latent.chunk(2, dim=1)[1] if two_stage else self.dynamic_layer(latent)[:, 1]
-        transition, matrix = self.system()
-        frames = []
-        for _ in range(horizon):
-            drawn = torch.empty_like(state).normal_(generator=generator)
-            state = state @ transition.T + noise * drawn @ matrix.T
-            frames.append(self.decode(state).clamp(0, 1))
-        return torch.stack(frames, dim=1).reshape(count, len(context), horizon, *self.frame_shape)
 
     @torch.no_grad()
     def surprise(self, clips: Tensor, past: int) -> Tensor:
@@ -316,26 +281,24 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         unknown = torch.full((len(clips), 1), torch.nan, dtype=torch.float64, device=clips.device)
         if clips.shape[1] < 2:
             return unknown
-        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)  # (N (T - 1), 2, C, H, W)
-        two_stage = self.settings.transition == "two_stage"  # what is encoded second is the state itself
+        pairs = _pairs(clips)
         mean, log_variance = self.encode(pairs)
         generator = torch.Generator(clips.device).manual_seed(0)
         error = torch.zeros(len(pairs), device=clips.device)
         for _ in range(BOUND_DRAWS):
             deviation = torch.empty_like(mean[:1]).normal_(generator=generator)
             latent = mean + (log_variance / 2).exp() * deviation
-            states = latent.unflatten(1, (2, -1)) if two_stage else self.dynamic_layer(latent)  # (pairs, 2, n)
-            decoded = self.decode(states.flatten(0, 1)).reshape(pairs.shape)
+            decoded = self.decode(self.pair_of_states(latent).flatten(0, 1)).reshape(pairs.shape)
             error += (decoded - pairs).square().flatten(1).sum(1) / BOUND_DRAWS
         variance, values = self.settings.observation_variance, pairs[0].numel()
-        divergence = self._divergence(mean.double(), log_variance.double(), two_stage)
+        divergence = self._divergence(mean.double(), log_variance.double())
         bound = (error.double() / (2 * variance) + divergence) / values + math.log(2 * math.pi * variance) / 2
         return torch.cat((unknown, bound.reshape(len(clips), -1)), dim=1)
 
-    def _divergence(self, mean: Tensor, log_variance: Tensor, two_stage: bool) -> Tensor:
+    def _divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
         """KL of a factorised posterior from the prior of (h, v), N(0, I), or in two stages of (h_t, h_{t+1}): (N,)."""
         covariance = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
-        if two_stage:
+        if self.settings.transition == "two_stage":
             state = mean.shape[1] // 2
             transition = self.system()[0].to(mean)
             covariance[state:, :state], covariance[:state, state:] = transition, transition.T
@@ -344,32 +307,6 @@ class DynamicVae(TrainedBySteps, Synthesises, DrawsFutures, HasSpectrum, HasLike
         volume: Tensor = torch.linalg.slogdet(covariance).logabsdet - log_variance.sum(1)
         divergence: Tensor = (quadratic - mean.shape[1] + volume) / 2
         return divergence
-
-    @torch.no_grad()
-    def spectrum(self) -> Spectrum:
-        """Eigenvalues of A with period and half-life in frames."""
-        return spectrum_of(torch.linalg.eig(self.system()[0].double()).eigenvalues)
-
-    @torch.no_grad()
-    def mode_energy(self, clips: Tensor) -> Tensor:
-        """Mean energy of each mode's part of the states: clips (N, T, C, H, W) -> float64 (N, modes)."""
-        return self._mode_parts(clips)[1].square().sum(-1).mean(1)
-
-    @torch.no_grad()
-    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
-        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T - 1, C, H, W)."""
-        states, parts = self._mode_parts(clips)
-
-        def frames(of: Tensor) -> Tensor:
-            return self.decode(of.flatten(0, 1)).clamp(0, 1).reshape(*of.shape[:2], *self.frame_shape)
-
-        return torch.stack([frames(states) - frames(states - parts[:, :, mode].to(states)) for mode in modes])
-
-    def _mode_parts(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Encoded states (N, T - 1, n) of all frames but the last, and what each mode contributes to them."""
-        pairs = torch.stack((clips[:, :-1], clips[:, 1:]), dim=2)  # (N, T - 1, 2, C, H, W)
-        states = self.encode(pairs.flatten(0, 1))[0].chunk(2, dim=1)[0].unflatten(0, pairs.shape[:2])
-        return states, mode_parts(states, self.system()[0])
 
 
 def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
@@ -384,6 +321,11 @@ def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
         transition[block, block] = torch.tensor([[cosine, sine], [-sine, cosine]])
         kept[block] = radius
     return transition, torch.diag((1 - kept**2).sqrt())
+
+
+def _pairs(clips: Tensor, lag: int = 1) -> Tensor:
+    """Frames of clips (N, T, C, H, W) with those ``lag`` later: (N (T - lag), 2, C, H, W)."""
+    return torch.stack((clips[:, :-lag], clips[:, lag:]), dim=2).flatten(0, 1)
 
 
 def _pieces(frames: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:

@@ -11,46 +11,21 @@ would add up, and a network in bf16 would see another input than before.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+if TYPE_CHECKING:
+    from linear_video.models.ile.flow import AffineCoupling
+
 Memory = Literal["none", "checkpoint", "reversible"]
 
 # Of recomputed frames, a quarter at a time, unless that would be so little work that calls cost more than computing.
 PARTS, LEAST_VALUES = 4, 2**14
-
-
-class Coupling(Protocol):
-    """What is asked of a coupling, an ``nn.Module``; ``models.flow.AffineCoupling`` has it."""
-
-    def __call__(self, inputs: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """All of it: (N, C, H, W) -> (N, C, H, W), log|det| (N,)."""
-        ...
-
-    def split(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The half that stays, and the half that is scaled and shifted."""
-        ...
-
-    def join(self, left: Tensor, right: Tensor) -> Tensor:
-        """Undo ``split``."""
-        ...
-
-    def scale_and_shift(self, left: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift from the half that stays."""
-        ...
-
-    def transform(self, right: Tensor, scale: Tensor, shift: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """Scale and shift one half, or undo it: the half, and log|det| (N,)."""
-        ...
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the network."""
-        ...
 
 
 @dataclass
@@ -70,7 +45,7 @@ class _Step(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any,
         inputs: Tensor,
-        coupling: Coupling,
+        coupling: "AffineCoupling",
         inverse: bool,
         tape: _Tape | None,
         number: int,
@@ -131,7 +106,7 @@ def _gradients(
     ctx: Any, known: Tensor, output_gradient: Tensor, log_abs_det_gradient: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Input of some frames, its gradient, and the parameters', from the input or, with a tape, from the output."""
-    coupling: Coupling = ctx.coupling
+    coupling: AffineCoupling = ctx.coupling
     left, right = coupling.split(known)
     with torch.enable_grad(), torch.autocast(cache_enabled=False, **ctx.autocast):
         seen = left.to(ctx.dtype).detach().requires_grad_()
@@ -147,7 +122,7 @@ def _gradients(
 
 
 def couple(
-    couplings: Sequence[Coupling], values: Tensor, inverse: bool, memory: Memory, error: Tensor
+    couplings: Sequence["AffineCoupling"], values: Tensor, inverse: bool, memory: Memory, error: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Apply couplings one after the other: values (N, C, H, W) -> values (N, C, H, W), log|det| (N,).
 

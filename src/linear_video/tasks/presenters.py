@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,12 +68,21 @@ def _extrapolate(job: Job) -> Result:
     future = job.trained.extrapolate(footage, job.settings.horizon)
     job.write(footage.last)
     job.write(_framed(frame) for frame in future)
-    numbers = footage.count + np.arange(len(future))
     rows = {
-        "footage": [(str(numbers[0] - len(footage.last) + k), frame) for k, frame in enumerate(footage.last)],
-        "what comes": [(str(number), frame) for number, frame in zip(numbers, future, strict=True)],
+        "footage": _numbered(footage.last, footage.count - len(footage.last)),
+        "what comes": _numbered(future, footage.count),
     }
-    return pd.DataFrame({"frame": numbers, "seconds": numbers / job.fps}), pictures.strip(rows, job.title)
+    return _table(job, footage.count + np.arange(len(future))), pictures.strip(rows, job.title)
+
+
+def _table(job: Job, numbers: Any, **columns: Any) -> pd.DataFrame:
+    """A row for each frame: its number, its time, and what else is known of it."""
+    return pd.DataFrame({"frame": numbers, "seconds": np.asarray(numbers) / job.fps, **columns})
+
+
+def _numbered(frames: Iterable[Frame], first: int = 0, form: str = "{}") -> list[tuple[str, Frame]]:
+    """Frames with their numbers from ``first`` on as captions."""
+    return [(form.format(number), frame) for number, frame in enumerate(frames, first)]
 
 
 def _forecasts(job: Job, step: int) -> Result:
@@ -124,25 +134,17 @@ def _hindcast(job: Job) -> Result:
         )
     job.write(_framed(frame) for frame in past)
     job.write(first)
-    rows = [{"frame": k - len(past), "seconds": (k - len(past)) / job.fps} for k in range(len(past))]
-    strips = {
-        "what came before": [(f"{k - len(past)}", frame) for k, frame in enumerate(past)],
-        "footage": [(f"{k}", frame) for k, frame in enumerate(first)],
-    }
-    table = pd.DataFrame(rows)
-    table["modes_left_out"] = [
-        " ".join(map(str, job.trained.forgotten(back)["mode"])) for back in range(len(past), 0, -1)
-    ]
-    return table, pictures.strip(strips, job.title)
+    strips = {"what came before": _numbered(past, -len(past)), "footage": _numbered(first)}
+    back = range(len(past), 0, -1)
+    left_out = [" ".join(map(str, job.trained.forgotten(frames)["mode"])) for frames in back]
+    return _table(job, -np.array(back), modes_left_out=left_out), pictures.strip(strips, job.title)
 
 
 def _fill_in(job: Job) -> Result:
     dropped = parse_frames(job.settings.dropped)
     missing = {*parse_frames(job.settings.missing), *dropped}
     if not missing:
-        raise InputError(
-            'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
-        )
+        raise InputError('predict.missing and predict.dropped name no frames; as in predict.missing="7 40-45".')
     first, second = itertools.tee(_with_gaps(job.frames, frozenset(dropped)))
     filled = job.trained.fill_in(first, missing)
     shown: list[tuple[int, Frame, Frame]] = []
@@ -155,9 +157,7 @@ def _fill_in(job: Job) -> Result:
         "as it was": [(f"{number}", was) for number, was, _ in shown],
         "filled in": [(f"{number}{'*' if number in missing else ''}", frame) for number, _, frame in shown],
     }
-    table = pd.DataFrame({"frame": sorted(missing)})
-    table["seconds"] = table["frame"] / job.fps
-    return table, pictures.strip(rows, job.title)
+    return _table(job, sorted(missing)), pictures.strip(rows, job.title)
 
 
 def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Frame]:
@@ -185,15 +185,15 @@ def _retime(job: Job) -> Result:
 
 def _denoise(job: Job) -> Result:
     first, second = itertools.tee(job.frames)
-    was, made, rows = pictures.Thumbnails(), pictures.Thumbnails(), []
-    for number, (before, frame) in enumerate(zip(second, job.trained.denoise(first), strict=True)):
+    was, made, changes = pictures.Thumbnails(), pictures.Thumbnails(), []
+    for before, frame in zip(second, job.trained.denoise(first), strict=True):
         job.write([frame])
         was.add(before)
         made.add(frame)
-        change = float(np.abs(before.astype(np.float32) - frame).mean() / 255)
-        rows.append({"frame": number, "seconds": number / job.fps, "change": change})
+        changes.append(float(np.abs(before.astype(np.float32) - frame).mean() / 255))
     strips = {"footage": was.kept, "denoised": made.kept}
-    return pd.DataFrame(rows), pictures.strip({k: [(str(n), f) for n, f in v] for k, v in strips.items()}, job.title)
+    captioned = {name: [(str(number), frame) for number, frame in kept] for name, kept in strips.items()}
+    return _table(job, range(len(changes)), change=changes), pictures.strip(captioned, job.title)
 
 
 def _surprise(job: Job) -> Result:
@@ -206,14 +206,8 @@ def _surprise(job: Job) -> Result:
 
     surprises = job.trained.surprise(seen(), job.settings.horizon)
     ordinary = job.calibration.errors if job.calibration else ordinary_errors([surprises])
-    table = pd.DataFrame(
-        {
-            "frame": range(len(surprises.errors)),
-            "seconds": np.arange(len(surprises.errors)) / job.fps,
-            "likelihood_bits": surprises.likelihood,
-            "forecast_error": forecast_error(surprises.errors, ordinary),
-        }
-    )
+    errors = forecast_error(surprises.errors, ordinary)
+    table = _table(job, range(len(errors)), likelihood_bits=surprises.likelihood, forecast_error=errors)
     if job.calibration:
         table["alarm"] = job.calibration.alarms(surprises)
     return table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title)
@@ -244,23 +238,21 @@ def _what_if(job: Job) -> Result:
     horizon, context = job.settings.horizon, job.trained.context
     footage = Remembered(job.frames, context)
     deque(footage, maxlen=0)  # to the end
-    last, count = list(footage.last), footage.count
+    last, first = list(footage.last), footage.count - context  # the first frame seen
     actions = np.zeros((context + horizon, given.shape[1] - 1), np.float32)
     for frame, *values in given.to_numpy():
-        index = int(frame) - (count - context)
-        if 0 <= index < len(actions):
-            actions[index] = values
+        if 0 <= int(frame) - first < len(actions):
+            actions[int(frame) - first] = values
     seen_alone = np.where(np.arange(len(actions))[:, None] < context, actions, 0)
-    with_them = job.trained.what_if(last, horizon, actions)
-    without = job.trained.what_if(last, horizon, seen_alone)
+    with_them, without = (job.trained.what_if(last, horizon, given) for given in (actions, seen_alone))
     job.write(np.hstack([frame, frame]) for frame in last)
     job.write(np.hstack([one, two]) for one, two in zip(without, with_them, strict=True))
     difference = np.abs(with_them.astype(np.float32) - without).mean(axis=(1, 2, 3)) / 255
-    table = pd.DataFrame({"frame": count + np.arange(horizon), "difference": difference})
+    table = pd.DataFrame({"frame": footage.count + np.arange(horizon), "difference": difference})
     rows = {
-        "footage": [(f"{count - len(last) + k}", frame) for k, frame in enumerate(last)][-horizon:],
-        "without": [(f"+{k + 1}", frame) for k, frame in enumerate(without)],
-        "with": [(f"+{k + 1}", frame) for k, frame in enumerate(with_them)],
+        "footage": _numbered(last, first)[-horizon:],
+        "without": _numbered(without, 1, "+{}"),
+        "with": _numbered(with_them, 1, "+{}"),
     }
     return table, pictures.strip(rows, job.title)
 
@@ -270,16 +262,10 @@ def _read_actions(path: Path, values: int) -> pd.DataFrame:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a CSV file of actions ({error}).") from error
-    numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes)
-    if (
-        list(table.columns[:1]) != ["frame"]
-        or len(table.columns) != values + 1
-        or not numeric
-        or table.isna().any(axis=None)
-    ):
-        raise InputError(
-            f"{path} must have a column frame and {values} more, all numbers; it has {list(table.columns)}."
-        )
+    numbers = all(pd.api.types.is_numeric_dtype(kind) for kind in table.dtypes) and not table.isna().any(axis=None)
+    if list(table.columns[:1]) != ["frame"] or len(table.columns) != values + 1 or not numbers:
+        known = list(table.columns)
+        raise InputError(f"{path} must have a column frame and {values} more, all numbers; it has {known}.")
     return table
 
 
@@ -299,7 +285,8 @@ PRESENTERS: dict[str, Callable[[Job], Result]] = {
 def _framed(frame: Frame) -> Frame:
     """A frame with a mark that a model has made it: a border of a fortieth of its height, at least a pixel."""
     width = max(1, frame.shape[0] // 40)
-    marked = frame.copy()
-    colour = BORDER if frame.shape[2] == 3 else (200,)
-    marked[:width], marked[-width:], marked[:, :width], marked[:, -width:] = colour, colour, colour, colour
+    marked = np.empty_like(frame)
+    marked[:] = BORDER if frame.shape[2] == 3 else (200,)
+    inner = (slice(width, -width), slice(width, -width))
+    marked[inner] = frame[inner]
     return marked

@@ -173,14 +173,11 @@ class Flow(nn.Module):
         self.blocks = nn.ModuleList()
         self.shapes: list[tuple[int, int, int]] = []  # what each block sends to the embedding
         for block in range(blocks):
-            layers: list[nn.Module] = []
-            for _ in range(first_squeezes if block == 0 else 1):
-                layers.append(Squeeze(mix))
-                channels, height, width = 4 * channels, height // 2, width // 2
-            layers += [
-                AffineCoupling(channels, hidden_channels, middle_kernel, swap=bool(i % 2)) for i in range(couplings)
-            ]
-            self.blocks.append(nn.ModuleList(layers))
+            squeezes = first_squeezes if block == 0 else 1
+            channels, height, width = channels * 4**squeezes, height >> squeezes, width >> squeezes
+            swaps = (bool(i % 2) for i in range(couplings))
+            chain = (AffineCoupling(channels, hidden_channels, middle_kernel, swap) for swap in swaps)
+            self.blocks.append(nn.ModuleList([*(Squeeze(mix) for _ in range(squeezes)), *chain]))
             leaving = channels if block == blocks - 1 else channels // 2
             self.shapes.append((leaving, height, width))
             channels -= leaving
@@ -201,8 +198,8 @@ class Flow(nn.Module):
         leaving = []
         for layers, (channels, _, _) in zip(self.blocks, self.shapes, strict=True):
             assert isinstance(layers, nn.ModuleList)
-            for squeeze in (layer for layer in layers if isinstance(layer, Squeeze)):
-                frames, _ = squeeze(frames)
+            for layer in layers:
+                frames = layer(frames)[0] if isinstance(layer, Squeeze) else frames
             frames, log_abs_det_block = self._couple(layers, frames, inverse=False)
             log_abs_det = log_abs_det + log_abs_det_block
             leaving.append(frames[:, frames.shape[1] - channels :].flatten(1))
@@ -222,8 +219,8 @@ class Flow(nn.Module):
             frames = left if frames is None else torch.cat((frames, left), dim=1)
             frames, log_abs_det_block = self._couple(layers, frames, inverse=True)
             log_abs_det = log_abs_det + log_abs_det_block
-            for squeeze in (layer for layer in layers if isinstance(layer, Squeeze)):
-                frames, _ = squeeze.inverse(frames)
+            for layer in layers:
+                frames = layer.inverse(frames)[0] if isinstance(layer, Squeeze) else frames
         assert frames is not None
         return frames, log_abs_det
 

@@ -81,13 +81,11 @@ class LinearPrior(nn.Module):
         super().__init__()
         if state_dimension < 2 or state_dimension % 2:
             raise ValueError(f"state_dimension must be even and positive, not {state_dimension}.")
-        self.embedding_dimension = embedding_dimension
-        self.state_dimension = state_dimension
+        self.embedding_dimension, self.state_dimension = embedding_dimension, state_dimension
         blocks = state_dimension // 2
         radii = torch.empty(blocks, dtype=torch.float64).uniform_(*radius)
         angles = torch.deg2rad(torch.linspace(*angle, blocks, dtype=torch.float64))
-        alpha = radii * angles.cos()
-        beta = radii * angles.sin()
+        alpha, beta = radii * angles.cos(), radii * angles.sin()
         # Parameters in float64: near the unit circle, 1 - |theta| loses in float32 what the eigenvalue needs.
         self.theta_alpha = nn.Parameter(1 - ALPHA_EPSILON - alpha)
         self.theta_beta = nn.Parameter(1 - beta / (1 - alpha**2).sqrt().clamp_min(1e-12))
@@ -160,12 +158,8 @@ class LinearPrior(nn.Module):
         if embeddings.ndim != 3 or embeddings.shape[2] != self.embedding_dimension:
             raise ValueError(f"embeddings must be (N, T, {self.embedding_dimension}), not {tuple(embeddings.shape)}.")
         embeddings, observation = embeddings.double(), self.observation.double()
-        return Projected(
-            embeddings.square().sum(-1),
-            embeddings @ observation,
-            observation.T @ observation,
-            self.embedding_dimension,
-        )
+        energy, values, gram = embeddings.square().sum(-1), embeddings @ observation, observation.T @ observation
+        return Projected(energy, values, gram, self.embedding_dimension)
 
     @staticmethod
     def gram(observation_gram: Tensor, weights: Tensor, powers: Tensor) -> Tensor:

@@ -52,23 +52,12 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
+        s = settings
         self.flow = Flow(
-            frame_shape,
-            settings.blocks,
-            settings.couplings,
-            settings.hidden_channels,
-            settings.middle_kernel,
-            settings.mix,
-            settings.first_squeezes,
-            settings.memory,
+            frame_shape, s.blocks, s.couplings, s.hidden_channels, s.middle_kernel, s.mix, s.first_squeezes, s.memory
         )
-        self.prior = LinearPrior(
-            self.flow.embedding_dimension,
-            settings.state_dimension,
-            settings.eigenvalue_radius,
-            settings.eigenvalue_angle,
-            settings.actions,
-        )
+        dimension = self.flow.embedding_dimension
+        self.prior = LinearPrior(dimension, s.state_dimension, s.eigenvalue_radius, s.eigenvalue_angle, s.actions)
         # Running mean of the embedding's absolute value, for use outside training.
         self.gamma: Tensor | None
         self.register_buffer("gamma", torch.ones(()) if settings.scale == "batch_mean" else None)
@@ -85,8 +74,7 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
     @property
     def actions(self) -> int:
         """Number of values of u_t."""
-        values: int = self.settings.actions
-        return values
+        return int(self.settings.actions)
 
     # --- frames to embeddings and back -----------------------------------------------------------------------------
 
@@ -160,7 +148,7 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
                 f"clips of {clips.shape[1]} frames leave none to forecast after forecast_context {seen}: make longer "
                 "clips, or lower it; or set forecast_weight to 0."
             )
-        states = self._state(projected.first(seen), powers[:seen], None)
+        states = self._state(projected.first(seen), powers[:seen])
         forced = None if forced is None else forced[:, seen:]
         predicted = self.decode(self.prior.observe(states, powers[seen:], forced).to(clips.dtype))
         return forecast_log_density(predicted, clips[:, seen:])
@@ -169,21 +157,14 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
     def predict(
         self, context: Tensor, horizon: int, observed: Tensor | None = None, actions: Tensor | None = None
     ) -> Tensor:
-        """Frames after the context (N, T, C, H, W): (N, horizon, C, H, W), clipped to [0, 1].
-
-        ``observed`` (N, T) tells which context frames count; missing ones may hold anything finite. ``actions``
-        (N, T + horizon, m) are those of context and horizon; of a model that knows some, none are as good as zeros.
-        """
+        """As that of every model; missing frames may hold anything finite, and no actions are as good as zeros."""
         return self.reconstruct(context, horizon, observed, actions)[:, context.shape[1] :]
 
     @torch.no_grad()
     def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
-        """What ``predict`` gives after each window of ``context`` frames, each frame encoded once.
-
-        Clips (N, T, C, H, W) -> (N, T - context + 1, horizon, C, H, W).
-        """
+        """As that of every model, with each frame encoded once."""
         windows, powers = self.project(clips).windows(context), self.prior.powers(context + horizon)
-        states = self._state(windows, powers[:context], None)
+        states = self._state(windows, powers[:context])
         frames = self.decode(self.prior.observe(states, powers[context:]).to(clips.dtype)).clamp(0, 1)
         return frames.reshape(len(clips), -1, *frames.shape[1:])
 
@@ -207,7 +188,7 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         state = self._state(projected, powers[:seen], observed)
         return self.decode(self.prior.observe(state, powers, forced).to(context.dtype)).clamp(0, 1)
 
-    def _state(self, projected: Projected, powers: Tensor, observed: Tensor | None) -> Tensor:
+    def _state(self, projected: Projected, powers: Tensor, observed: Tensor | None = None) -> Tensor:
         """Initial states from all frames projected, the newest of which counts most: float64 (N, n)."""
         weights = self._fading(len(powers), powers.device)
         if observed is not None:
@@ -258,15 +239,11 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
 
     @torch.no_grad()
     def interpolate(self, seen: Projected, observed: Tensor, wanted: float) -> tuple[Tensor, Tensor]:
-        """A frame at a real time, from frames at times 0 .. T-1 of which ``observed`` (T,) tells which were seen.
+        """As that of every model; outside of the frames seen, and where one was seen, one of the two returned is zero.
 
         Frames count less by ``fading_memory`` for each frame's time that they are farther than one away. Between frames
         that were seen, it is the mean of two estimates, weighted by how their errors grow with the gap between those
         frames: the frames' own interpolation; and the trajectory, with its errors at the frames interpolated.
-
-        Returns:
-            weights (T,) of the frames themselves, and what to add to their sum, (N, C, H, W). Outside of the frames
-            seen, and where one was seen, one of the two is zero.
 
         Raises:
             ValueError: if no frame was observed.
@@ -293,7 +270,7 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
 
     @torch.no_grad()
     def surprise(self, clips: Tensor, past: int) -> Tensor:
-        """Exact -log p(frame | the frames before it, at most ``past``) in nats per value: (N, T, ...) -> (N, T).
+        """Exact, of all frames.
 
         The predictive density of the Kalman filter, whose covariance follows from the frames' number alone, and the
         flow's log-determinant: log p(z_0 .. z_k) - log p(z_0 .. z_{k-1}) + log|det|, both marginal likelihoods.
@@ -320,10 +297,10 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
 
     @torch.no_grad()
     def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
-        """Draws of the frames after the context (N, T, C, H, W): (count, N, horizon, C, H, W).
+        """As of every model; this one has no process noise.
 
         x0 is drawn from the posterior that ``predict`` takes the mean of, and observation noise of the given size is
-        added to each embedding. This model has no process noise.
+        added to each embedding.
         """
         seen, generator = context.shape[1], torch.Generator(context.device).manual_seed(seed)
         powers = self.prior.powers(seen + horizon)
@@ -338,9 +315,8 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
     @torch.no_grad()
     def mode_energy(self, clips: Tensor) -> Tensor:
         """Mean energy of each mode's part of the fitted embeddings: clips (N, T, C, H, W) -> float64 (N, n/2)."""
-        evolved = self._evolved(clips)
-        gram = self.prior.observation.double()
-        gram = torch.einsum("dib,dic->ibc", *(gram.unflatten(1, (-1, 2)),) * 2)  # CᵀC of each mode with itself
+        evolved, columns = self._evolved(clips), self.prior.observation.double().unflatten(1, (-1, 2))
+        gram = torch.einsum("dib,dic->ibc", columns, columns)  # CᵀC of each mode with itself
         energy: Tensor = torch.einsum("ntib,ibc,ntic->ni", evolved, gram, evolved) / clips.shape[1]
         return energy
 
@@ -350,12 +326,9 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         evolved = self._evolved(clips)
         observation = self.prior.observation.double().T
         whole = evolved.flatten(2) @ observation
+        parts = [evolved[:, :, mode] @ observation[2 * mode : 2 * mode + 2] for mode in modes]
         frames = self.decode(whole.to(clips.dtype))
-        without = []
-        for mode in modes:
-            part = evolved[:, :, mode] @ observation[2 * mode : 2 * mode + 2]
-            without.append(frames - self.decode((whole - part).to(clips.dtype)))
-        return torch.stack(without)
+        return torch.stack([frames - self.decode((whole - part).to(clips.dtype)) for part in parts])
 
     def _evolved(self, clips: Tensor) -> Tensor:
         """States of the trajectory that fits the clips, all frames alike: float64 (N, T, n/2, 2)."""
@@ -365,7 +338,7 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         return evolved.reshape(*evolved.shape[:2], -1, 2)
 
     def regions(self) -> list[nn.Module]:
-        """Parts that are worth compiling one by one: the couplings' networks, of few shapes and many copies."""
+        """The couplings' networks, of few shapes and many copies."""
         return [module.network for module in self.flow.modules() if isinstance(module, AffineCoupling)]
 
     def check_numerics(self) -> None:
@@ -384,8 +357,7 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
     @torch.no_grad()
     def sample(self, sequences: int, frames: int, noise: float = 0.0, seed: int = 0) -> Tensor:
         """Draw clips from x0 ~ N(0, I), with observation noise of the given size: (sequences, frames, C, H, W)."""
-        device = self.prior.observation.device
-        generator = torch.Generator(device).manual_seed(seed)
+        generator = torch.Generator(self.prior.observation.device).manual_seed(seed)
         embeddings = self.prior.sample(sequences, frames, noise, generator)
         return self.decode(embeddings.to(self.prior.observation.dtype)).clamp(0, 1)
 

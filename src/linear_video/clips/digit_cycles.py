@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from linear_video.clips.base import SPLITS, ClipStream, DatasetSettings, Judge, 
 from linear_video.clips.readers.symbols import load_images
 from linear_video.common.checks import check_choice, check_least
 from linear_video.common.errors import InputError
+from linear_video.common.images import resized
 
 PIECE = 256  # clips in memory at once
 
@@ -110,10 +110,9 @@ def labelled_pictures(settings: DigitCyclesSettings, split: Split) -> tuple[NDAr
 
 def _pictures(images: list[NDArray[np.float32]], settings: DigitCyclesSettings) -> NDArray[np.uint8]:
     """Images (h, w, 1) as frames (N, C, H, W)."""
-    side = (settings.frame_size, settings.frame_size)
-    kind = cv2.INTER_AREA if settings.frame_size <= min(images[0].shape[:2]) else cv2.INTER_LINEAR
-    resized = np.stack([cv2.resize(image, side, interpolation=kind) for image in images])
-    return np.rint(255 * resized).astype(np.uint8)[:, None].repeat(settings.channels, axis=1)
+    side = settings.frame_size
+    frames = np.stack([resized(image, side, side) for image in images]).transpose(0, 3, 1, 2)
+    return np.rint(255 * frames).astype(np.uint8).repeat(settings.channels, axis=1)
 
 
 def _pieces(pictures: NDArray[np.uint8], clips: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:

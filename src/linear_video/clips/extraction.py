@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -30,6 +30,7 @@ from linear_video.clips.readers.recordings import (
 )
 from linear_video.common.errors import InputError
 from linear_video.common.files import remove_all_but, replacing_folder
+from linear_video.common.images import resized
 
 if TYPE_CHECKING:
     from linear_video.clips.footage import FootageSettings
@@ -65,13 +66,9 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
     workers = settings.workers or os.cpu_count()
     with _quiet_opencv(), ThreadPoolExecutor(workers) as pool:
         try:
-            for of_source, key in tqdm(
-                pool.map(lambda source: _extracted(source, settings, folder), chosen),
-                total=len(chosen),
-                desc="reading recordings",
-                unit="file",
-                mininterval=0.5,
-            ):
+            extracted = pool.map(lambda source: _extracted(source, settings, folder), chosen)
+            shown = {"desc": "reading recordings", "unit": "file", "mininterval": 0.5}
+            for of_source, key in tqdm(extracted, total=len(chosen), **shown):
                 keep.add(key)
                 rows += [row for row in of_source if _included(row["source"], settings.include)]
         finally:
@@ -139,8 +136,7 @@ def _extract_with_fallback(source: Source, settings: "FootageSettings", folder: 
     except (InputError, cv2.error):
         if not source.images:
             raise
-        beside = Source(source.name, source.label, source.images)
-        return _extract_one(beside, settings, folder)
+        return _extract_one(Source(source.name, source.label, source.images), settings, folder)
 
 
 def _extract_one(source: Source, settings: "FootageSettings", folder: Path) -> list[dict[str, Any]]:
@@ -161,10 +157,8 @@ def _extract_one(source: Source, settings: "FootageSettings", folder: Path) -> l
                     raise InputError(f"frame {files[0].count} is {sizes[0]} pixels, the ones before {sizes[1]}")
                 for file, region in zip(files, regions, strict=True):
                     file.append(fit_frame(frame, region, settings))
-            if not files:
-                raise InputError("holds no frames")
-            if files[0].count == 1:
-                raise InputError("holds a single frame")
+            if not files or files[0].count == 1:
+                raise InputError("holds a single frame" if files else "holds no frames")
             for crop, file in enumerate(files):
                 digest = file.finish()
                 name = {"source": recording.name, "crop": crop, "frames": file.count, "fps": recording.fps}
@@ -217,8 +211,7 @@ def crop_regions(size: tuple[int, int], settings: "FootageSettings") -> list[Reg
     if settings.crop_size is None:
         if settings.fit == "letterbox":
             return [(0, 0, height, width)]
-        high, wide = min(height, round(width / ratio)), min(width, round(height * ratio))
-        high, wide = max(high, 1), max(wide, 1)
+        high, wide = max(1, min(height, round(width / ratio))), max(1, min(width, round(height * ratio)))
         return [((height - high) // 2, (width - wide) // 2, high, wide)]
     high, wide = settings.crop_size, max(1, round(settings.crop_size * ratio))
     rows, columns = height // high, width // wide
@@ -239,21 +232,13 @@ def fit_frame(frame: Frame, region: Region, settings: "FootageSettings") -> Fram
     part = frame[top : top + high, left : left + wide]
     height, width = settings.frame_size
     if settings.fit == "crop" or settings.crop_size is not None:
-        return _resized(part, height, width)
+        return resized(part, height, width)
     factor = min(height / high, width / wide)
     inner_height, inner_width = max(1, round(factor * high)), max(1, round(factor * wide))
     canvas = np.zeros((height, width, frame.shape[2]), np.uint8)
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    canvas[top : top + inner_height, left : left + inner_width] = _resized(part, inner_height, inner_width)
+    canvas[top : top + inner_height, left : left + inner_width] = resized(part, inner_height, inner_width)
     return canvas
-
-
-def _resized(frame: Frame, height: int, width: int) -> Frame:
-    if frame.shape[:2] == (height, width):
-        return frame
-    # Area averaging is OpenCV's one kind without aliasing; it is meant for shrinking alone.
-    kind = cv2.INTER_AREA if height <= frame.shape[0] and width <= frame.shape[1] else cv2.INTER_LINEAR
-    return cast("Frame", cv2.resize(frame, (width, height), interpolation=kind).reshape(height, width, -1))
 
 
 def _without_copies(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -273,9 +258,8 @@ def _report(table: pd.DataFrame, settings: "FootageSettings") -> None:
     listed = [f"  - {row.source}: {row.reason}" for row in unusable.head(REASONS_SHOWN).itertuples()]
     if len(unusable) > REASONS_SHOWN:
         listed.append(f"  and {len(unusable) - REASONS_SHOWN} more")
-    message = f"{len(unusable)} of {len(table)} recordings in {settings.raw_folder} cannot be used:\n" + "\n".join(
-        listed
-    )
+    count = f"{len(unusable)} of {len(table)} recordings in {settings.raw_folder} cannot be used:"
+    message = "\n".join([count, *listed])
     if len(unusable) == len(table) or (len(unusable) and settings.unusable == "fail"):
         raise InputError(message)
     if len(unusable):

@@ -19,6 +19,7 @@ from linear_video.clips.motion import Trajectory, draw_trajectory
 from linear_video.clips.readers.symbols import Symbol, load_symbols, split_images
 from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
 from linear_video.common.errors import InputError
+from linear_video.common.images import resized
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,7 @@ def render(
             canvas[t] *= 1 - drawn[..., -1:]
             canvas[t] += drawn[..., :channels]  # for a white symbol in grey, colour and opacity are one plane
     if settings.frame_size != size:
-        kept = settings.frame_size
-        canvas = np.stack([cv2.resize(c, (kept, kept), interpolation=cv2.INTER_AREA) for c in canvas])
-        canvas = canvas.reshape(settings.frames, kept, kept, channels)
+        canvas = np.stack([resized(frame, settings.frame_size, settings.frame_size) for frame in canvas])
     return np.rint(canvas * 255).astype(np.uint8).transpose(0, 3, 1, 2)
 
 
@@ -156,19 +155,15 @@ def simulate(
     Clip i depends on the settings, the symbols, the split, the seed and i alone: not on how many are made, nor in
     which order. ``backgrounds`` are float32 (render_size, render_size, C); each clip draws one.
     """
-    numbers = list(clips)
-    by_label: dict[str, list[Symbol]] = {}
-    for symbol in symbols:
-        by_label.setdefault(symbol.label, []).append(symbol)
-    labels = sorted(by_label)
-    side = settings.frame_size
+    numbers, side = list(clips), settings.frame_size
+    labels = sorted({symbol.label for symbol in symbols})
+    by_label = {label: [symbol for symbol in symbols if symbol.label == label] for label in labels}
     frames = np.empty((len(numbers), settings.frames, settings.channels, side, side), np.uint8)
     rows, trajectories = [], []
     for row, number in enumerate(tqdm(numbers, desc=f"simulating {split} clips", unit="clip", mininterval=0.5)):
         random = np.random.default_rng((seed, SPLITS.index(split), number))
-        count = int(random.integers(settings.symbols_per_clip[0], settings.symbols_per_clip[1] + 1))
         chosen = []
-        for _ in range(count):
+        for _ in range(random.integers(settings.symbols_per_clip[0], settings.symbols_per_clip[1] + 1)):
             of_label = by_label[labels[random.integers(len(labels))]]
             chosen.append(of_label[random.integers(len(of_label))])
         background = backgrounds[random.integers(len(backgrounds))] if backgrounds else None

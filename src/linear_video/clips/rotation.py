@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from linear_video.clips.readers.norb import AZIMUTHS, CATEGORIES, NorbPart, find
 from linear_video.clips.readers.recordings import natural_order, read_image
 from linear_video.common.checks import check_choice, check_least
 from linear_video.common.errors import InputError
+from linear_video.common.images import resized
 
 NORB_DEGREES = 360 // AZIMUTHS
 COIL_NAME = re.compile(r"(obj\d+)__(\d+)\.png", re.IGNORECASE)
@@ -112,11 +112,8 @@ def find_objects(folder: Path, unpacked: Path, hint: str = "") -> list[TurningOb
     Raises:
         InputError: if there are none, or a matrix file is missing or broken.
     """
-    objects = []
-    for part in find_norb(folder):
-        objects += _norb_objects(open_norb(folder, part, unpacked))
-    if not objects:
-        objects = _coil_objects(folder)
+    parts = (open_norb(folder, part, unpacked) for part in find_norb(folder))
+    objects = [found for part in parts for found in _norb_objects(part)] or _coil_objects(folder)
     if not objects:
         raise InputError(f"{folder} holds neither small NORB's files nor pictures obj1__0.png, .... {hint}".rstrip())
     return sorted(objects, key=lambda o: natural_order(o.name))
@@ -128,10 +125,10 @@ def _norb_objects(part: NorbPart) -> list[TurningObject]:
         rows = np.flatnonzero((part.facts[:, :2] == (category, instance)).all(axis=1))
         views: dict[Configuration, list[View]] = {}
         azimuths: dict[Configuration, list[int]] = {}
-        for row in rows[np.argsort(part.facts[rows, 3], kind="stable")]:
-            configuration = int(part.facts[row, 4]), int(part.facts[row, 2])
-            views.setdefault(configuration, []).append((part, int(row)))
-            azimuths.setdefault(configuration, []).append(int(part.facts[row, 3]))
+        for row in rows[np.argsort(part.facts[rows, 3], kind="stable")].tolist():
+            _, _, elevation, azimuth, lighting = part.facts[row].tolist()
+            views.setdefault((lighting, elevation), []).append((part, row))
+            azimuths.setdefault((lighting, elevation), []).append(azimuth)
         label = CATEGORIES[category]
         bad = [c for c, found in azimuths.items() if found != list(range(AZIMUTHS))]
         reason = f"not {AZIMUTHS} views of a turn at (lighting, elevation) {bad[0]}" if bad else ""
@@ -147,13 +144,11 @@ def _coil_objects(folder: Path) -> list[TurningObject]:
             found.setdefault(parts[1], []).append((int(parts[2]), path))
     objects = []
     for name, views in found.items():
-        numbers = sorted(number for number, _ in views)
-        count = len(numbers)
+        numbers, count = sorted(number for number, _ in views), len(views)
         whole = count > 1 and 360 % count == 0 and numbers in (list(range(count)), list(range(0, 360, 360 // count)))
         reason = "" if whole else f"its {count} views do not make one full turn in equal steps from 0"
         turn: list[View] = [path for _, path in sorted(views)]
-        reason = reason or _damaged(turn)
-        objects.append(TurningObject(name, name, {(0, 0): turn}, 360 // count, 1, reason))
+        objects.append(TurningObject(name, name, {(0, 0): turn}, 360 // count, 1, reason or _damaged(turn)))
     return objects
 
 
@@ -192,14 +187,8 @@ class _Sequence:
 
     def frames(self, settings: RotationSettings) -> NDArray[np.uint8]:
         """(V, C, H, W), resized."""
-        side = (settings.frame_size, settings.frame_size)
-        frames = []
-        for view in self.views:
-            picture = _view(view, self.camera, settings.channels)
-            kind = cv2.INTER_AREA if settings.frame_size <= len(picture) else cv2.INTER_LINEAR
-            resized = cv2.resize(picture, side, interpolation=kind).reshape(*side, settings.channels)
-            frames.append(resized.transpose(2, 0, 1))
-        return np.asarray(np.stack(frames), np.uint8)
+        side, pictures = settings.frame_size, (_view(view, self.camera, settings.channels) for view in self.views)
+        return np.stack([resized(picture, side, side).transpose(2, 0, 1) for picture in pictures])
 
 
 def rotate(objects: list[TurningObject], settings: RotationSettings) -> tuple[dict[Split, ClipStream], pd.DataFrame]:

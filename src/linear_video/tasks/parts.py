@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
+from linear_video.common.images import resized
 from linear_video.tasks.settings import Fit
 
 Frame = NDArray[np.uint8]  # (h, w, planes)
@@ -54,9 +55,7 @@ class Parts:
         """Parts of one frame."""
         values: Values = frame.astype(np.float32) / np.float32(255)  # (h, w, planes)
         if not self.exact and self.fit == "resize":
-            shrinks = self.height <= self.size[0] and self.width <= self.size[1]
-            kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            values = _resized(values, self.height, self.width, kind)
+            values = resized(values, self.height, self.width)
         elif not self.exact:
             below, right = self.rows * self.height - self.size[0], self.columns * self.width - self.size[1]
             wider = cv2.copyMakeBorder(values, 0, below, 0, right, cv2.BORDER_REFLECT)
@@ -75,14 +74,7 @@ class Parts:
         whole = planes.transpose(0, 3, 1, 4, 2).reshape(self.rows * self.height, self.columns * self.width, -1)
         if self.exact or self.fit == "tile":
             return np.asarray(whole[: self.size[0], : self.size[1]], np.float32)
-        shrinks = self.height >= self.size[0] and self.width >= self.size[1]
-        kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        return _resized(np.ascontiguousarray(whole, np.float32), *self.size[:2], kind)
-
-
-def _resized(values: Values, height: int, width: int, kind: int) -> Values:
-    resized = cv2.resize(values, (width, height), interpolation=kind)
-    return np.asarray(resized.reshape(height, width, -1), np.float32)
+        return resized(np.ascontiguousarray(whole, np.float32), *self.size[:2])
 
 
 def to_frame(values: NDArray[Any]) -> Frame:

@@ -144,7 +144,9 @@ def _fill_in(job: Job) -> Result:
     dropped = parse_frames(job.settings.dropped)
     missing = {*parse_frames(job.settings.missing), *dropped}
     if not missing:
-        raise InputError('predict.missing and predict.dropped name no frames; as in predict.missing="7 40-45".')
+        raise InputError(
+            'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
+        )
     first, second = itertools.tee(_with_gaps(job.frames, frozenset(dropped)))
     filled = job.trained.fill_in(first, missing)
     shown: list[tuple[int, Frame, Frame]] = []

@@ -1,6 +1,6 @@
 """Footage on its way through a model: read frame by frame, in memory that does not grow with its length."""
 
-from collections import deque
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -46,7 +46,7 @@ class Footage:
 
     def batches(self) -> Iterator[list[tuple[Frame, Tensor]]]:
         """Several frames at once."""
-        while batch := [item for _, item in zip(range(BATCH), self, strict=False)]:
+        while batch := list(itertools.islice(self, BATCH)):
             yield batch
 
     def check_length(self, least: int) -> None:
@@ -70,7 +70,7 @@ class Window:
         self.model, self.footage, self.reach, self.missing = model, footage, reach, missing
         self.first = 0  # number of the first frame kept
         self.length = 0  # of the window; what was read beyond it does not count yet
-        self.frames: deque[Frame] = deque()
+        self.frames: list[Frame] = []
         self.batches = footage.batches()
         self._projected: Seen  # of all frames kept
 
@@ -102,9 +102,7 @@ class Window:
         passed = max(0, number - reach - self.first)
         if passed:
             self._projected = self._projected.from_frame(passed)
-            for _ in range(passed):
-                self.frames.popleft()
-            self.first += passed
+            self.frames, self.first = self.frames[passed:], number - reach
         self.length = min(self.footage.count, number + reach + 1) - self.first
         return number < self.footage.count
 

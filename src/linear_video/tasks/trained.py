@@ -1,5 +1,6 @@
 """A trained model, and what it can do with footage of any size and length."""
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -123,9 +124,8 @@ class TrainedModel:
         ``actions`` are (context + horizon, m); zeros are no action.
         """
         model: KnowsActions = self.able("what_if")
-        values = model.actions
-        if actions.shape != (self.context + horizon, values):
-            raise InputError(f"actions must be ({self.context + horizon}, {values}), not {actions.shape}.")
+        if actions.shape != (wanted := (self.context + horizon, model.actions)):
+            raise InputError(f"actions must be {wanted}, not {actions.shape}.")
         footage, context = self._last(frames)
         known = torch.as_tensor(actions, dtype=torch.float32, device=self.device).expand(len(context), -1, -1)
         return footage.joined(model.predict(context, horizon, actions=known))
@@ -143,7 +143,7 @@ class TrainedModel:
         """The frames before the first one: (horizon, h, w, channels), in order of time."""
         model: KnowsAnyTime[Any] = self.able("hindcast")
         footage = self._footage(frames)
-        seen = [parts for _, (_, parts) in zip(range(self.context), footage, strict=False)]
+        seen = [parts for _, parts in itertools.islice(footage, self.context)]
         footage.check_length(self.context)
         projected = model.project(torch.stack(seen, 1))
         observed = torch.ones(len(seen), dtype=torch.bool, device=self.device)
@@ -153,11 +153,12 @@ class TrainedModel:
     def forgotten(self, horizon: int) -> pd.DataFrame:
         """Modes that ``hindcast`` leaves out, since they decay too quickly to be traced back so many frames."""
         model: KnowsAnyTime[Any] = self.able("hindcast")
+        names = ["mode", "period_frames", "half_life_frames"]
         if not isinstance(model, HasSpectrum):
-            return pd.DataFrame(columns=["mode", "period_frames", "half_life_frames"])
+            return pd.DataFrame(columns=names)
         spectrum, lost = model.spectrum(), model.forgotten(horizon)
-        columns = {"period_frames": spectrum.period[lost], "half_life_frames": spectrum.half_life[lost]}
-        return pd.DataFrame({"mode": lost.nonzero().flatten().tolist(), **{k: v.tolist() for k, v in columns.items()}})
+        columns = (lost.nonzero().flatten(), spectrum.period[lost], spectrum.half_life[lost])
+        return pd.DataFrame(dict(zip(names, (column.tolist() for column in columns), strict=True)))
 
     # --- all over a video --------------------------------------------------------------------------------------------
 
@@ -196,8 +197,7 @@ class TrainedModel:
         footage = self._footage(frames)
         past = self.context + horizon - 1
         kept: list[Tensor] = []  # of the frames before, at most ``past``
-        likelihood: list[NDArray[np.float64]] = []
-        errors: list[NDArray[np.float64]] = []
+        likelihood, errors = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
         for batch in footage.batches():
             clip = torch.stack([*kept, *(parts for _, parts in batch)], 1)  # (P, before + T, C, H, W)
             likelihood.append(self._likelihood(clip, len(kept)))
@@ -222,12 +222,10 @@ class TrainedModel:
         if len(ends):
             sums = torch.zeros((len(ends), horizon), dtype=torch.float64, device=clip.device)
             for piece in pieces(clip, horizon):
-                forecast = self.model.forecasts(piece[:, :-1], self.context, horizon).flatten(
-                    3
-                )  # (P, ends, horizon, C H W)
+                forecast = self.model.forecasts(piece[:, :-1], self.context, horizon)  # (P, ends, horizon, C, H, W)
                 for lead in range(horizon):
                     seen = ends[ends + lead < length]
-                    error = forecast[:, : len(seen), lead] - piece[:, seen + lead].flatten(2)
+                    error = forecast[:, : len(seen), lead].flatten(2) - piece[:, seen + lead].flatten(2)
                     sums[: len(seen), lead] += error.square().mean(2).sum(0)
             for lead in range(horizon):
                 seen = ends[ends + lead < length]
@@ -239,7 +237,7 @@ class TrainedModel:
         model: HasSpectrum = self.able("spectrum")
         footage, spectrum = self._footage(frames), model.spectrum()
         energies: list[Tensor] = []
-        while batch := [item for _, item in zip(range(window), footage, strict=False)]:
+        while batch := list(itertools.islice(footage, window)):
             if energies and len(batch) < window:  # a shorter one would resolve less
                 break
             seen = batch
@@ -248,15 +246,13 @@ class TrainedModel:
         footage.check_length(2)
         energy = torch.stack(energies).sum(0)
         order = energy.argsort(descending=True)
-        table = pd.DataFrame(
-            {
-                "mode": order.tolist(),
-                "frequency_hz": (fps / spectrum.period[order]).tolist(),
-                "period_s": (spectrum.period[order] / fps).tolist(),
-                "half_life_s": (spectrum.half_life[order] / fps).tolist(),
-                "energy": (energy / energy.sum())[order].tolist(),
-            }
-        )
+        columns = {
+            "frequency_hz": fps / spectrum.period,
+            "period_s": spectrum.period / fps,
+            "half_life_s": spectrum.half_life / fps,
+            "energy": energy / energy.sum(),
+        }
+        table = pd.DataFrame({"mode": order.tolist(), **{k: v[order].tolist() for k, v in columns.items()}})
         responses = model.mode_response(clip, order[:strongest].tolist())
         shown = np.stack([footage.joined(response, difference=True) for response in responses])
         return Modes(table, np.stack([frame for frame, _ in seen][: shown.shape[1]]), shown)
@@ -268,9 +264,8 @@ class TrainedModel:
 
     def _last(self, frames: Iterable[Frame]) -> tuple[Footage, Tensor]:
         """The last frames of footage, as the model sees them: (P, context, C, H, W)."""
-        footage, seen = self._footage(frames), deque[Tensor](maxlen=self.context)
-        for _, parts in footage:
-            seen.append(parts)
+        footage = self._footage(frames)
+        seen = deque((parts for _, parts in footage), maxlen=self.context)
         footage.check_length(self.context)
         return footage, torch.stack(list(seen), 1)
 

@@ -49,11 +49,8 @@ class Fitting(pl.LightningModule):
     def _loss(self, clips: Tensor, actions: Tensor | None, stream: int) -> tuple[Tensor, dict[str, Tensor]]:
         entropy = np.random.SeedSequence((self.seed, stream, self.global_rank)).generate_state(1, np.uint64)
         generator = torch.Generator(clips.device).manual_seed(int(entropy[0]))
-        frames = to_unit_range(clips)
-        if actions is not None and isinstance(self.model, KnowsActions):
-            objective, parts = self.model.loss(frames, generator, actions)
-        else:
-            objective, parts = self.model.loss(frames, generator)
+        known = (actions,) if actions is not None and isinstance(self.model, KnowsActions) else ()
+        objective, parts = self.model.loss(to_unit_range(clips), generator, *known)
         return objective, {"loss": objective.detach(), **{name: value.detach() for name, value in parts.items()}}
 
     def training_step(self, batch: Batch) -> Tensor:
@@ -112,17 +109,16 @@ class Fitting(pl.LightningModule):
         """Adam with a rate for each group of parameters, and the schedule of all."""
         settings = self.settings
         groups: dict[float, list[nn.Parameter]] = {}
-        unused = dict(settings.learning_rates)
+        unused = set(settings.learning_rates)
         for name, parameter in self.model.named_parameters():
             matching = [prefix for prefix in settings.learning_rates if name.startswith(prefix)]
             rate = settings.learning_rates[max(matching, key=len)] if matching else settings.learning_rate
-            for prefix in matching:
-                unused.pop(prefix, None)
+            unused -= set(matching)
             groups.setdefault(rate, []).append(parameter)
         if unused:
             names = sorted({name.split(".")[0] for name, _ in self.model.named_parameters()})
             raise InputError(
-                f"learning_rates names {', '.join(unused)}, but the model's parameters start with {', '.join(names)}."
+                f"learning_rates names {', '.join(sorted(unused))}, but the model's parameters start with {', '.join(names)}."
             )
 
         def course(step: int) -> float:

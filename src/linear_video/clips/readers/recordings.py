@@ -38,6 +38,7 @@ ARRAY_SUFFIXES = (".npy", ".mat")
 KNOWN_SUFFIXES = (*VIDEO_STARTS, *FRAME_SUFFIXES, *ARRAY_SUFFIXES)
 # What NumPy raises for a header that is no Python literal, or a strange one.
 NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
+SURROGATES = re.compile("[\ud800-\udfff]")  # stand for bytes of a name that are no Unicode
 NO_CLASS = ("ucf_sports_actions", "ucf action")  # folders of UCF Sports' own archive above the classes
 IGNORED_FOLDERS = ("gt", "gt2", "__MACOSX")  # UCF Sports' ground truth; what macOS adds to archives
 
@@ -102,10 +103,7 @@ def find_sources(root: Path) -> list[Source]:
 
 
 def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
-    videos: list[Path] = []
-    images: list[Path] = []
-    arrays: list[Path] = []
-    folders: list[Path] = []
+    videos, images, arrays, folders = (list[Path]() for _ in range(4))
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
     except OSError as error:
@@ -115,7 +113,7 @@ def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]
         suffix = entry.suffix.lower()
         if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
-        if not _is_text(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
+        if SURROGATES.search(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
             yield _source(printable, root, reason="its name is no valid Unicode")
             continue
@@ -147,14 +145,6 @@ def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]
             yield from _find(entry, root, (*above, real))
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _source(
     path: Path, root: Path, paths: tuple[Path, ...] = (), images: tuple[Path, ...] = (), reason: str = ""
 ) -> Source:
@@ -180,16 +170,18 @@ def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
     elif suffix in ARRAY_SUFFIXES:
         yield from _arrays(path, source.name, channels)
     else:
-        yield Recording(source.name, None, _images(source.paths, channels or 3))
+        yield Recording(source.name, None, (read_image(image, channels or 3) for image in source.paths))
 
 
 def _video(path: Path, name: str, channels: int) -> Recording:
     offset, starts = VIDEO_STARTS[path.suffix.lower()]
     with reading(), path.open("rb") as file:
         start = file.read(offset + 8)[offset:]
+        file.seek(max(0, file.seek(0, 2) - 1))
+        end = file.read(1)
     if not start.startswith(starts):
         raise InputError("empty" if not start else f"no {path.suffix[1:].upper()} file by its first bytes")
-    if path.suffix.lower() == ".gif" and _last_byte(path) != b"\x3b":  # its number of frames is known nowhere else
+    if path.suffix.lower() == ".gif" and end != b"\x3b":  # its number of frames is known nowhere else
         raise InputError("cut off: the end mark of a GIF file is missing")
     # One thread for each file: files are read side by side.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
@@ -199,22 +191,12 @@ def _video(path: Path, name: str, channels: int) -> Recording:
     return Recording(name, fps if 0 < fps < math.inf else None, _video_frames(capture, channels))
 
 
-def _last_byte(path: Path) -> bytes:
-    with reading(), path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1)
-
-
 def _video_frames(capture: cv2.VideoCapture, channels: int) -> Iterator[Frame]:
     try:
-        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        count = 0
-        while True:
-            there, frame = capture.read()
-            if not there:
-                break
+        promised, count = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0
+        while (read := capture.read())[0]:
             count += 1
-            yield _in_channels(cast("Frame", frame), channels)
+            yield _in_channels(cast("Frame", read[1]), channels)
     finally:
         capture.release()
     # What a file promises may be an estimate: duration times mean rate.
@@ -224,14 +206,8 @@ def _video_frames(capture: cv2.VideoCapture, channels: int) -> Iterator[Frame]:
 
 def _in_channels(frame: Frame, channels: int) -> Frame:
     """OpenCV's blue, green, red (h, w, 3) -> (h, w, C)."""
-    if channels == 3:
-        return cast("Frame", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    return cast("Frame", cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))[..., None]
-
-
-def _images(paths: tuple[Path, ...], channels: int) -> Iterator[Frame]:
-    for path in paths:
-        yield read_image(path, channels)
+    converted = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB if channels == 3 else cv2.COLOR_BGR2GRAY)
+    return cast("Frame", converted.reshape(*frame.shape[:2], channels))
 
 
 def read_image(path: Path, channels: int) -> Frame:
@@ -282,14 +258,11 @@ def _arrays(path: Path, name: str, channels: int | None) -> Iterator[Recording]:
 
 def _open_array(path: Path) -> NDArray[Any]:
     """Memory-map a NumPy file; never unpickles."""
-    try:
-        with reading():
+    with reading():
+        try:
             return np.lib.format.open_memmap(path, mode="r")
-    except InputError:
-        raise
-    # NumPy parses the header as a Python literal.
-    except NO_HEADER as error:
-        raise InputError(f"no valid NumPy file ({error})") from error
+        except NO_HEADER as error:  # NumPy parses the header as a Python literal
+            raise InputError(f"no valid NumPy file ({error})") from error
 
 
 def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -331,9 +304,8 @@ def _array_frames(values: NDArray[Any], channels: int | None) -> Iterator[Frame]
             raise InputError(f"holds values of [{least:g}, {greatest:g}], not of [0, 255]")
         factor = 255.0 if values.dtype.kind == "f" and greatest <= 1 else 1.0
     for frame in values:
-        grey_values = np.asarray(frame if values.dtype == np.uint8 else np.rint(frame * factor), np.uint8)
-        if grey_values.ndim == 3:
-            colour = np.ascontiguousarray(grey_values)
-            yield colour if channels != 1 else cast("Frame", cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY))[..., None]
+        whole = np.asarray(frame if values.dtype == np.uint8 else np.rint(frame * factor), np.uint8, order="C")
+        if whole.ndim == 2:
+            yield np.repeat(whole[..., None], channels or 1, axis=2)
         else:
-            yield np.repeat(grey_values[..., None], channels or 1, axis=2)
+            yield whole if channels != 1 else cast("Frame", cv2.cvtColor(whole, cv2.COLOR_RGB2GRAY))[..., None]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from linear_video.clips.base import Split
 from linear_video.clips.readers.idx import read_idx
 from linear_video.common.errors import InputError
+from linear_video.common.images import resized
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -84,14 +85,9 @@ def split_images(images: list[NDArray[np.float32]], split: Split, test_share: fl
     """
     unique = list({image.tobytes(): i for i, image in reversed(list(enumerate(images)))}.values())
     order = np.random.default_rng(0).permutation(sorted(unique))
-    tests = round(test_share * len(order))
-    validations = round(0.1 * len(order))
-    parts = {
-        "test": order[:tests],
-        "validation": order[tests : tests + validations],
-        "train": order[tests + validations :],
-    }
-    return [int(i) for i in parts[split]]
+    tests, validations = round(test_share * len(order)), round(0.1 * len(order))
+    test, validation, train = np.split(order, [tests, tests + validations])
+    return [int(i) for i in {"test": test, "validation": validation, "train": train}[split]]
 
 
 def _without(images: list[NDArray[np.float32]], others: list[NDArray[np.float32]]) -> list[int]:
@@ -111,9 +107,8 @@ def _mnist(folder: Path, part: str) -> tuple[list[NDArray[np.float32]], list[str
     pixels = read_idx(_idx_file(folder, f"{part}-images-idx3-ubyte"))
     labels = read_idx(_idx_file(folder, f"{part}-labels-idx1-ubyte"))
     if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
-        raise InputError(
-            f"{folder}: the {part} images {pixels.shape} and labels {labels.shape} do not belong together."
-        )
+        shapes = f"images {pixels.shape} and labels {labels.shape}"
+        raise InputError(f"{folder}: the {part} {shapes} do not belong together.")
     images = [image[..., None] for image in pixels.astype(np.float32) / 255]
     return images, [str(label) for label in labels], [f"mnist/{part}/{i}" for i in range(len(images))]
 
@@ -161,9 +156,5 @@ def _crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float
         return None
     tight = planes[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     factor = size / max(tight.shape[:2])
-    width, height = (max(1, round(factor * side)) for side in (tight.shape[1], tight.shape[0]))
-    if (height, width) != tight.shape[:2]:
-        kind = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-        resized = cv2.resize(tight, (width, height), interpolation=kind).reshape(height, width, -1)
-        tight = np.asarray(resized, np.float32)
-    return np.ascontiguousarray(tight)
+    height, width = (max(1, round(factor * side)) for side in tight.shape[:2])
+    return np.ascontiguousarray(resized(tight, height, width))

@@ -180,25 +180,19 @@ def simulate(
 def _states(numbers: list[int], trajectories: list[Trajectory]) -> pd.DataFrame:
     """Ground truth as one table: a row for each clip, frame and symbol."""
     shapes = [trajectory.angle.shape for trajectory in trajectories]  # (T, S) each
-    grid = [np.indices(shape).reshape(2, -1) for shape in shapes]
-
-    def column(values: list[NDArray[np.generic]]) -> NDArray[np.generic]:
-        return np.concatenate([value.reshape(-1) for value in values])
-
-    return pd.DataFrame(
-        {
-            "clip": np.repeat(numbers, [t * s for t, s in shapes]),
-            "frame": column([indices[0] for indices in grid]),
-            "symbol": column([indices[1] for indices in grid]),
-            "x": column([t.position[..., 0] for t in trajectories]),
-            "y": column([t.position[..., 1] for t in trajectories]),
-            "velocity_x": column([t.velocity[..., 0] for t in trajectories]),
-            "velocity_y": column([t.velocity[..., 1] for t in trajectories]),
-            "angle": column([t.angle for t in trajectories]),
-            "scale": column([t.scale for t in trajectories]),
-            "wall_hits": column([t.hits for t in trajectories]),
-        }
-    )
+    columns = {
+        "clip": [np.full(shape, number) for number, shape in zip(numbers, shapes, strict=True)],
+        "frame": [np.indices(shape)[0] for shape in shapes],
+        "symbol": [np.indices(shape)[1] for shape in shapes],
+        "x": [t.position[..., 0] for t in trajectories],
+        "y": [t.position[..., 1] for t in trajectories],
+        "velocity_x": [t.velocity[..., 0] for t in trajectories],
+        "velocity_y": [t.velocity[..., 1] for t in trajectories],
+        "angle": [t.angle for t in trajectories],
+        "scale": [t.scale for t in trajectories],
+        "wall_hits": [t.hits for t in trajectories],
+    }
+    return pd.DataFrame({name: np.concatenate([v.reshape(-1) for v in values]) for name, values in columns.items()})
 
 
 def load_backgrounds(folder: Path, settings: MovingSymbolsSettings, split: Split) -> list[NDArray[np.float32]]:

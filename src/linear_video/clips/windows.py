@@ -1,6 +1,7 @@
 """Clips out of recordings: overlapping windows, without standstill and cuts, split so that nothing is seen twice."""
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -34,17 +35,16 @@ def cut(
         InputError: if a split would stay empty.
     """
     usable = recordings[recordings["reason"] == ""]
-    windows, still, cut_through = [], [], []
+    windows, passed_over = [], []
     for index, file in usable["file"].items():
         frames = np.load(folder / file, mmap_mode="r", allow_pickle=False)
-        passed_over = np.zeros(2, np.int64)
+        of_recording = np.zeros(2, np.int64)
         for split, first, end in _parts(len(frames), settings):
             starts = np.arange(first, end - settings.span + 1, settings.window_step)
             motionless, across = _passed_over(frames, starts, settings)
-            passed_over += (motionless & ~across).sum(), across.sum()
+            of_recording += (motionless & ~across).sum(), across.sum()
             windows.append(pd.DataFrame({"recording": index, "start": starts[~motionless & ~across], "split": split}))
-        still.append(passed_over[0])
-        cut_through.append(passed_over[1])
+        passed_over.append(of_recording)
     clips = pd.concat(windows, ignore_index=True)
     if settings.split_by == "video":
         clips["split"] = _split_by_video(clips["recording"].map(recordings["source"]), settings)
@@ -54,19 +54,18 @@ def cut(
                 f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; set frames, "
                 "frame_step, window_step or least_motion lower, or split by the other of video and time."
             )
-    counts = pd.DataFrame({"still": still, "cut": cut_through}, index=usable.index)
+    counts = pd.DataFrame(passed_over, usable.index, ["still", "cut"])
     counts["clips"] = clips["recording"].value_counts().reindex(usable.index, fill_value=0)
     sources = recordings.join(counts.reindex(recordings.index, fill_value=0))
-    sources["split"] = clips.groupby("recording")["split"].agg(lambda found: "+".join(dict.fromkeys(found)))
-    sources["split"] = sources["split"].fillna("")
-    for index in counts.index[counts["clips"] == 0]:
-        row = counts.loc[index]
-        sources.loc[index, "reason"] = f"no clip is left: {row['still']} without motion, {row['cut']} across a cut"
+    splits = clips.groupby("recording")["split"].agg(lambda found: "+".join(dict.fromkeys(found)))
+    sources["split"] = splits.reindex(sources.index, fill_value="")
+    for row in counts[counts["clips"] == 0].itertuples():
+        sources.loc[row.Index, "reason"] = f"no clip is left: {row.still} without motion, {row.cut} across a cut"
     clips = clips.join(recordings[["source", "label", "crop", "fps", "file"]], on="recording")
     streams = {}
+    shape = (settings.frames, settings.channels, *settings.frame_size)
     for split in SPLITS:
         table = clips[clips["split"] == split].sort_values(["recording", "start"], ignore_index=True)
-        shape = (settings.frames, settings.channels, *settings.frame_size)
         pieces = partial(_pieces, folder, table["file"].tolist(), table["start"].tolist(), settings)
         streams[split] = ClipStream(table[CLIPS], shape, pieces)
     return streams, sources[SOURCES]
@@ -89,10 +88,8 @@ def _pieces(
 
 def frame_differences(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean absolute difference in [0, 1] of each of the frames (F, C, H, W) from the next: (F - 1,)."""
-    differences = np.empty(len(frames) - 1)
-    for t in range(len(differences)):
-        differences[t] = np.abs(frames[t + 1].astype(np.int16) - frames[t]).mean() / 255
-    return differences
+    pairs = itertools.pairwise(frames)
+    return np.array([np.abs(after.astype(np.int16) - before).mean() / 255 for before, after in pairs], np.float64)
 
 
 def find_cuts(differences: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:

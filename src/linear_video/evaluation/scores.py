@@ -84,16 +84,15 @@ def score(predicted: Frames, context: Frames, truth: Frames, mean_frame: Frames)
 
     Returns the body of ``scores.json``: lists with one entry for each predicted frame; ``*_ci95`` are half-widths.
     """
-    scores: dict[str, Any] = {
+    return {
         "n_sequences": len(truth),
         "context": context.shape[1],
         "horizon": truth.shape[1],
         "frame_shape": list(truth.shape[2:]),
+        **_summary(predicted, truth),
+        "last_frame": _summary(np.broadcast_to(context[:, -1:], truth.shape), truth),
+        "mean_frame": _summary(np.broadcast_to(mean_frame, truth.shape), truth),
     }
-    scores |= _summary(predicted, truth)
-    scores["last_frame"] = _summary(np.broadcast_to(context[:, -1:], truth.shape), truth)
-    scores["mean_frame"] = _summary(np.broadcast_to(mean_frame, truth.shape), truth)
-    return scores
 
 
 def _summary(predicted: Frames, truth: Frames) -> dict[str, list[float]]:

@@ -102,10 +102,9 @@ class Adversarial(TrainedBySteps):
         super().__init__(frame_shape, settings)
         scales = SIZES[settings.size]
         channels, height, width = frame_shape
-        if min(height, width) < 2 ** (len(scales) - 1):
-            raise ValueError(
-                f"frames must be at least {2 ** (len(scales) - 1)} pixels wide and high, not {frame_shape}."
-            )
+        least = 2 ** (len(scales) - 1)
+        if min(height, width) < least:
+            raise ValueError(f"frames must be at least {least} pixels wide and high, not {frame_shape}.")
         self.sizes = [(height >> k, width >> k) for k in reversed(range(len(scales)))]
         seen = channels * (settings.input_frames + 1)  # the input, and a frame that is enlarged or judged
         self.generators = nn.ModuleList(
@@ -121,16 +120,14 @@ class Adversarial(TrainedBySteps):
     @classmethod
     def check_clips(cls, settings: AdversarialSettings, frames: int) -> None:
         """Each prediction is from ``input_frames``."""
-        if frames <= settings.input_frames:
-            raise ValueError(
-                f"clips of {frames} frames leave none to predict after input_frames {settings.input_frames}."
-            )
+        seen = settings.input_frames
+        if frames <= seen:
+            raise ValueError(f"clips of {frames} frames leave none to predict after input_frames {seen}.")
 
     @property
     def least_context(self) -> int:
         """The frames that the next one is predicted from."""
-        length: int = self.settings.input_frames
-        return length
+        return int(self.settings.input_frames)
 
     def pyramid(self, frames: Tensor) -> list[Tensor]:
         """Frames (N, K, H, W) of [-1, 1] at every scale, the coarsest first."""
@@ -138,13 +135,11 @@ class Adversarial(TrainedBySteps):
 
     def generate(self, inputs: list[Tensor]) -> list[Tensor]:
         """The next frame (N, C, h, w) at every scale, in about [-1, 1], from input frames (N, K C, h, w) at each."""
-        shown: list[Tensor] = []
-        for generator, seen in zip(self.generators, inputs, strict=True):
-            if not shown:
-                # The coarsest alone ends in tanh: where finer ones did, they saturated in the first steps, while the
-                # coarser ones still moved, and never learned.
-                shown.append(generator(seen).tanh())
-                continue
+        # The coarsest alone ends in tanh: where finer ones did, they saturated in the first steps, while the coarser
+        # ones still moved, and never learned.
+        coarsest, *finer = self.generators
+        shown: list[Tensor] = [coarsest(inputs[0]).tanh()]
+        for generator, seen in zip(finer, inputs[1:], strict=True):
             enlarged = F.interpolate(shown[-1], size=seen.shape[-2:], mode="bilinear", align_corners=False)
             shown.append(enlarged + generator(torch.cat((seen, enlarged), dim=1)))
         return shown

@@ -172,15 +172,12 @@ class Seen(Protocol):
 
     def first(self, frames: int) -> Self:
         """Of the first frames alone."""
-        ...
 
     def from_frame(self, frame: int) -> Self:
         """Of the frames from one on."""
-        ...
 
     def followed_by(self, later: Self) -> Self:
         """Of these frames and the later ones."""
-        ...
 
 
 S = TypeVar("S", bound=Seen)

@@ -103,10 +103,13 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
     def _principal_components(self, frames: NDArray[np.uint8], mean: NDArray[np.float64]) -> NDArray[np.float64]:
         """Leading left singular vectors of the centred frames: (D, n), exact for small frames, else randomised."""
         dimensions, state = len(mean), self.settings.state_dimension
+
+        def pieces() -> Iterator[NDArray[np.float64]]:
+            return (piece.reshape(-1, dimensions) for piece in self._pieces(frames, mean))
+
         if dimensions <= self.settings.exact_up_to:
             scatter = np.zeros((dimensions, dimensions))
-            for piece in self._pieces(frames, mean):
-                flat = piece.reshape(-1, dimensions)
+            for flat in pieces():
                 scatter += flat.T @ flat
             return np.linalg.eigh(scatter)[1][:, ::-1][:, :state]
         # Halko, Martinsson, Tropp 2011: a random range, made sharp by two power iterations.
@@ -115,8 +118,7 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
         for _ in range(3):
             basis = np.linalg.qr(basis)[0]
             image = np.zeros_like(basis)
-            for piece in self._pieces(frames, mean):
-                flat = piece.reshape(-1, dimensions)
+            for flat in pieces():
                 image += flat.T @ (flat @ basis)
             basis = image
         basis = np.linalg.qr(basis)[0]

@@ -46,7 +46,7 @@ def ordinary_errors(surprises: list[Surprises]) -> NDArray[np.float64]:
     Raises:
         InputError: if no frame has enough others before it.
     """
-    errors = _complete(surprises, np.concatenate([of_one.errors for of_one in surprises]))
+    errors = _complete(surprises).errors
     if not len(errors):
         raise InputError("the footage has too few frames: it needs at least context + horizon of them.")
     return np.asarray(np.maximum(errors.mean(axis=0), LEAST_ERROR))
@@ -63,8 +63,8 @@ def calibrate(normal: list[Surprises], false_alarm_rate: float) -> Calibration:
         InputError: if there are too few frames for the rate.
     """
     ordinary = ordinary_errors(normal)
-    likelihood = _complete(normal, np.concatenate([of_one.likelihood for of_one in normal]))
-    forecast = _complete(normal, forecast_error(np.concatenate([of_one.errors for of_one in normal]), ordinary))
+    likelihood, errors = _complete(normal)
+    forecast = forecast_error(errors, ordinary)
     known = bool(np.isfinite(likelihood).all())
     rate = false_alarm_rate / 2 if known else false_alarm_rate
     rank = int(np.ceil((1 - rate) * (len(forecast) + 1)))
@@ -77,8 +77,8 @@ def calibrate(normal: list[Surprises], false_alarm_rate: float) -> Calibration:
     return Calibration(ordinary, limits[0], limits[1] if known else np.inf)
 
 
-def _complete(surprises: list[Surprises], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of values of all frames, those of the frames that have every forecast."""
-    whole = np.isfinite(np.concatenate([of_one.errors for of_one in surprises])).all(axis=1)
-    complete: NDArray[np.float64] = values[whole]
-    return complete
+def _complete(surprises: list[Surprises]) -> Surprises:
+    """Of all frames together, those that have every forecast."""
+    likelihood, errors = (np.concatenate(values) for values in zip(*surprises, strict=True))
+    whole = np.isfinite(errors).all(axis=1)
+    return Surprises(likelihood[whole], errors[whole])

@@ -44,11 +44,22 @@ class TrainingSteps(Dataset[Batch]):
         self.rank, self.devices, self.numbers_only = rank, devices, numbers_only
         self.actions = actions
 
-    def __getitem__(self, step: int) -> Batch:
+    def chosen(self, step: int) -> NDArray[np.int64]:
+        """Numbers of the step's clips."""
         drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
-        drawn = np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
-        actions = None if self.actions is None else torch.from_numpy(self.actions[drawn])
-        return step, torch.from_numpy(drawn if self.numbers_only else self.frames[drawn]), actions
+        return np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
+
+    def __getitem__(self, step: int) -> Batch:
+        chosen = self.chosen(step)
+        actions = None if self.actions is None else torch.from_numpy(self.actions[chosen])
+        return step, torch.from_numpy(chosen if self.numbers_only else self.frames[chosen]), actions
+
+
+class _InTurn(TrainingSteps):
+    """Item ``start`` has the clips from there on."""
+
+    def chosen(self, step: int) -> NDArray[np.int64]:
+        return np.arange(step, min(step + self.clips_per_step, len(self.frames)))
 
 
 class Clips(pl.LightningDataModule):
@@ -80,17 +91,5 @@ class Clips(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         """All validation clips in turn; read when they come, since they may be many."""
         size = self.settings.clips_per_step
-        in_turn = _InTurn(self.validation, size, self.validation_actions)
+        in_turn = _InTurn(self.validation, size, self.seed, actions=self.validation_actions)
         return DataLoader(in_turn, batch_size=None, sampler=range(0, len(self.validation), size))
-
-
-class _InTurn(Dataset[Batch]):
-    """Item ``start`` is itself, the clips from there on, uint8 (N, T, C, H, W), and their actions."""
-
-    def __init__(self, frames: Frames, clips_per_step: int, actions: Actions | None) -> None:
-        self.frames, self.clips_per_step, self.actions = frames, clips_per_step, actions
-
-    def __getitem__(self, start: int) -> Batch:
-        chosen = slice(start, start + self.clips_per_step)
-        actions = None if self.actions is None else torch.from_numpy(self.actions[chosen])
-        return start, torch.from_numpy(np.array(self.frames[chosen])), actions

@@ -109,16 +109,16 @@ class Fitting(pl.LightningModule):
         """Adam with a rate for each group of parameters, and the schedule of all."""
         settings = self.settings
         groups: dict[float, list[nn.Parameter]] = {}
-        unused = set(settings.learning_rates)
         for name, parameter in self.model.named_parameters():
             matching = [prefix for prefix in settings.learning_rates if name.startswith(prefix)]
             rate = settings.learning_rates[max(matching, key=len)] if matching else settings.learning_rate
-            unused -= set(matching)
             groups.setdefault(rate, []).append(parameter)
+        known = [name for name, _ in self.model.named_parameters()]
+        unused = [prefix for prefix in settings.learning_rates if not any(name.startswith(prefix) for name in known)]
         if unused:
-            names = sorted({name.split(".")[0] for name, _ in self.model.named_parameters()})
+            names = sorted({name.split(".")[0] for name in known})
             raise InputError(
-                f"learning_rates names {', '.join(sorted(unused))}, but the model's parameters start with {', '.join(names)}."
+                f"learning_rates names {', '.join(unused)}, but the model's parameters start with {', '.join(names)}."
             )
 
         def course(step: int) -> float:

@@ -219,18 +219,14 @@ def rotate(objects: list[TurningObject], settings: RotationSettings) -> tuple[di
 
 
 def _choose(objects: list[TurningObject], settings: RotationSettings) -> list[TurningObject]:
-    if settings.object == "all":
-        chosen = objects
-    elif settings.object == "first":
-        usable = [o for o in objects if not o.reason or settings.unusable == "fail"]
-        chosen = usable[:1] or objects
-    else:
-        chosen = [o for o in objects if o.name == settings.object]
-        if not chosen:
-            raise InputError(
-                f"there is no object {settings.object!r} in {settings.raw_folder}, only "
-                f"{', '.join(o.name for o in objects)}; choose one by the parameter object."
-            )
+    chosen = objects if settings.object == "all" else [o for o in objects if o.name == settings.object]
+    if settings.object == "first":
+        chosen = [o for o in objects if not o.reason or settings.unusable == "fail"][:1] or objects
+    if not chosen:
+        raise InputError(
+            f"there is no object {settings.object!r} in {settings.raw_folder}, only "
+            f"{', '.join(o.name for o in objects)}; choose one by the parameter object."
+        )
     unusable = [o for o in chosen if o.reason]
     if len(unusable) == len(chosen) or (unusable and settings.unusable == "fail"):
         listed = "\n".join(f"  - {o.name}: {o.reason}" for o in unusable)

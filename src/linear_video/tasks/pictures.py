@@ -81,19 +81,18 @@ def surprise_plot(
 
 def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
     """Energy by frequency, and what the strongest modes do: what frames would lack without each."""
-    count = len(modes.responses)
-    figure = Figure(figsize=(11, 3 + 1.5 * ((count + 2) // 3)), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(2.2, 1.5 * ((count + 2) // 3)))
+    count, table = len(modes.responses), modes.table
+    lines = (count + 2) // 3
+    figure = Figure(figsize=(11, 3 + 1.5 * lines), layout="constrained")
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2.2, 1.5 * lines))
     upper, lower = halves
     axis = upper.subplots()
-    table = modes.table
     axis.vlines(table["frequency_hz"], 0, table["energy"], color=BLUE, linewidth=1)
-    axis.scatter(
-        table["frequency_hz"], table["energy"], s=8 + 30 * np.isin(np.arange(len(table)), range(count)), color=BLUE
-    )
+    sizes = np.where(np.arange(len(table)) < count, 38, 8)
+    axis.scatter(table["frequency_hz"], table["energy"], s=sizes, color=BLUE)
     axis.set(xlabel="frequency / Hz", ylabel="share of energy", xlim=(-0.01 * fps, fps / 2), ylim=(0, None))
     axis.grid(alpha=0.3)
-    axes = lower.subplots((count + 2) // 3, 6, squeeze=False).ravel()
+    axes = lower.subplots(lines, 6, squeeze=False).ravel()
     for axis in axes:
         bare(axis)
     for number, response in enumerate(modes.responses):

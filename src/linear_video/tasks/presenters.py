@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
@@ -87,22 +86,20 @@ def _numbered(frames: Iterable[Frame], first: int = 0, form: str = "{}") -> list
 
 def _forecasts(job: Job, step: int) -> Result:
     """Side by side, footage and the latest forecast of it; PSNR and SSIM, and those of the last frame seen."""
-    horizon = job.settings.horizon
     first, second = itertools.tee(job.frames)
-    windows = job.trained.forecasts(first, horizon, step)
+    windows = job.trained.forecasts(first, job.settings.horizon, step)
     upcoming = next(windows, None)
-    current: tuple[int, NDArray[np.uint8]] | None = None
-    before: Frame | None = None
-    last_seen: Frame | None = None
+    start, forecasts = 0, list[Frame]()  # the latest ones, and the frame from which they are
+    before = last_seen = np.empty(0, np.uint8)
     rows = []
     truth, made = pictures.Thumbnails(), pictures.Thumbnails()
     for number, frame in enumerate(second):
         if upcoming is not None and upcoming[0] == number:
-            current, last_seen = upcoming, before
+            start, forecasts, last_seen = number, list(upcoming[1]), before
             upcoming = next(windows, None)
-        if current is not None and last_seen is not None and number - current[0] < horizon:
-            forecast = current[1][number - current[0]]
-            row = {"frame": number, "seconds": number / job.fps, "lead": number - current[0] + 1}
+        if number - start < len(forecasts):
+            forecast = forecasts[number - start]
+            row = {"frame": number, "seconds": number / job.fps, "lead": number - start + 1}
             rows.append(row | _scores(forecast, frame) | _scores(last_seen, frame, "last_frame_"))
             job.write([np.hstack([frame, _framed(forecast)])])
             truth.add(frame)
@@ -229,8 +226,10 @@ def _sample(job: Job) -> Result:
     futures = job.trained.sample(job.frames, settings.horizon, settings.futures, settings.noise, job.seed)
     job.write(np.hstack(list(moment)) for moment in futures[:4].swapaxes(0, 1))
     spread = (futures / 255).std(axis=0).mean(axis=(1, 2, 3))
-    rows = [{"lead": k + 1, "seconds": (k + 1) / job.fps, "spread": value} for k, value in enumerate(spread)]
-    return pd.DataFrame(rows), pictures.spread_plot(futures, job.title)
+    lead = np.arange(1, len(spread) + 1)
+    return pd.DataFrame({"lead": lead, "seconds": lead / job.fps, "spread": spread}), pictures.spread_plot(
+        futures, job.title
+    )
 
 
 def _what_if(job: Job) -> Result:

@@ -90,7 +90,8 @@ def _run_one(
     bar = tqdm(itertools.chain([first], recording.frames), desc=f"{settings.task}: {recording.name}", unit="frame")
     footage = Remembered(bar, 1)
     with replacing_folder(place) as part:
-        with VideoWriter(part / VIDEO, fps * _speed(settings)) as writer:
+        speed = settings.factor if settings.task == "retime" and settings.playback == "rate" else 1.0
+        with VideoWriter(part / VIDEO, fps * speed) as writer:
             title = f"{settings.task.replace('_', ' ')}: {recording.name}, {trained.name}"
             job = Job(trained, settings, iter(footage), fps, seed, title, writer, calibration)
             table, picture = PRESENTERS[settings.task](job)
@@ -104,10 +105,6 @@ def _run_one(
     row |= {"task": settings.task, "folder": str(place)}
     row |= {name: float(table[name].mean()) for name in ("psnr", "last_frame_psnr", "spread") if name in table}
     return row | ({"alarms": int(table["alarm"].sum())} if "alarm" in table else {})
-
-
-def _speed(settings: PredictSettings) -> float:
-    return settings.factor if settings.task == "retime" and settings.playback == "rate" else 1.0
 
 
 def _file_name(name: str) -> str:

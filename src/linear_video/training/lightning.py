@@ -224,12 +224,11 @@ def quiet() -> Iterator[None]:
     # The last is the same library by its old name, which takes over the log where MLflow has imported it.
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Clips are drawn from a memory map within a millisecond: worker processes would only cost. The folder that is not
+    # empty holds the fingerprint; "treespec" is about Lightning's own use of PyTorch.
+    unimportant = ("does not have many workers", "GPU available but not used", "exists and is not empty", "treespec")
     with warnings.catch_warnings():
-        # Clips are drawn from a memory map within a millisecond: worker processes would only cost.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # it holds the fingerprint
-        warnings.filterwarnings("ignore", message=".*treespec.*")  # Lightning's own use of PyTorch
+        warnings.filterwarnings("ignore", message=f".*({'|'.join(unimportant)})")
         yield
 
 

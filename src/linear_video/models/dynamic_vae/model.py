@@ -123,10 +123,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         lag = self._draw_lag(clips.shape[1] - 1, generator)
         pairs = _pairs(clips, lag)
         mean, log_variance = self.encode(pairs)
-        latent = mean
-        if generator is not None:
-            deviation = torch.empty_like(mean).normal_(generator=generator)
-            latent = mean + (log_variance / 2).exp() * deviation
+        latent = mean if generator is None else _drawn(mean, log_variance, generator)
         states = self.dynamic_layer(latent, lag, generator)  # (pairs, 2, n)
         error = (self.decode(states.flatten(0, 1)) - pairs.flatten(0, 1)).square().sum() / len(pairs)
         parts = {
@@ -183,9 +180,8 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
             self._make_stationary(system.transition * deviation / deviation[:, None], system.noise / deviation[:, None])
         observation = system.observation * deviation  # (D, n)
         latent = torch.eye(2 * len(deviation), dtype=self.transition.dtype)
-        loading = (self.pair_of_states(latent).double() @ observation.T).flatten(
-            1
-        )  # (2n, 2D), one row for each latent variable
+        states = self.pair_of_states(latent).double()
+        loading = (states @ observation.T).flatten(1)  # (2n, 2D), one row for each latent variable
         precision = loading @ loading.T / self.settings.observation_variance
         precision += torch.eye(len(precision), dtype=precision.dtype)
         gain = torch.linalg.solve(precision, loading) / self.settings.observation_variance
@@ -239,9 +235,8 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
     def last_state(self, context: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
         """Of the last pair, that of its second frame; drawn from the posterior with noise of the given size."""
         mean, log_variance = self.encode(context[:, -2:])
-        if generator is not None:
-            mean = mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
-        return self.pair_of_states(mean)[:, 1]
+        latent = mean if generator is None else _drawn(mean, log_variance, generator, noise)
+        return self.pair_of_states(latent)[:, 1]
 
     def states(self, clips: Tensor) -> Tensor:
         """Encoded means of all frames but the last: (N, T - 1, n)."""
@@ -321,6 +316,11 @@ def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
         transition[block, block] = torch.tensor([[cosine, sine], [-sine, cosine]])
         kept[block] = radius
     return transition, torch.diag((1 - kept**2).sqrt())
+
+
+def _drawn(mean: Tensor, log_variance: Tensor, generator: torch.Generator, noise: float = 1.0) -> Tensor:
+    """Latent variables with noise of the given size."""
+    return mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
 
 
 def _pairs(clips: Tensor, lag: int = 1) -> Tensor:

@@ -1,6 +1,7 @@
 """Find and open footage of one's own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from linear_video.clips.readers.recordings import KNOWN_SUFFIXES, Frame, Recording, Source, find_sources, read_source
@@ -38,17 +39,24 @@ def open_footage(source: Source) -> Iterator[Recording]:
     """
     recordings = read_source(source, None)
     while True:
-        try:
+        with named(source.name):
             recording = next(recordings, None)
-        except InputError as error:
-            raise InputError(f"{source.name}: {error}.") from error
         if recording is None:
             return
-        yield Recording(recording.name, recording.fps, _named(recording))
+        yield Recording(recording.name, recording.fps, _frames(recording))
 
 
-def _named(recording: Recording) -> Iterator[Frame]:
-    try:
+def _frames(recording: Recording) -> Iterator[Frame]:
+    with named(recording.name):
         yield from recording.frames
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """The footage's name in front of what is wrong with it, once."""
+    try:
+        yield
     except InputError as error:
-        raise InputError(f"{recording.name}: {error}.") from error
+        if str(error).startswith(f"{name}: "):
+            raise
+        raise InputError(f"{name}: {str(error).removesuffix('.')}.") from error

@@ -3,8 +3,6 @@
 import itertools
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_folder
 from linear_video.tasks.alarms import Calibration, calibrate
-from linear_video.tasks.footage import FPS, find_footage, open_footage
+from linear_video.tasks.footage import FPS, find_footage, named, open_footage
 from linear_video.tasks.parts import Parts
 from linear_video.tasks.presenters import PRESENTERS, Job, Remembered
 from linear_video.tasks.settings import PredictSettings
@@ -45,7 +43,7 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
         for source in find_footage(Path(settings.normal)):
             for recording in open_footage(source):
                 bar = tqdm(recording.frames, desc=f"normal: {recording.name}", unit="frame")
-                with _named(recording):
+                with named(recording.name):
                     normal.append(trained.surprise(bar, settings.horizon))
         calibration = calibrate(normal, settings.false_alarm_rate)
     rows: list[dict[str, Any]] = []
@@ -54,21 +52,10 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
             name = _file_name(recording.name)
             if any(Path(row["folder"]).name == name for row in rows):  # a b.avi after a_b.avi
                 name = f"{name}.{len(rows)}"
-            with _named(recording):
+            with named(recording.name):
                 place = folder / settings.task / name
                 rows.append(_run_one(settings, trained, recording, place, seed, calibration))
     return pd.DataFrame(rows)
-
-
-@contextmanager
-def _named(recording: Recording) -> Iterator[None]:
-    """The footage's name in front of what is wrong with it, once."""
-    try:
-        yield
-    except InputError as error:
-        if str(error).startswith(f"{recording.name}: "):
-            raise
-        raise InputError(f"{recording.name}: {error}") from error
 
 
 def _run_one(

@@ -1,6 +1,6 @@
 """The clips that each step of a training sees, in an order that depends on nothing that came before."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-if TYPE_CHECKING:
-    from linear_video.training.fit import TrainingSettings
+from linear_video.training.fit import Actions, Frames, TrainingSettings
 
-Frames = NDArray[np.uint8]  # (N, T, C, H, W)
-Actions = NDArray[np.float32]  # (N, T, m)
 Batch = tuple[int, Tensor, Tensor | None]  # number, clips or their numbers, and their actions
 
 
@@ -69,7 +66,7 @@ class Clips(pl.LightningDataModule):
         self,
         train: Frames,
         validation: Frames,
-        settings: "TrainingSettings",
+        settings: TrainingSettings,
         seed: int,
         actions: tuple[Actions | None, Actions | None],
     ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -23,22 +23,19 @@ from linear_video.common.errors import InputError, TrainingError
 from linear_video.common.files import replacing_file
 from linear_video.models.base import KnowsActions, TrainedBySteps
 from linear_video.training.data import Batch, to_unit_range
-
-if TYPE_CHECKING:
-    from linear_video.training.fit import TrainingSettings
+from linear_video.training.fit import TrainingSettings
 
 VALIDATION_STREAM = 2**31  # seeds of the validation noise, apart from the training steps' numbers
 CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finite; each look waits for the GPU
 
 
 class Fitting(pl.LightningModule):
-    def __init__(self, model: TrainedBySteps, settings: "TrainingSettings", seed: int) -> None:
+    def __init__(self, model: TrainedBySteps, settings: TrainingSettings, seed: int) -> None:
         super().__init__()
         self.model, self.settings, self.seed = model, settings, seed
         self.resident: Tensor | None = None  # all training clips, if they lie on the device
         self.history: list[dict[str, float]] = []
-        self.round_sums: dict[str, Tensor] = {}
-        self.round_counts: dict[str, int] = {}  # a model's steps may differ in what they report
+        self.round: dict[str, list[Tensor]] = {}  # since the last validation; steps may differ in what they report
         self.first_bad_step: Tensor | None = None
         self.started = time.perf_counter()
 
@@ -66,8 +63,7 @@ class Fitting(pl.LightningModule):
         if clips.device.type == "cpu" or step % CHECK_EVERY == 0:
             self._check_finite()
         for name, value in parts.items():
-            self.round_sums[name] = self.round_sums.get(name, 0) + value
-            self.round_counts[name] = self.round_counts.get(name, 0) + 1
+            self.round.setdefault(name, []).append(value)
         return objective
 
     def _check_finite(self) -> None:
@@ -76,7 +72,7 @@ class Fitting(pl.LightningModule):
             raise not_finite(int(self.first_bad_step))
 
     def on_train_epoch_start(self) -> None:
-        self.round_sums, self.round_counts = {}, {}
+        self.round = {}
 
     def validation_step(self, batch: Batch) -> None:
         start, clips, actions = batch
@@ -88,7 +84,7 @@ class Fitting(pl.LightningModule):
         """Validation is over, and a checkpoint about to be written."""
         self._check_finite()
         row = {"step": self.global_step, "seconds": time.perf_counter() - self.started}
-        row |= {f"train_{name}": float(value) / self.round_counts[name] for name, value in self.round_sums.items()}
+        row |= {f"train_{name}": float(sum(values)) / len(values) for name, values in self.round.items()}
         row |= {name: float(value) for name, value in self.trainer.callback_metrics.items() if name.startswith("val_")}
         self.history.append(row)
 
@@ -170,7 +166,7 @@ class Progress(pl.Callback):
             self.bar.close()
 
 
-def make_trainer(settings: "TrainingSettings", folder: Path) -> pl.Trainer:
+def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
     """Lightning's trainer, which writes its state into ``folder`` at each validation."""
     checkpoints = ModelCheckpoint(
         folder,
@@ -233,7 +229,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def processor(settings: "TrainingSettings") -> Iterator[None]:
+def processor(settings: TrainingSettings) -> Iterator[None]:
     """Threads and precision of matrix products as the settings have them, and as before afterwards."""
     threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(settings.threads or threads)

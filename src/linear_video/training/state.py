@@ -7,20 +7,19 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from linear_video.training.fit import TrainingSettings
+from linear_video.training.fit import TrainingSettings
 
 logger = logging.getLogger(__name__)
 
 
 def prepare(
-    folder: Path, settings: "TrainingSettings", seed: int, clips: list[NDArray[Any]], identity: Mapping[str, Any]
+    folder: Path, settings: TrainingSettings, seed: int, clips: list[NDArray[Any]], identity: Mapping[str, Any]
 ) -> Path | None:
     """Checkpoint to resume from, if the folder holds one of this very training; else an empty folder."""
     known = {"training": asdict(settings), "seed": seed, "clips": [_digest(c) for c in clips], **identity}

@@ -177,11 +177,9 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         check_observed(observed, context)
         projected, forced = self.prior.project(self.encode(context)[0]), None
         if actions is not None:
-            if actions.shape[:2] != (len(context), seen + horizon):
-                raise ValueError(
-                    f"actions must be {(len(context), seen + horizon)} by m, for context and horizon, not "
-                    f"{tuple(actions.shape)}."
-                )
+            wanted, given = (len(context), seen + horizon), tuple(actions.shape)
+            if given[:2] != wanted:
+                raise ValueError(f"actions must be {wanted} by m, for context and horizon, not {given}.")
             forced = self.prior.forced(actions)
             projected = projected.less(forced[:, :seen])
         powers = self.prior.powers(seen + horizon)
@@ -282,13 +280,10 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         def log_density(frames: int, of: Projected) -> Tensor:
             if not frames:
                 return of.energy.new_zeros(len(of.energy))
-            return self.prior.marginal_log_likelihood(
-                self.prior.statistics(of.first(frames), powers.real.new_ones(frames), powers[:frames])
-            )
+            ones = powers.real.new_ones(frames)
+            return self.prior.marginal_log_likelihood(self.prior.statistics(of.first(frames), ones, powers[:frames]))
 
-        start = min(past, length)
-        columns = [log_density(t + 1, projected) - log_density(t, projected) for t in range(start)]
-        known = torch.stack(columns, 1) if columns else embeddings.new_zeros((len(clips), 0), dtype=torch.float64)
+        known = torch.stack([log_density(t, projected) for t in range(min(past, length) + 1)], 1).diff(dim=1)
         if length > past:
             windows = projected.windows(past + 1)
             rest = log_density(past + 1, windows) - log_density(past, windows)

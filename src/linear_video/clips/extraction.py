@@ -60,7 +60,8 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
     if not sources:
         raise InputError(f"{root} holds no recordings. {hint}".rstrip())
     # An array may hold several recordings, with names of their own.
-    chosen = [s for s in sources if _is_array(s) or matches(s.name, settings.include)]
+    array = [any(path.suffix.lower() in ARRAY_SUFFIXES for path in source.paths) for source in sources]
+    chosen = [s for s, several in zip(sources, array, strict=True) if several or matches(s.name, settings.include)]
     rows: list[dict[str, Any]] = []
     keep = set()
     workers = settings.workers or os.cpu_count()
@@ -70,7 +71,10 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
             shown = {"desc": "reading recordings", "unit": "file", "mininterval": 0.5}
             for of_source, key in tqdm(extracted, total=len(chosen), **shown):
                 keep.add(key)
-                rows += [row for row in of_source if _included(row["source"], settings.include)]
+                for row in of_source:
+                    name = row["source"]  # or one within it is wanted, had the file been sound
+                    if matches(name, settings.include) or any(p.startswith(f"{name}/") for p in settings.include):
+                        rows.append(row)
         finally:
             pool.shutdown(cancel_futures=True)
     table = pd.DataFrame(_without_copies(rows), columns=COLUMNS).astype({"fps": np.float64})
@@ -80,15 +84,6 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
     remove_all_but(folder, keep)
     _report(table, settings)
     return table
-
-
-def _included(name: str, patterns: list[str]) -> bool:
-    """Whether a recording is wanted, or one within it, had the file been sound."""
-    return matches(name, patterns) or any(pattern.startswith(f"{name}/") for pattern in patterns)
-
-
-def _is_array(source: Source) -> bool:
-    return any(path.suffix.lower() in ARRAY_SUFFIXES for path in source.paths)
 
 
 def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tuple[list[dict[str, Any]], str]:

@@ -84,7 +84,8 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
         steps = clips * (length - 1)
         transition = np.asarray(np.linalg.lstsq(before, after.T, rcond=None)[0].T, np.float64)
         if self.settings.stable:
-            transition = _clip_singular_values(transition)
+            left, values, right = np.linalg.svd(transition)
+            transition = np.asarray(left * np.minimum(values, 1) @ right)
         # Covariance of x_{t+1} - A x_t.
         cross = transition @ after.T
         residual = (total - cross - cross.T + transition @ before @ transition.T) / steps
@@ -157,8 +158,3 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
     def states(self, clips: Tensor) -> Tensor:
         """Of all frames: (N, T, n)."""
         return self.encode(clips)
-
-
-def _clip_singular_values(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    left, values, right = np.linalg.svd(matrix)
-    return np.asarray(left * np.minimum(values, 1) @ right)

@@ -126,8 +126,11 @@ def fit(
 
     if not len(train) or not len(validation):
         raise InputError(f"training needs clips, but has {len(train)} for training and {len(validation)} to validate.")
-    if settings.compile:
-        _compile(model)
+    regions = model.regions() if settings.compile else []
+    if settings.compile and not regions:
+        raise InputError(f"training.compile: {type(model).__name__} names no parts to compile; set it to false.")
+    for region in regions:
+        region.compile()
     fitting = lightning.Fitting(model, settings, seed)
     shared = settings.strategy == "ddp"  # with processes that torchrun has started
     with lightning.quiet():
@@ -150,11 +153,3 @@ def fit(
         if not first:
             raise SystemExit(0)
     return pd.DataFrame(last["history"])
-
-
-def _compile(model: "TrainedBySteps") -> None:
-    regions = model.regions()
-    if not regions:
-        raise InputError(f"training.compile: {type(model).__name__} names no parts to compile; set it to false.")
-    for region in regions:
-        region.compile()

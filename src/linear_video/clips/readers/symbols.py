@@ -65,8 +65,10 @@ def load_images(source: str, folder: Path, split: Split) -> tuple[list[NDArray[n
         chosen = split_images(images, split)
     elif source == "mnist":
         images, labels, names = _mnist(folder, "t10k" if split == "test" else "train")
-        # Images that also stand in the other file belong to the training file's splits alone.
-        chosen = _without(images, _mnist(folder, "train")[0]) if split == "test" else split_images(images, split, 0)
+        chosen = split_images(images, split, 0)
+        if split == "test":  # all; but images that also stand in the training file belong to its splits alone
+            known = {image.tobytes() for image in _mnist(folder, "train")[0]}
+            chosen = [i for i, image in enumerate(images) if image.tobytes() not in known]
     elif source == "folder":
         images, labels, names = _picture_folder(folder)
         chosen = split_images(images, split)
@@ -88,11 +90,6 @@ def split_images(images: list[NDArray[np.float32]], split: Split, test_share: fl
     tests, validations = round(test_share * len(order)), round(0.1 * len(order))
     test, validation, train = np.split(order, [tests, tests + validations])
     return [int(i) for i in {"test": test, "validation": validation, "train": train}[split]]
-
-
-def _without(images: list[NDArray[np.float32]], others: list[NDArray[np.float32]]) -> list[int]:
-    known = {image.tobytes() for image in others}
-    return [i for i, image in enumerate(images) if image.tobytes() not in known]
 
 
 def _bundled_digits() -> tuple[list[NDArray[np.float32]], list[str], list[str]]:

@@ -9,12 +9,12 @@ BIN := .venv/bin
 ile: .venv/done
 	$(BIN)/kedro run --pipelines=ile
 
-# Set up from nothing, then the tests.
+# Set up from nothing, then the tests, on two cores; a file's tests stay together, and share what they set up.
 test: .venv/done
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
 slow: .venv/done
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile -m slow
 
 lint: .venv/done
 	$(BIN)/ruff format --check .

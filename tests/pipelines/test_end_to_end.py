@@ -140,6 +140,7 @@ def test_bad_input_gets_one_message_and_leaves_nothing_half_written(
     assert not (project / MODEL / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_pipeline_is_accepted_as_well_as_pipelines(project: Path) -> None:
     """As people were told to run it before; Kedro says that the option is deprecated."""
     done = kedro(project, "run", "--env=test", "--pipeline=ile", "--nodes=ile.moving_symbols.evaluate")

@@ -53,7 +53,7 @@ def test_the_page_shows_two_files_two_lines_and_configuration() -> None:
 def test_the_new_ones_are_listed_on_everything_that_suits_them(extended: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEDRO_ENV", "test")
     listed = succeeds(extended, "registry", "list")
-    models = ("ile", "dynamic_vae", "adversarial", "lds", "last_frame", "momentum")
+    models = ("ile", "dynamic_vae", "adversarial", "lds", "last_frame", "optical_flow", "convolutional", "momentum")
     for dataset in ("my_videos", "drifting_gratings"):
         assert f"- {dataset} " in f"{listed} "
         assert f"- compare.{dataset} " in f"{listed} "

@@ -36,7 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {  # what is large by default; a model that i
 HORIZON = 3
 
 
-def clips_of(shape: tuple[int, ...], clips: int = 3, frames: int = 12) -> NDArray[np.uint8]:
+def clips_of(shape: tuple[int, ...], clips: int = 3, frames: int = 16) -> NDArray[np.uint8]:
     """Bright bars that wander over noise: uint8 (N, T, C, H, W)."""
     made = np.random.default_rng(0).integers(0, 40, (clips, frames, *shape), dtype=np.uint8)
     for clip, frame in np.ndindex(clips, frames):

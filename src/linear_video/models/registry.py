@@ -32,6 +32,8 @@ MODELS = {
     "adversarial": Entry("linear_video.models.adversarial:Adversarial"),
     "lds": Entry("linear_video.models.lds:LinearDynamicSystem", synthesises=True),
     "last_frame": Entry("linear_video.models.last_frame:LastFrame"),
+    "optical_flow": Entry("linear_video.models.optical_flow:OpticalFlow"),
+    "convolutional": Entry("linear_video.models.convolutional:Convolutional"),
 }
 
 

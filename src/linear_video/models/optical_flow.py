@@ -1,0 +1,81 @@
+"""What anybody has without training: the picture goes on moving as optical flow says that it moved last.
+
+Velocities are those of OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590) between the last two frames, and constant
+along the motion: what is at x in the next frame was at x + f(x) in this one, and the field f is carried along.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from linear_video.models.base import VideoModel
+
+Field = NDArray[np.float32]  # (H, W, 2), pixels along x and y
+
+
+@dataclass(frozen=True)
+class OpticalFlowSettings:
+    """Settings of optical flow.
+
+    Attributes:
+        enlargement: frames are enlarged so many times before the flow is computed; DIS looks at patches of 8 pixels.
+    """
+
+    enlargement: int = 4
+
+    def __post_init__(self) -> None:
+        if self.enlargement < 1:
+            raise ValueError(f"enlargement must be at least 1, not {self.enlargement}.")
+
+
+class OpticalFlow(VideoModel):
+    """Moves the last frame on; has nothing to learn."""
+
+    settings_class = OpticalFlowSettings
+
+    @property
+    def least_context(self) -> int:
+        """Two frames, between which there is a motion."""
+        return 2
+
+    @torch.no_grad()
+    def predict(self, context: Tensor, horizon: int) -> Tensor:
+        """Context (N, T, C, H, W) -> (N, horizon, C, H, W)."""
+        pairs = context[:, -2:].permute(0, 1, 3, 4, 2).cpu().numpy()  # (N, 2, H, W, C)
+        predicted = [self._predict_one(before, last, horizon) for before, last in pairs]
+        frames = torch.from_numpy(np.stack(predicted)).permute(0, 1, 4, 2, 3)
+        return frames.clamp(0, 1).to(context)
+
+    def _predict_one(self, before: NDArray[np.float32], last: NDArray[np.float32], horizon: int) -> NDArray[np.float32]:
+        """Two frames (H, W, C) -> (horizon, H, W, C)."""
+        field = self.flow(last, before)
+        places = np.stack(np.meshgrid(*map(np.arange, field.shape[1::-1])), -1).astype(np.float32)
+        origin = places  # where, in the last frame, each pixel of the current one comes from
+        frames = []
+        for _ in range(horizon):
+            step = places + field
+            origin, field = moved(origin, step), moved(field, step)
+            frames.append(moved(last, origin, cv2.INTER_CUBIC))
+        return np.stack(frames)
+
+    def flow(self, frame: NDArray[np.float32], other: NDArray[np.float32]) -> Field:
+        """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1]."""
+        height, width = frame.shape[:2]
+        size = (self.settings.enlargement * width, self.settings.enlargement * height)
+        grey = [np.rint(255 * one.mean(-1)).astype(np.uint8) for one in (frame, other)]
+        large = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in grey]
+        engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        found = engine.calc(large[0], large[1], np.zeros((*size[::-1], 2), np.float32))
+        return np.asarray(
+            cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA) / self.settings.enlargement, np.float32
+        )
+
+
+def moved(values: NDArray[np.float32], origin: Field, interpolation: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
+    """Values (H, W, K) taken from where each pixel comes from; beyond the edge, the edge goes on."""
+    found = cv2.remap(values, origin[..., 0], origin[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.float32).reshape(values.shape)

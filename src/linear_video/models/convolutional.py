@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from linear_video.common.checks import check_least
 from linear_video.common.errors import InputError
 from linear_video.models.base import FrameShape, TrainedBySteps
 
@@ -34,9 +35,7 @@ class ConvolutionalSettings:
     blocks: int = 4
 
     def __post_init__(self) -> None:
-        for name in ("input_frames", "output_frames", "channels", "hidden_channels", "blocks"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        check_least(self, 1, "input_frames", "output_frames", "channels", "hidden_channels", "blocks")
 
 
 class Convolutional(TrainedBySteps):

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from linear_video.common.checks import check_least
 from linear_video.models.base import VideoModel
 
 Field = NDArray[np.float32]  # (H, W, 2), pixels along x and y
@@ -28,8 +29,7 @@ class OpticalFlowSettings:
     enlargement: int = 4
 
     def __post_init__(self) -> None:
-        if self.enlargement < 1:
-            raise ValueError(f"enlargement must be at least 1, not {self.enlargement}.")
+        check_least(self, 1, "enlargement")
 
 
 class OpticalFlow(VideoModel):

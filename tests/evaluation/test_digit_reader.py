@@ -38,7 +38,10 @@ def test_bundled_digits_are_read(channels: int) -> None:
     images, labels = labelled_pictures(settings(channels, 32), "test")
     found, confidence = read(reader, images)
     assert (found == labels).mean() > 0.95
-    assert confidence[found == labels].mean() > confidence[found != labels].mean() + 0.1
+    # Half one digit and half another is neither; misread ones are too few to tell.
+    others = np.roll(np.arange(len(labels)), 1)
+    halves = ((images.astype(np.uint16) + images[others]) // 2).astype(np.uint8)[labels != labels[others]]
+    assert confidence.mean() > read(reader, halves)[1].mean() + 0.1
     noise = np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8)
     assert (read(reader, noise)[1] > 0.9).mean() < (confidence > 0.9).mean()
 

@@ -26,7 +26,10 @@ from linear_video.tasks.trained import NEEDS
 from tests.pipelines.project import ROOT
 from tests.test_parameters import load
 
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text()
+    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+}
 OWN = ("my_video", "my_videos", "momentum", "drifting_gratings")  # what the pages make themselves
 CAPABILITIES: dict[str, type] = {
     "synthesises": Synthesises,

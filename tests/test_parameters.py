@@ -220,7 +220,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("path", NAMES)
+@pytest.mark.parametrize("path", sorted(NAMES))  # files are read in any order
 def test_every_misspelt_name_gets_the_right_one(base: dict[str, Any], path: str) -> None:
     above, _, name = path.rpartition(".")
     misspelt = f"{above}.{name}{name[-1]}".lstrip(".")

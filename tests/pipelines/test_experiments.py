@@ -15,7 +15,7 @@ from linear_video.pipeline_registry import register_pipelines
 from tests.pipelines.project import DATA, copy_of_project, kedro, write_raw_data
 from tests.test_parameters import load
 
-DATASETS = declared_datasets(load("test"))
+DATASETS = dict(sorted(declared_datasets(load("test")).items()))
 PAIRS = all_experiments(DATASETS)
 METRICS = {
     "counting": {"readable_frames", "correct_transitions", "mean_run", "reader_accuracy"},

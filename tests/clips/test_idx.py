@@ -74,7 +74,11 @@ def test_every_truncation_of_a_gzip_file_is_refused(tmp_path: Path) -> None:
             read_idx(path)
 
 
-@pytest.mark.parametrize("content", [IMAGES, gzip.compress(IMAGES)[:-8] + bytes(8), gzip.compress(IMAGES) + b"rest"])
+@pytest.mark.parametrize(
+    "content",
+    [IMAGES, gzip.compress(IMAGES)[:-8] + bytes(8), gzip.compress(IMAGES) + b"rest"],
+    ids=["not packed", "wrong end", "more behind"],  # the bytes hold the time
+)
 def test_what_is_no_sound_gzip_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(content)

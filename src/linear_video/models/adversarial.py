@@ -229,9 +229,7 @@ class Adversarial(TrainedBySteps):
             InputError: if the context is shorter than ``input_frames``.
         """
         length = self.settings.input_frames
-        if context.shape[1] < length:
-            raise InputError(f"the context has {context.shape[1]} frames, but the model was trained to see {length}.")
-        seen = list((2 * context[:, -length:] - 1).unbind(dim=1))
+        seen = list((2 * self.newest(context) - 1).unbind(dim=1))
         for _ in range(horizon):
             shown = self.generate(self.pyramid(torch.cat(seen[-length:], dim=1)))[-1]
             seen.append(shown.clamp(-1, 1))

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from linear_video.common.errors import InputError
+
 FrameShape = tuple[int, int, int]  # (C, H, W)
 
 
@@ -40,6 +42,17 @@ class VideoModel(nn.Module, ABC):
     def least_context(self) -> int:
         """Fewest frames from which it can predict."""
         return 1
+
+    def newest(self, context: Tensor) -> Tensor:
+        """The last ``least_context`` frames of a context (N, T, C, H, W).
+
+        Raises:
+            InputError: if the context is shorter.
+        """
+        length = self.least_context
+        if context.shape[1] < length:
+            raise InputError(f"the context has {context.shape[1]} frames, but the model was trained to see {length}.")
+        return context[:, -length:]
 
     @property
     def actions(self) -> int:

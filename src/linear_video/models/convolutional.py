@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from linear_video.common.checks import check_least
-from linear_video.common.errors import InputError
 from linear_video.models.base import FrameShape, TrainedBySteps
 
 
@@ -109,9 +108,7 @@ class Convolutional(TrainedBySteps):
             InputError: if the context is shorter than ``input_frames``.
         """
         length = self.settings.input_frames
-        if context.shape[1] < length:
-            raise InputError(f"the context has {context.shape[1]} frames, but the model was trained to see {length}.")
-        shown = context[:, -length:]
+        shown = self.newest(context)
         while shown.shape[1] < length + horizon:
             shown = torch.cat((shown, self(shown[:, -length:]).clamp(0, 1)), dim=1)
         return shown[:, length : length + horizon]

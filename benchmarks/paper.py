@@ -69,6 +69,7 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
     frame_shape = clips["train"].frames.shape[2:]
     model: Any = build("ile", frame_shape, experiment["model"])
     config = describe("ile", model)
+    model.initialise(clips["train"].frames)
     history = fit(
         model,
         clips["train"].frames,

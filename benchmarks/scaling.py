@@ -37,6 +37,7 @@ def prepare(memory: Memory = "none", **sizes: int) -> Step:
     sizes = {**BASE, **sizes}
     torch.manual_seed(0)
     settings = IleSettings(
+        dynamics="dense",
         state_dimension=sizes["n"],
         blocks=1,
         first_squeezes=2,

@@ -342,9 +342,10 @@ def spectrum(steps: int) -> Iterator[tuple[str, pd.DataFrame]]:
     frames = video.transpose(0, 3, 1, 2)
     windows = np.lib.stride_tricks.sliding_window_view(frames, 60, axis=0).transpose(0, 4, 1, 2, 3)
     settings = {
-        "state_dimension": 64, "blocks": 2, "first_squeezes": 2, "couplings": 5, "hidden_channels": 32,
-        "eigenvalue_angle": (0.0, 60.0), "noise": 0.02, "profile_weight": 0.0, "forecast_weight": 1.0,
-        "forecast_context": 40, "prior_precision": 0.2, "fading_memory": 0.95,
+        "dynamics": "dense", "state_dimension": 64, "eigenvalue_angle": (0.0, 60.0),
+        "blocks": 2, "first_squeezes": 2, "couplings": 5, "hidden_channels": 32,
+        "noise": 0.02, "profile_weight": 0.0, "forecast_weight": 1.0, "forecast_context": 40,
+        "prior_precision": 0.2, "fading_memory": 0.95,
     }  # fmt: skip
     training = TrainingSettings(
         steps=steps, clips_per_step=4, learning_rate=4e-3,

@@ -20,6 +20,7 @@ from linear_video.models.ile.recompute import Memory
 from linear_video.models.ile.settings import IleSettings
 
 PAPER = IleSettings(
+    dynamics="dense",
     state_dimension=256,
     blocks=4,
     first_squeezes=1,

@@ -99,17 +99,20 @@ def test_checked_parameters_have_the_values_of_the_file_over_the_defaults(base: 
     assert symbols.frames == type(symbols)().frames
 
 
-def test_settings_of_an_experiment_are_layers(base: dict[str, Any]) -> None:
+@pytest.mark.parametrize("dynamics", ["modal", "dense"])
+def test_settings_of_an_experiment_are_layers(base: dict[str, Any], dynamics: str) -> None:
     """The model's own training settings, then those of the kind of the dataset, then those of the dataset."""
-    own = model_class("ile")
-    assert issubclass(own, TrainedBySteps)
+    model = model_class("ile")
+    assert issubclass(model, TrainedBySteps)
+    own = model.training_for({"dynamics": dynamics})
     changes = changed(base, "ile.ucf_sports.training", {"steps": 5, "learning_rates": {"prior.theta": 1.0}})
+    changes = changed(changes, "ile.ucf_sports.model.dynamics", dynamics)
     found = check_parameters(changes).experiments["ile.ucf_sports"]
     assert found.training is not None
     assert found.training.steps == 5
     assert found.training.clips_per_step == base["ile"]["footage"]["training"]["clips_per_step"]
-    assert found.training.weight_average == own.training_defaults["weight_average"]
-    assert found.training.learning_rates == {**own.training_defaults["learning_rates"], "prior.theta": 1.0}
+    assert found.training.weight_average == own["weight_average"]
+    assert found.training.learning_rates == {**own["learning_rates"], "prior.theta": 1.0}
     assert found.model.state_dimension == base["ile"]["footage"]["model"]["state_dimension"]
     assert check_parameters(base).experiments["lds.moving_symbols"].training is None
 
@@ -154,7 +157,10 @@ def test_what_nodes_are_given_has_the_names_of_the_parameters(base: dict[str, An
     expected |= {f"evaluation.{name}" for name in datasets}
     expected |= {f"synthesis.{name}" for name, kind in datasets.items() if kind.judge != "prediction"}
     assert set(named) == expected
-    assert plain(named["ile.moving_symbols"])["training"]["steps"] == 7000
+    own: Any = model_class("ile")
+    assert plain(named["ile.moving_symbols"])["training"]["steps"] == own.training_defaults["steps"]
+    dense = check_parameters(changed(base, "ile.moving_symbols.model.dynamics", "dense")).by_name()
+    assert plain(dense["ile.moving_symbols"])["training"]["steps"] == 7000
     assert set(plain(named["lds.moving_symbols"])) == {"model"}
 
 
@@ -365,7 +371,12 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
         ("adversarial.ucf_sports.model.input_frames", 15, "leave none to predict after input_frames 15"),
         ("evaluation.horizon", 6, "16 frames, but moving_symbols.frames is 15"),
         ("ucf_sports.frames", 14, "15 frames, but ucf_sports.frames is 14"),
-        ("ile.ucf_sports.model.forecast_context", 15, "which leaves no frame to forecast of clips of 15 frames"),
+        (
+            "ile.ucf_sports.model",
+            {"dynamics": "dense", "forecast_context": 15},
+            "which leaves no frame to forecast of clips of 15 frames",
+        ),
+        ("ile.ucf_sports.model.reach", 15, "which leaves no frame to look from in clips of 15 frames"),
         ("ile.moving_symbols.model.loss_frames", 10, "loss_frames 10 leave none to forecast"),
     ],
 )

@@ -115,8 +115,9 @@ def experiment_values(parameters: Tree, experiment: Experiment) -> dict[str, Any
     of_model = parameters.get(experiment.model) or {}
     layers = [of_model.get(name) or {} for name in (kind, experiment.dataset)]
     found = model_class(experiment.model)
-    own = {"training": found.training_defaults} if issubclass(found, TrainedBySteps) else {}
-    values: dict[str, Any] = merged({"model": {}, **own}, *layers)
+    values: dict[str, Any] = merged({"model": {}}, *layers)
+    if issubclass(found, TrainedBySteps):
+        values = merged({"model": {}, "training": found.training_for(values["model"])}, values)
     return values
 
 

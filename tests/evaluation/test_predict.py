@@ -51,6 +51,7 @@ def test_clips_that_are_too_short_are_refused() -> None:
 def test_each_clip_is_predicted_under_its_own_actions() -> None:
     torch.manual_seed(0)
     settings = {
+        "dynamics": "dense",
         "state_dimension": 4,
         "blocks": 1,
         "couplings": 1,

@@ -14,7 +14,9 @@ from linear_video.models.ile.settings import IleSettings
 from linear_video.models.registry import build, describe
 
 SHAPE = (1, 4, 4)
-SMALL = IleSettings(state_dimension=6, blocks=1, couplings=2, hidden_channels=4, noise=0.0, scale="batch_mean")
+SMALL = IleSettings(
+    dynamics="dense", state_dimension=6, blocks=1, couplings=2, hidden_channels=4, noise=0.0, scale="batch_mean"
+)
 
 
 def new_model() -> InvertibleLinearEmbedding:
@@ -127,7 +129,7 @@ def test_checkpoint_of_another_shape_is_named(tmp_path: Path) -> None:
 
 def test_saving_again_replaces_weights_and_digest_together(folder: Path) -> None:
     torch.manual_seed(5)
-    model = InvertibleLinearEmbedding(SHAPE, SMALL)
+    model: Any = InvertibleLinearEmbedding(SHAPE, SMALL)
     save_checkpoint(folder, model, describe("ile", model))
     loaded: Any = load_checkpoint(folder)
     assert torch.equal(loaded.prior.observation, model.prior.observation)

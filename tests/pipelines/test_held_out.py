@@ -54,8 +54,9 @@ def test_predictions_are_of_the_chosen_clips_and_scored_against_them(held_out: H
     predictions, facts = prediction.predict(CHECKPOINT, *both, settings, "stays", "dots")
     assert facts["held_out"] == held_out
     np.testing.assert_allclose(predictions[:, 1], CLIPS[held_out].frames[:, 2] / 255, atol=1e-6)
-    scores = prediction.evaluate(predictions, clips_of(0), *both, settings, "stays", "dots")
+    scores = prediction.evaluate(predictions, facts, clips_of(0), *both, settings, "stays", "dots")
     assert scores["held_out"] == held_out
+    assert scores["bits_per_value"] is None  # the last frame has no likelihood
     assert scores["psnr"] == pytest.approx(scores["last_frame"]["psnr"])
 
 

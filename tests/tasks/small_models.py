@@ -17,6 +17,7 @@ from linear_video.tasks.trained import TrainedModel
 SIDE = 8
 SETTINGS: dict[str, dict[str, Any]] = {
     "ile": {
+        "dynamics": "dense",
         "state_dimension": 8,
         "blocks": 1,
         "couplings": 2,

@@ -154,13 +154,16 @@ def spectrum_plot(
     return figure
 
 
-def spectrum_of_model(model: "VideoModel") -> dict[str, Figure]:
-    """The spectrum by its name, of a model that has one."""
+def spectrum_of_model(model: "VideoModel", clip: NDArray[np.uint8]) -> dict[str, Figure]:
+    """The spectrum by its name, of a model that has one: in a clip uint8 (T, C, H, W), where it depends on that."""
+    import torch
+
     from linear_video.models.base import HasSpectrum
 
-    if not isinstance(model, HasSpectrum):
+    if not isinstance(model, HasSpectrum) or not model.offers(HasSpectrum):
         return {}
-    return {"spectrum": spectrum_plot(*(values.numpy() for values in model.spectrum()))}
+    spectrum = model.spectrum(torch.from_numpy(np.array(clip[None])).float() / 255)
+    return {"spectrum": spectrum_plot(*(values.numpy() for values in spectrum))}
 
 
 def animation(context: Frames, truth: Frames, predicted: Frames, name: str, side: int = 96) -> NDArray[np.uint8]:

@@ -53,7 +53,10 @@ def metric_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
-    """A row for each model: sharpness, size, time of training, speed of prediction and commit, as text."""
+    """A row for each model, as text: sharpness, size, bits per value, time of training, speed of prediction, commit.
+
+    Bits per value are those of held-out clips, of a model with a likelihood.
+    """
     rows = []
     for name, of_model in table.groupby("model", sort=False):
         facts = of_model.set_index("frame")
@@ -63,6 +66,8 @@ def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
         known = models[models["model"] == name]
         for _, model in known.iterrows():
             row["parameters"] = f"{model['parameters']:,}"
+            bits = model.get("bits_per_value")
+            row["bits per value"] = "" if bits is None or pd.isna(bits) else f"{bits:.2f}"
             row["training / min"] = f"{model['training_minutes']:.1f}"
             row["prediction / frames per s"] = f"{model['frames_per_second']:,.0f}"
             row["commit"] = str(model["commit"])[:10]

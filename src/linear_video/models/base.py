@@ -5,6 +5,7 @@ Every model is a subclass of ``VideoModel`` and of the capabilities that it has.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -37,6 +38,15 @@ class VideoModel(nn.Module, ABC):
     @classmethod
     def check_clips(cls, settings: Any, frames: int) -> None:
         """Raise ValueError if settings do not go with clips of so many frames; before anything is made of either."""
+
+    @classmethod
+    def settings_of_before(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings of a checkpoint of any earlier version, as this version would have written them."""
+        return settings
+
+    def offers(self, capability: "type[VideoModel]") -> bool:
+        """Whether it has a capability, as its class says, and its settings may deny."""
+        return isinstance(self, capability)
 
     @property
     def least_context(self) -> int:
@@ -82,6 +92,23 @@ class TrainedBySteps(VideoModel):
     """
 
     training_defaults: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Training settings that suit model settings, of which only those that differ from the defaults are given."""
+        return cls.training_defaults
+
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """Shares of the training after which it learns something else; each stage has a schedule of its own."""
+        return ()
+
+    def paces(self, name: str) -> tuple[float, ...]:
+        """How fast a parameter learns in each stage, relative to its rate."""
+        return (1.0,) * (1 + len(self.stages))
+
+    def at_step(self, done: float) -> None:
+        """Told before each step how much of the training is over, in [0, 1)."""
 
     @abstractmethod
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -168,8 +195,8 @@ class HasSpectrum(VideoModel):
     """Has linear dynamics, whose modes turn and decay."""
 
     @abstractmethod
-    def spectrum(self) -> Spectrum:
-        """Eigenvalues of the transition, with period and half-life in frames."""
+    def spectrum(self, clips: Tensor | None = None) -> Spectrum:
+        """Eigenvalues of the transition, in clips (N, T, C, H, W) where it depends on them."""
 
     @abstractmethod
     def mode_energy(self, clips: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_file
 from linear_video.models.base import VideoModel
-from linear_video.models.registry import build
+from linear_video.models.registry import build, model_class
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT = 1  # of checkpoints; to be raised where weights of before would mean something else
@@ -66,7 +66,8 @@ def load_checkpoint(folder: Path) -> VideoModel:
         InputError: if a file is missing, damaged or tampered with, or the weights do not fit the config.
     """
     config = load_config(folder)
-    model = build(config["model"], config["frame_shape"], config["settings"])
+    settings = model_class(config["model"]).settings_of_before(config["settings"])
+    model = build(config["model"], config["frame_shape"], settings)
     path = folder / WEIGHTS
     if not path.is_file():
         raise InputError(f"{path} is missing; train the model again.")

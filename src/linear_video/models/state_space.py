@@ -76,7 +76,7 @@ class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
         return {"spectral_radius": float(self.spectrum().eigenvalues.abs().max())}
 
     @torch.no_grad()
-    def spectrum(self) -> Spectrum:
+    def spectrum(self, clips: Tensor | None = None) -> Spectrum:
         """Eigenvalues of A with period and half-life in frames."""
         return spectrum_of(torch.linalg.eig(self.system()[0].double()).eigenvalues)
 

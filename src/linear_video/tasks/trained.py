@@ -15,6 +15,7 @@ from torch import Tensor
 from linear_video.common.errors import InputError
 from linear_video.models.base import DrawsFutures, HasLikelihood, HasSpectrum, KnowsActions, KnowsAnyTime, VideoModel
 from linear_video.models.registry import MODELS, model_class
+from linear_video.models.spectrum import spectrum_of
 from linear_video.tasks.parts import Frame, to_frame
 from linear_video.tasks.settings import Fit
 from linear_video.tasks.stream import Footage, Window, pieces
@@ -92,9 +93,11 @@ class TrainedModel:
             InputError: if it cannot; the message says which models can.
         """
         needed = NEEDS[task]
-        if isinstance(self.model, needed) and (needed is not KnowsActions or self.model.actions):
+        if self.model.offers(needed):
             return self.model
         able = [name for name in MODELS if issubclass(model_class(name), needed)]
+        if needed is HasSpectrum and isinstance(self.model, needed):
+            raise InputError(f"{task}: this {self.name} has no modes; one that was trained with dynamics modal has.")
         if needed is KnowsActions:
             raise InputError(
                 f"{task}: the model knows no actions; {' and '.join(able)} can, if trained with the parameter actions "
@@ -154,7 +157,7 @@ class TrainedModel:
         """Modes that ``hindcast`` leaves out, since they decay too quickly to be traced back so many frames."""
         model: KnowsAnyTime[Any] = self.able("hindcast")
         names = ["mode", "period_frames", "half_life_frames"]
-        if not isinstance(model, HasSpectrum):
+        if not isinstance(model, HasSpectrum) or not model.offers(HasSpectrum):
             return pd.DataFrame(columns=names)
         spectrum, lost = model.spectrum(), model.forgotten(horizon)
         columns = (lost.nonzero().flatten(), spectrum.period[lost], spectrum.half_life[lost])
@@ -235,16 +238,19 @@ class TrainedModel:
     def spectrum(self, frames: Iterable[Frame], fps: float, window: int = 50, strongest: int = 6) -> Modes:
         """How much each mode moves in a video, the mean of windows of so many frames, and what the strongest do."""
         model: HasSpectrum = self.able("spectrum")
-        footage, spectrum = self._footage(frames), model.spectrum()
-        energies: list[Tensor] = []
+        footage = self._footage(frames)
+        energies, eigenvalues = list[Tensor](), list[Tensor]()
         while batch := list(itertools.islice(footage, window)):
             if energies and len(batch) < window:  # a shorter one would resolve less
                 break
             seen = batch
             clip = torch.stack([parts for _, parts in seen], 1)
-            energies += [model.mode_energy(piece).sum(0) / len(clip) for piece in pieces(clip)]
+            for piece in pieces(clip):
+                energies.append(model.mode_energy(piece).sum(0) / len(clip))
+                eigenvalues.append(model.spectrum(piece).eigenvalues)
         footage.check_length(2)
         energy = torch.stack(energies).sum(0)
+        spectrum = spectrum_of(_mean_eigenvalues(torch.stack(eigenvalues), torch.stack(energies)))
         order = energy.argsort(descending=True)
         columns = {
             "frequency_hz": fps / spectrum.period,
@@ -292,3 +298,13 @@ class TrainedModel:
             yield window, number
             number += 1
         window.footage.check_length(2)
+
+
+def _mean_eigenvalues(eigenvalues: Tensor, energies: Tensor) -> Tensor:
+    """Of windows (W, modes), where they depend on the footage: those of the mean angle, weighted by energy."""
+    if (eigenvalues == eigenvalues[0]).all():
+        return eigenvalues[0]
+    weights = energies + 1e-12 * energies.max()  # a mode without energy has a mean too
+    weights = weights / weights.sum(0)
+    angle = (weights * eigenvalues.angle()).sum(0).clamp(0, torch.pi - 1e-12)
+    return torch.polar((weights * eigenvalues.abs()).sum(0), angle)

@@ -39,6 +39,8 @@ def _tell_scores(scores: dict[str, Any], path: Path) -> None:
             f"{name}, predicted frame {frame}: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} "
             f"(last frame: {last_psnr:.1f} dB, {last_ssim:.3f})"
         )
+    if scores.get("bits_per_value") is not None:
+        logger.info(f"{name}: {scores['bits_per_value']:.2f} bits per value of held-out clips")
 
 
 def _track_scores(scores: dict[str, Any], prefix: str) -> None:
@@ -54,6 +56,8 @@ def _track_scores(scores: dict[str, Any], prefix: str) -> None:
                 mlflow.log_metric(f"{prefix}{row_name}{metric}", value, step=frame)
                 if frame in (1, 5):
                     mlflow.log_metric(f"{prefix}{row_name}{metric}_frame_{frame}", value)
+    if scores.get("bits_per_value") is not None:
+        mlflow.log_metric(f"{prefix}bits_per_value", scores["bits_per_value"])
 
 
 def _track_history(history: "pd.DataFrame", prefix: str) -> None:

@@ -1,11 +1,12 @@
 """How Lightning runs a training of ours: what a step is, what is written, what is shown."""
 
+import bisect
 import logging
 import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,7 @@ class Fitting(pl.LightningModule):
         step, clips, actions = batch
         if self.resident is not None:
             clips = self.resident[clips]
+        self.model.at_step(step / self.settings.steps)
         try:
             objective, parts = self._loss(clips, actions, step)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
@@ -104,11 +106,11 @@ class Fitting(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Adam with a rate for each group of parameters, and the schedule of all."""
         settings = self.settings
-        groups: dict[float, list[nn.Parameter]] = {}
+        groups: dict[tuple[float, tuple[float, ...]], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
             matching = [prefix for prefix in settings.learning_rates if name.startswith(prefix)]
             rate = settings.learning_rates[max(matching, key=len)] if matching else settings.learning_rate
-            groups.setdefault(rate, []).append(parameter)
+            groups.setdefault((rate, self.model.paces(name)), []).append(parameter)
         known = [name for name, _ in self.model.named_parameters()]
         unused = [prefix for prefix in settings.learning_rates if not any(name.startswith(prefix) for name in known)]
         if unused:
@@ -117,14 +119,19 @@ class Fitting(pl.LightningModule):
                 f"learning_rates names {', '.join(unused)}, but the model's parameters start with {', '.join(names)}."
             )
 
-        def course(step: int) -> float:
-            rise = min(1.0, (step + 1) / (settings.warmup_steps + 1))
-            if settings.schedule == "constant":
-                return rise
-            return rise * (1 + math.cos(math.pi * step / settings.steps)) / 2
+        bounds = [0, *(math.ceil(share * settings.steps) for share in self.model.stages), settings.steps]
 
-        optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for rate, ps in groups.items()], fused=True)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, course)
+        def course(step: int, paces: tuple[float, ...]) -> float:
+            stage = min(bisect.bisect_right(bounds, step), len(paces)) - 1
+            first, last = bounds[stage : stage + 2]
+            pace = paces[stage] * min(1.0, (step - first + 1) / (settings.warmup_steps + 1))
+            if settings.schedule == "constant":
+                return pace
+            return pace * (1 + math.cos(math.pi * (step - first) / (last - first))) / 2
+
+        optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for (rate, _), ps in groups.items()], fused=True)
+        courses: list[Callable[[int], float]] = [partial(course, paces=paces) for _, paces in groups]
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, courses)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -203,7 +210,7 @@ def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
 
 def _moving_average(average: Tensor, current: Tensor, count: Tensor, decay: float) -> Tensor:
     """Exponential moving average; a module's function, since Lightning's own cannot be sent to other processes."""
-    return torch.lerp(current, average, decay)
+    return torch.lerp(current, average, decay) if current.is_floating_point() else current
 
 
 def not_finite(step: int) -> TrainingError:

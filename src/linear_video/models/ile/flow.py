@@ -224,6 +224,35 @@ class Flow(nn.Module):
         assert frames is not None
         return frames, log_abs_det
 
+    def as_pictures(self, embeddings: Tensor) -> Tensor:
+        """Embeddings (N, D) in the order of a picture's pixels: the flow's inverse without its couplings, orthonormal.
+
+        What starts as the identity is one so. (N, D) -> (N, D), each (C, H, W) in rows.
+        """
+        frames: Tensor | None = None
+        parts = embeddings.split([math.prod(shape) for shape in self.shapes], dim=1)
+        for layers, shape, part in zip(reversed(self.blocks), reversed(self.shapes), reversed(parts), strict=True):
+            left = part.unflatten(1, shape)
+            frames = left if frames is None else torch.cat((frames, left), dim=1)
+            for layer in self._squeezes(layers):
+                frames = layer.inverse(frames)[0]
+        assert frames is not None
+        return frames.flatten(1)
+
+    def from_pictures(self, pictures: Tensor) -> Tensor:
+        """Undo ``as_pictures``: (N, D) -> (N, D)."""
+        frames, leaving = pictures.unflatten(1, self.frame_shape), []
+        for layers, (channels, _, _) in zip(self.blocks, self.shapes, strict=True):
+            for layer in self._squeezes(layers):
+                frames = layer(frames)[0]
+            leaving.append(frames[:, frames.shape[1] - channels :].flatten(1))
+            frames = frames[:, : frames.shape[1] - channels]
+        return torch.cat(leaving, dim=1)
+
+    @staticmethod
+    def _squeezes(layers: nn.Module) -> list[Squeeze]:
+        return [layer for layer in layers.children() if isinstance(layer, Squeeze)]
+
     def _couple(self, layers: nn.ModuleList, values: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
         couplings = [layer for layer in layers if isinstance(layer, AffineCoupling)]
         return couple(couplings[::-1] if inverse else couplings, values, inverse, self.memory, self.inversion_error)

@@ -283,7 +283,7 @@ class LinearPrior(nn.Module):
         energy = self.misfit(statistics, states) + states.square().sum(-1)
         return -0.5 * (energy + log_determinant + statistics.dimensions * LOG_TWO_PI)
 
-    def draw(self, statistics: Statistics, precision: float, count: int, generator: torch.Generator) -> Tensor:
+    def draw_states(self, statistics: Statistics, precision: float, count: int, generator: torch.Generator) -> Tensor:
         """Draws from the posterior of x0 under x0 ~ N(0, I / precision): float64 (count, N, n)."""
         cholesky = self.factorise(statistics, precision)
         mean = self.solve(statistics, cholesky)
@@ -291,12 +291,6 @@ class LinearPrior(nn.Module):
         # cov = (L Lᵀ)^-1, so that L^-ᵀ noise has it.
         drawn: Tensor = torch.linalg.solve_triangular(cholesky.mT, noise.unsqueeze(-1), upper=True).squeeze(-1)
         return mean + drawn
-
-    def sample(self, sequences: int, frames: int, noise: float, generator: torch.Generator | None = None) -> Tensor:
-        """Draw embeddings with x0 ~ N(0, I) and observation noise of the given standard deviation: (N, T, D)."""
-        states = self._randn((sequences, self.state_dimension), generator)
-        clean = self.observe(states, self.powers(frames))
-        return clean + noise * self._randn(clean.shape, generator)
 
     def _randn(self, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64, device=self.observation.device)

@@ -1,8 +1,11 @@
 """Invertible Linear Embedding: a flow whose embeddings follow a linear system (Pottorff, Nielsen, Wingate 2019)."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from linear_video.models.base import (
@@ -13,23 +16,28 @@ from linear_video.models.base import (
     KnowsActions,
     KnowsAnyTime,
     Spectrum,
+    VideoModel,
 )
+from linear_video.models.ile.dense import DensePrior
 from linear_video.models.ile.flow import AffineCoupling, Flow
 from linear_video.models.ile.forecast_density import forecast_log_density
 from linear_video.models.ile.interpolation import check_observed, interpolation_weights
-from linear_video.models.ile.linear_prior import LinearPrior, Projected
+from linear_video.models.ile.modal import ModalPrior
+from linear_video.models.ile.moving import MovingPrior
+from linear_video.models.ile.prior import Encoded, Prior
 from linear_video.models.ile.settings import IleSettings
-from linear_video.models.spectrum import spectrum_of
+from linear_video.models.ile.warp import WarpPrior
 
-# Between two frames that were seen, gap apart, the trajectory's share is gap^4 / (gap^4 + this): the error of cubic
-# interpolation grows with the gap's fourth power, the trajectory's hardly.
-HALF_SHARE = 1.5
-TRACEABLE = 0.1  # of a mode's amplitude; what has fallen below is not traced back
-LEAST_PRECISION = 1e-3  # of a prior to draw from, where predictions have none
+FORMS: dict[str, type[DensePrior] | type[ModalPrior] | type[WarpPrior]] = {
+    "dense": DensePrior,
+    "modal": ModalPrior,
+    "warp": WarpPrior,
+}
+CLIPS_LOOKED_AT = 500  # before the first step
 
 
-class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Projected], HasExactLikelihood):
-    """Exact-likelihood model of clips: ``z_t = flow(o_t)``, ``z_t = C A^t x0 + N(0, I)``.
+class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Encoded], HasExactLikelihood):
+    """Exact-likelihood model of clips: embeddings ``z_t = flow(o_t)`` follow a linear system, of one of three forms.
 
     Frames are float32 in [0, 1], clips (N, T, C, H, W).
 
@@ -40,14 +48,27 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
 
     settings_class = IleSettings
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 7000,
-        "learning_rate": 6e-3,
-        # Were the eigenvalues faster, many modes would decay so quickly that they explain the first frame alone.
-        "learning_rates": {"prior.observation": 1e-2, "prior.theta": 2e-4},
+        "steps": 3600,
+        "learning_rate": 4e-3,
+        "learning_rates": {"prior.motion": 3e-3, "prior": 3e-3, "prior.log": 1e-2},
         "warmup_steps": 200,  # forecasts are decoded from embeddings that nothing bounds at first
-        "weight_average": 0.998,
+        "weight_average": 0.99,
         "validate_every": 500,
         "threads": 1,  # a second one gains under 10 %, and costs much where another program keeps the core busy
+    }
+    warp_training_defaults: ClassVar[dict[str, Any]] = {
+        **training_defaults,
+        "steps": 10_000,
+        "clips_per_step": 4,  # each with a field at every frame
+        "learning_rates": {**training_defaults["learning_rates"], "prior.motion": 1.5e-3},
+    }
+    dense_training_defaults: ClassVar[dict[str, Any]] = {
+        **training_defaults,
+        "steps": 7000,
+        "learning_rate": 6e-3,
+        "weight_average": 0.998,
+        # Were the eigenvalues faster, many modes would decay so quickly that they explain the first frame alone.
+        "learning_rates": {"prior.observation": 1e-2, "prior.theta": 2e-4},
     }
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
@@ -56,20 +77,41 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         self.flow = Flow(
             frame_shape, s.blocks, s.couplings, s.hidden_channels, s.middle_kernel, s.mix, s.first_squeezes, s.memory
         )
-        dimension = self.flow.embedding_dimension
-        self.prior = LinearPrior(dimension, s.state_dimension, s.eigenvalue_radius, s.eigenvalue_angle, s.actions)
+        self.prior: Prior = FORMS[s.dynamics](frame_shape, s)
         # Running mean of the embedding's absolute value, for use outside training.
         self.gamma: Tensor | None
         self.register_buffer("gamma", torch.ones(()) if settings.scale == "batch_mean" else None)
+        self.done = 1.0  # how much of the training is over
+
+    @classmethod
+    def settings_of_before(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """As of every model: before there were several forms, all were dense."""
+        return {"dynamics": "dense", **settings}
+
+    @classmethod
+    def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Training settings that suit model settings."""
+        others = {"dense": cls.dense_training_defaults, "warp": cls.warp_training_defaults}
+        return others.get(model.get("dynamics", "modal"), cls.training_defaults)
 
     @classmethod
     def check_clips(cls, settings: IleSettings, frames: int) -> None:
         """Forecasts need frames after their context."""
-        if settings.forecast_weight and frames <= settings.forecast_context:
+        if settings.dynamics == "dense":
+            if settings.forecast_weight and frames <= settings.forecast_context:
+                raise ValueError(
+                    f"forecast_context is {settings.forecast_context}, which leaves no frame to forecast of clips of "
+                    f"{frames} frames; lower it, or set forecast_weight to 0.0."
+                )
+        elif frames <= settings.reach:
             raise ValueError(
-                f"forecast_context is {settings.forecast_context}, which leaves no frame to forecast of clips of "
-                f"{frames} frames; lower it, or set forecast_weight to 0.0."
+                f"reach is {settings.reach}, which leaves no frame to look from in clips of {frames} frames; lower it."
             )
+
+    def offers(self, capability: type[VideoModel]) -> bool:
+        """As of every model: actions, if it was made for some; a spectrum, unless the picture is warped."""
+        lacks = {KnowsActions: not self.actions, HasSpectrum: self.settings.dynamics == "warp"}
+        return not lacks.get(capability) and super().offers(capability)
 
     @property
     def actions(self) -> int:
@@ -90,16 +132,50 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
                 self.gamma.lerp_(gamma.detach(), 0.01)
             embeddings = embeddings / gamma
             log_abs_det = log_abs_det - embeddings.shape[1] * gamma.log()
+        if self.prior.pictures:
+            embeddings = self.flow.as_pictures(embeddings)
         return embeddings.unflatten(0, clips.shape[:2]), log_abs_det.unflatten(0, clips.shape[:2])
 
     def decode(self, embeddings: Tensor) -> Tensor:
         """Embeddings (N, T, D) -> clips (N, T, C, H, W)."""
+        flat = embeddings.flatten(0, 1)
+        if self.prior.pictures:
+            flat = self.flow.from_pictures(flat)
         if self.gamma is not None:
-            embeddings = embeddings * self.gamma
-        frames: Tensor = self.flow.inverse(embeddings.flatten(0, 1))[0]
+            flat = flat * self.gamma
+        frames: Tensor = self.flow.inverse(flat)[0]
         return frames.reshape(*embeddings.shape[:2], *frames.shape[1:])
 
-    # --- the contract of every model -------------------------------------------------------------------------------
+    # --- learning ---------------------------------------------------------------------------------------------------
+
+    @property
+    def stages(self) -> tuple[float, ...]:
+        """As of every model: first the motion alone, then all."""
+        moving = isinstance(self.prior, MovingPrior) and self.settings.motion_share
+        return (self.settings.motion_share,) if moving else ()
+
+    def paces(self, name: str) -> tuple[float, ...]:
+        """As of every model: the motion, once found, is only refined."""
+        if self.stages and name.startswith("prior.motion."):
+            return (1.0, self.settings.motion_refinement)
+        return super().paces(name)
+
+    def at_step(self, done: float) -> None:
+        """As of every model."""
+        self.done = done
+
+    @torch.no_grad()
+    def initialise(self, frames: NDArray[np.uint8]) -> None:
+        """Guess means and variances from the clips, as the flow leaves them at first."""
+        if not self.prior.pictures:
+            return
+        chosen = np.linspace(0, len(frames) - 1, min(CLIPS_LOOKED_AT, len(frames))).round().astype(np.int64)
+        clips = torch.from_numpy(np.array(frames[chosen])).float() / 255
+        learning = self.training
+        self.eval()  # or it would learn the embedding's scale already
+        embeddings = torch.cat([self.encode(some)[0] for some in clips.split(50)])
+        self.train(learning)
+        self.prior.begin(embeddings.unflatten(2, self.frame_shape), self.settings.noise)
 
     def loss(
         self, clips: Tensor, generator: torch.Generator | None = None, actions: Tensor | None = None
@@ -107,230 +183,40 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         """Negative log-likelihood in nats per value, and its parts: of the whole noisy clip, and of forecasts in it.
 
         ``generator`` draws the dequantisation noise; without one, none is added. ``actions`` (N, T, m) are known.
+        In the first stage of a training, the error of the motion alone.
         """
-        clips = noisy = clips[:, : self.settings.loss_frames]
-        if generator is not None and self.settings.noise:
+        s = self.settings
+        clips = noisy = clips[:, : s.loss_frames]
+        actions = None if actions is None else actions[:, : s.loss_frames]
+        if self.training and self.stages and self.done < self.stages[0]:
+            assert isinstance(self.prior, MovingPrior)
+            error = self.prior.motion_error(clips, actions, generator, self.done / self.stages[0])
+            return error + self._nothing(), {"motion": error}
+        if generator is not None and s.noise:
             noise = torch.empty_like(clips)
-            if self.settings.noise_kind == "gaussian":
+            if s.noise_kind == "gaussian":
                 noise.normal_(generator=generator)
             else:
                 noise.uniform_(-0.5, 0.5, generator=generator)
-            noisy = clips + self.settings.noise * noise
+            noisy = clips + s.noise * noise
         embeddings, log_abs_det = self.encode(noisy)
-        frames, dimensions = embeddings.shape[1], embeddings[0].numel()
-        powers = self.prior.powers(frames)
-        projected = self.prior.project(embeddings)
-        forced = None
-        if actions is not None:
-            forced = self.prior.forced(actions[:, :frames])
-            projected = projected.less(forced)
-        statistics = self.prior.statistics(projected, powers.real.new_ones(frames), powers)
+        dimensions = embeddings[0].numel()
+        learned = self.prior.learn(Encoded(noisy, embeddings, actions), generator)
         parts = {"log_abs_det": log_abs_det.sum(1).mean() / dimensions}
         objective = -parts["log_abs_det"]
-        if self.settings.profile_weight > 0:
-            parts["profile"] = self.prior.profile_log_likelihood(statistics).mean() / dimensions
-            objective = objective - self.settings.profile_weight * parts["profile"]
-        if self.settings.profile_weight < 1:
-            parts["marginal"] = self.prior.marginal_log_likelihood(statistics).mean() / dimensions
-            objective = objective - (1 - self.settings.profile_weight) * parts["marginal"]
-        if self.settings.forecast_weight > 0:
-            parts["forecast"] = self._forecast_log_likelihood(projected, powers, forced, clips)
-            objective = objective - self.settings.forecast_weight * parts["forecast"]
+        for name, log_likelihood in learned.log_likelihoods.items():
+            parts[name] = log_likelihood.mean() / dimensions
+            objective = objective - learned.weights[name] * parts[name]
+        if s.forecast_weight > 0:
+            predicted = self.decode(learned.forecasts.to(clips.dtype))
+            truth = clips[torch.arange(len(clips), device=clips.device)[:, None], learned.times]
+            parts["forecast"] = forecast_log_density(predicted, truth)
+            objective = objective - s.forecast_weight * parts["forecast"]
         return objective, parts
 
-    def _forecast_log_likelihood(
-        self, projected: Projected, powers: Tensor, forced: Tensor | None, clips: Tensor
-    ) -> Tensor:
-        """Log density of the frames after the context, given those that ``predict`` would give; nats per value."""
-        seen = self.settings.forecast_context
-        if clips.shape[1] <= seen:
-            raise ValueError(
-                f"clips of {clips.shape[1]} frames leave none to forecast after forecast_context {seen}: make longer "
-                "clips, or lower it; or set forecast_weight to 0."
-            )
-        states = self._state(projected.first(seen), powers[:seen])
-        forced = None if forced is None else forced[:, seen:]
-        predicted = self.decode(self.prior.observe(states, powers[seen:], forced).to(clips.dtype))
-        return forecast_log_density(predicted, clips[:, seen:])
-
-    @torch.no_grad()
-    def predict(
-        self, context: Tensor, horizon: int, observed: Tensor | None = None, actions: Tensor | None = None
-    ) -> Tensor:
-        """As that of every model; missing frames may hold anything finite, and no actions are as good as zeros."""
-        return self.reconstruct(context, horizon, observed, actions)[:, context.shape[1] :]
-
-    @torch.no_grad()
-    def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
-        """As that of every model, with each frame encoded once."""
-        windows, powers = self.project(clips).windows(context), self.prior.powers(context + horizon)
-        states = self._state(windows, powers[:context])
-        frames = self.decode(self.prior.observe(states, powers[context:]).to(clips.dtype)).clamp(0, 1)
-        return frames.reshape(len(clips), -1, *frames.shape[1:])
-
-    @torch.no_grad()
-    def reconstruct(
-        self, context: Tensor, horizon: int = 0, observed: Tensor | None = None, actions: Tensor | None = None
-    ) -> Tensor:
-        """The fitted trajectory's frames, context (smoothed, filled in) and horizon: (N, T + horizon, C, H, W)."""
-        seen = context.shape[1]
-        check_observed(observed, context)
-        projected, forced = self.prior.project(self.encode(context)[0]), None
-        if actions is not None:
-            wanted, given = (len(context), seen + horizon), tuple(actions.shape)
-            if given[:2] != wanted:
-                raise ValueError(f"actions must be {wanted} by m, for context and horizon, not {given}.")
-            forced = self.prior.forced(actions)
-            projected = projected.less(forced[:, :seen])
-        powers = self.prior.powers(seen + horizon)
-        state = self._state(projected, powers[:seen], observed)
-        return self.decode(self.prior.observe(state, powers, forced).to(context.dtype)).clamp(0, 1)
-
-    def _state(self, projected: Projected, powers: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Initial states from all frames projected, the newest of which counts most: float64 (N, n)."""
-        weights = self._fading(len(powers), powers.device)
-        if observed is not None:
-            weights = weights * observed
-        return self.prior.infer(self.prior.statistics(projected, weights, powers), self.settings.prior_precision)
-
-    def _fading(self, seen: int, device: torch.device) -> Tensor:
-        """Weights of context frames in a prediction, 1 for the newest: float64 (seen,)."""
-        ages: Tensor = torch.arange(seen - 1, -1, -1, dtype=torch.float64, device=device)
-        weights: Tensor = self.settings.fading_memory**ages
-        return weights
-
-    # --- at any time ------------------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def project(self, clips: Tensor) -> Projected:
-        """All that inference needs of frames (N, T, C, H, W); slices of it are what it would be of slices of them."""
-        return self.prior.project(self.encode(clips)[0])
-
-    @torch.no_grad()
-    def trajectory(self, seen: Projected, weights: Tensor, times: Tensor, wanted: Tensor) -> Tensor:
-        """Frames at real times of the trajectory that fits the frames seen best: (N, K, C, H, W), in [0, 1].
-
-        Posterior mean under the prior of the marginal likelihood, x ~ N(0, I) at the earliest of all times. Modes that
-        are ``forgotten`` from the earliest time wanted to the first frame seen are left out.
-
-        Args:
-            seen: T frames, of ``project``.
-            weights: of those frames, (T,).
-            times: of those frames, real, (T,).
-            wanted: times of the frames to give, real, (K,).
-        """
-        first = torch.minimum(times.min(), wanted.min())
-        state = self.prior.infer(self.prior.statistics(seen, weights, self.prior.powers_at(times - first)), precision=1)
-        back = float(times[weights > 0].min() - wanted.min())
-        if back > 0:
-            kept = ~self.forgotten(back)
-            state = (state.unflatten(-1, (-1, 2)) * kept[:, None]).flatten(-2)
-        frames = self.decode(self.prior.observe(state, self.prior.powers_at(wanted - first)).to(self.prior.observation))
-        return frames.clamp(0, 1)
-
-    @torch.no_grad()
-    def smooth(self, seen: Projected, wanted: int) -> Tensor:
-        """The frame at time ``wanted`` as the trajectory that fits the frames around it best has it: (N, C, H, W)."""
-        times = torch.arange(seen.energy.shape[1], dtype=torch.float64, device=seen.energy.device)
-        now = times[wanted : wanted + 1]
-        return self.trajectory(seen, self.settings.fading_memory ** (times - now).abs(), times, now)[:, 0]
-
-    @torch.no_grad()
-    def interpolate(self, seen: Projected, observed: Tensor, wanted: float) -> tuple[Tensor, Tensor]:
-        """As that of every model; outside of the frames seen, and where one was seen, one of the two returned is zero.
-
-        Frames count less by ``fading_memory`` for each frame's time that they are farther than one away. Between frames
-        that were seen, it is the mean of two estimates, weighted by how their errors grow with the gap between those
-        frames: the frames' own interpolation; and the trajectory, with its errors at the frames interpolated.
-
-        Raises:
-            ValueError: if no frame was observed.
-        """
-        length = seen.energy.shape[1]
-        if observed.shape != (length,) or not observed.any():
-            raise ValueError(f"observed must be ({length},) with at least one frame, not {tuple(observed.shape)}.")
-        weights, gap = interpolation_weights(observed, wanted)
-        if weights.any() and not gap:  # a frame that was seen
-            return weights, seen.energy.new_zeros(())
-        times = torch.arange(length, dtype=torch.float64, device=seen.energy.device)
-        fading = self.settings.fading_memory ** ((times - wanted).abs() - 1).clamp_min(0)
-        share = gap**4 / (gap**4 + HALF_SHARE) if gap else 1.0
-        around = weights.nonzero().flatten()
-        moments = torch.cat((times.new_tensor([wanted]), times[around]))
-        frames = self.trajectory(seen, fading * observed, times, moments)
-        errors = (frames[:, 1:] * weights[around].to(frames)[:, None, None, None]).sum(1)
-        return weights, share * (frames[:, 0] - errors)
-
-    @torch.no_grad()
-    def forgotten(self, frames: float) -> Tensor:
-        """Which modes cannot be traced back so many frames, having fallen below a tenth by then: bool (n/2,)."""
-        return self.prior.eigenvalues().abs() ** frames < TRACEABLE
-
-    @torch.no_grad()
-    def surprise(self, clips: Tensor, past: int) -> Tensor:
-        """Exact, of all frames.
-
-        The predictive density of the Kalman filter, whose covariance follows from the frames' number alone, and the
-        flow's log-determinant: log p(z_0 .. z_k) - log p(z_0 .. z_{k-1}) + log|det|, both marginal likelihoods.
-        """
-        embeddings, log_abs_det = self.encode(clips)
-        projected, powers = self.prior.project(embeddings), self.prior.powers(past + 1)
-        length = clips.shape[1]
-
-        def log_density(frames: int, of: Projected) -> Tensor:
-            if not frames:
-                return of.energy.new_zeros(len(of.energy))
-            ones = powers.real.new_ones(frames)
-            return self.prior.marginal_log_likelihood(self.prior.statistics(of.first(frames), ones, powers[:frames]))
-
-        known = torch.stack([log_density(t, projected) for t in range(min(past, length) + 1)], 1).diff(dim=1)
-        if length > past:
-            windows = projected.windows(past + 1)
-            rest = log_density(past + 1, windows) - log_density(past, windows)
-            known = torch.cat((known, rest.unflatten(0, (len(clips), -1))), 1)
-        return -(known + log_abs_det) / embeddings.shape[2]
-
-    @torch.no_grad()
-    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
-        """As of every model; this one has no process noise.
-
-        x0 is drawn from the posterior that ``predict`` takes the mean of, and observation noise of the given size is
-        added to each embedding.
-        """
-        seen, generator = context.shape[1], torch.Generator(context.device).manual_seed(seed)
-        powers = self.prior.powers(seen + horizon)
-        weights = self._fading(seen, powers.device)
-        statistics = self.prior.statistics(self.project(context), weights, powers[:seen])
-        states = self.prior.draw(statistics, max(self.settings.prior_precision, LEAST_PRECISION), count, generator)
-        embeddings = self.prior.observe(states.flatten(0, 1), powers[seen:])
-        drawn = torch.randn(embeddings.shape, generator=generator, dtype=embeddings.dtype, device=embeddings.device)
-        frames = self.decode((embeddings + noise * drawn).to(context.dtype)).clamp(0, 1)
-        return frames.reshape(count, len(context), *frames.shape[1:])
-
-    @torch.no_grad()
-    def mode_energy(self, clips: Tensor) -> Tensor:
-        """Mean energy of each mode's part of the fitted embeddings: clips (N, T, C, H, W) -> float64 (N, n/2)."""
-        evolved, columns = self._evolved(clips), self.prior.observation.double().unflatten(1, (-1, 2))
-        gram = torch.einsum("dib,dic->ibc", columns, columns)  # CᵀC of each mode with itself
-        energy: Tensor = torch.einsum("ntib,ibc,ntic->ni", evolved, gram, evolved) / clips.shape[1]
-        return energy
-
-    @torch.no_grad()
-    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
-        """What the fitted frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T, C, H, W)."""
-        evolved = self._evolved(clips)
-        observation = self.prior.observation.double().T
-        whole = evolved.flatten(2) @ observation
-        parts = [evolved[:, :, mode] @ observation[2 * mode : 2 * mode + 2] for mode in modes]
-        frames = self.decode(whole.to(clips.dtype))
-        return torch.stack([frames - self.decode((whole - part).to(clips.dtype)) for part in parts])
-
-    def _evolved(self, clips: Tensor) -> Tensor:
-        """States of the trajectory that fits the clips, all frames alike: float64 (N, T, n/2, 2)."""
-        powers = self.prior.powers(clips.shape[1])
-        statistics = self.prior.statistics(self.project(clips), powers.real.new_ones(len(powers)), powers)
-        evolved = self.prior.evolve(self.prior.infer(statistics, precision=1), powers)
-        return evolved.reshape(*evolved.shape[:2], -1, 2)
+    def _nothing(self) -> Tensor:
+        """Zero, with a gradient of zero for every parameter: processes that share a step wait for all gradients."""
+        return 0.0 * torch.stack([parameter.float().sum() for parameter in self.parameters()]).sum()
 
     def regions(self) -> list[nn.Module]:
         """The couplings' networks, of few shapes and many copies."""
@@ -340,23 +226,167 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         """Warn, once, if the flow's gradients are not to be trusted."""
         self.flow.check_numerics()
 
+    # --- the future -------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def predict(
+        self, context: Tensor, horizon: int, observed: Tensor | None = None, actions: Tensor | None = None
+    ) -> Tensor:
+        """As that of every model; missing frames may hold anything finite, and no actions are as good as zeros."""
+        check_observed(observed, context)
+        if actions is not None:
+            wanted, given = (len(context), context.shape[1] + horizon), tuple(actions.shape)
+            if given[:2] != wanted:
+                raise ValueError(f"actions must be {wanted} by m, for context and horizon, not {given}.")
+        return self._ahead(self._seen(context, observed, actions), horizon, observed)
+
+    @torch.no_grad()
+    def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
+        """As that of every model, with each frame encoded once."""
+        frames = self._ahead(self.project(clips).windows(context), horizon)
+        return frames.reshape(len(clips), -1, *frames.shape[1:])
+
+    def _seen(self, clips: Tensor, observed: Tensor | None, actions: Tensor | None = None) -> Encoded:
+        """Frames as the prior wants them; in place of missing ones, what those before them tell."""
+        seen = Encoded(clips, self.encode(clips)[0], actions)
+        return seen if observed is None else self._filled(seen, observed)
+
+    def _filled(self, seen: Encoded, observed: Tensor) -> Encoded:
+        """In place of frames that are not ``observed`` (N, T), forecasts; before the first one observed, that one."""
+        if not self.prior.pictures or observed.all():
+            return seen
+        frames, known = seen.frames.clone(), observed.clone()
+        first = observed.int().argmax(1)
+        for row, number in enumerate(first.tolist()):
+            frames[row, :number], known[row, :number] = frames[row, number], True
+        for t in range(1, frames.shape[1]):
+            rows = ~known[:, t]
+            if not rows.any():
+                continue
+            before = seen._replace(frames=frames).first(t)
+            steps = min(self.prior.reach or 1, frames.shape[1] - t)
+            ahead = self.decode(self.prior.forecast(before, steps, observed[:, :t])).clamp(0, 1)
+            for step in range(steps):
+                rows = rows & ~known[:, t + step]
+                frames[rows, t + step], known[rows, t + step] = ahead[rows, step], True
+        return seen._replace(frames=frames)
+
+    def _ahead(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
+        """Frames after those seen, in [0, 1]: farther ones go on from what was forecast before."""
+        predicted = [seen.frames[:, :0]]
+        while (left := horizon - sum(frames.shape[1] for frames in predicted)) > 0:
+            embeddings = self.prior.forecast(seen, min(left, self.prior.reach or left), observed)
+            frames = self.decode(embeddings.to(seen.frames.dtype)).clamp(0, 1)
+            predicted.append(frames)
+            seen = seen.followed_by(Encoded(frames, embeddings))
+            if observed is not None:
+                observed = torch.cat((observed, observed.new_ones(frames.shape[:2])), 1)
+        return torch.cat(predicted, 1)
+
+    @torch.no_grad()
+    def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
+        """As of every model; ``noise`` is the size of the observation noise that is added to each embedding."""
+        generator = torch.Generator(context.device).manual_seed(seed)
+        seen, predicted = self.project(context), list[Tensor]()
+        draws = count  # the first time, of each clip; then, one of each draw
+        while (left := horizon - sum(frames.shape[1] for frames in predicted)) > 0:
+            embeddings = self.prior.draw(seen, min(left, self.prior.reach or left), draws, noise, generator).flatten(
+                0, 1
+            )
+            predicted.append(self.decode(embeddings.to(context.dtype)).clamp(0, 1))
+            if left == embeddings.shape[1]:
+                break
+            if draws == count:
+                seen = Encoded(seen.frames.repeat(count, 1, 1, 1, 1), seen.embeddings.repeat(count, 1, 1))
+            seen, draws = seen.followed_by(Encoded(predicted[-1], embeddings)), 1
+        frames = torch.cat(predicted, 1)
+        return frames.reshape(count, -1, *frames.shape[1:])
+
+    # --- at any time ------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def project(self, clips: Tensor) -> Encoded:
+        """All that inference needs of frames (N, T, C, H, W)."""
+        return self._seen(clips, None)
+
+    @torch.no_grad()
+    def smooth(self, seen: Encoded, wanted: int) -> Tensor:
+        """The frame at time ``wanted`` as the frames around it have it: (N, C, H, W)."""
+        observed = torch.ones(seen.frames.shape[1], dtype=torch.bool, device=seen.frames.device)
+        return self._at(seen, observed, [wanted])[:, 0]
+
+    @torch.no_grad()
+    def interpolate(self, seen: Encoded, observed: Tensor, wanted: float) -> tuple[Tensor, Tensor]:
+        """As that of every model; outside of the frames seen, and where one was seen, one of the two returned is zero.
+
+        Between frames that were seen, it is their own interpolation, corrected by what the dynamics say: the frame at
+        that moment, less the same interpolation of what the dynamics say of the frames interpolated.
+
+        Raises:
+            ValueError: if no frame was observed.
+        """
+        length = seen.frames.shape[1]
+        if observed.shape != (length,) or not observed.any():
+            raise ValueError(f"observed must be ({length},) with at least one frame, not {tuple(observed.shape)}.")
+        weights, gap = interpolation_weights(observed, wanted)
+        if weights.any() and not gap:  # a frame that was seen
+            return weights, seen.frames.new_zeros(())
+        around = weights.nonzero().flatten()
+        filled = self._filled(seen, observed.expand(len(seen.frames), -1))
+        frames = self._at(filled, observed, [wanted, *around.tolist()])
+        errors = (frames[:, 1:] * weights[around].to(frames)[:, None, None, None]).sum(1)
+        return weights, self.prior.share(gap) * (frames[:, 0] - errors)
+
+    def _at(self, seen: Encoded, observed: Tensor, times: list[float]) -> Tensor:
+        """Frames at real times, in [0, 1]: (N, K, C, H, W)."""
+        wanted = torch.tensor(times, dtype=torch.float64, device=seen.frames.device)
+        return self.decode(self.prior.at(seen, observed, wanted).to(seen.frames.dtype)).clamp(0, 1)
+
+    @torch.no_grad()
+    def forgotten(self, frames: float) -> Tensor:
+        """As of every model."""
+        return self.prior.forgotten(frames)
+
+    # --- densities --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def surprise(self, clips: Tensor, past: int) -> Tensor:
+        """Exact, of all frames: the predictive density of the filter, and the flow's log-determinant."""
+        embeddings, log_abs_det = self.encode(clips)
+        seen, length = Encoded(clips, embeddings), clips.shape[1]
+        known = self.prior.log_density(seen.first(min(past, length)))
+        if length > past:
+            rest = self.prior.log_density(seen.windows(past + 1), first=past)
+            known = torch.cat((known, rest.unflatten(0, (len(clips), -1))[..., 0]), 1)
+        return -(known + log_abs_det) / embeddings.shape[2]
+
     @torch.no_grad()
     def log_likelihood(self, clips: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Exact log density of clips under the marginal likelihood, in nats: (N, T, C, H, W) -> (N,)."""
+        """Exact log density of clips, in nats: (N, T, C, H, W) -> (N,)."""
         embeddings, log_abs_det = self.encode(clips)
-        weights = torch.ones_like(log_abs_det) if observed is None else observed.to(log_abs_det.dtype)
-        projected = self.prior.project(embeddings)
-        statistics = self.prior.statistics(projected, weights, self.prior.powers(clips.shape[1]))
-        return self.prior.marginal_log_likelihood(statistics) + (log_abs_det * weights).sum(1)
+        seen = Encoded(clips, embeddings)
+        if observed is None:
+            return self.prior.log_likelihood(seen) + log_abs_det.sum(1)
+        return self.prior.log_likelihood(self._filled(seen, observed), observed) + (log_abs_det * observed).sum(1)
+
+    # --- modes ------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sample(self, sequences: int, frames: int, noise: float = 0.0, seed: int = 0) -> Tensor:
-        """Draw clips from x0 ~ N(0, I), with observation noise of the given size: (sequences, frames, C, H, W)."""
-        generator = torch.Generator(self.prior.observation.device).manual_seed(seed)
-        embeddings = self.prior.sample(sequences, frames, noise, generator)
-        return self.decode(embeddings.to(self.prior.observation.dtype)).clamp(0, 1)
+    def spectrum(self, clips: Tensor | None = None) -> Spectrum:
+        """Eigenvalues of the transition, in clips (N, T, C, H, W) where it depends on them."""
+        found = self.prior.spectrum(None if clips is None else self.project(clips))
+        if found is None:
+            raise ValueError("warp dynamics have no modes; train with dynamics modal for a spectrum.")
+        return found
 
     @torch.no_grad()
-    def spectrum(self) -> Spectrum:
-        """Eigenvalues of A with period and half-life in frames."""
-        return spectrum_of(self.prior.eigenvalues())
+    def mode_energy(self, clips: Tensor) -> Tensor:
+        """Mean energy of each mode's part of the fitted embeddings: clips (N, T, C, H, W) -> float64 (N, modes)."""
+        return self.prior.mode_energy(self.project(clips)).double()
+
+    @torch.no_grad()
+    def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
+        """What the fitted frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T, C, H, W)."""
+        whole, parts = self.prior.mode_parts(self.project(clips), modes)
+        frames = self.decode(whole.to(clips.dtype))
+        return torch.stack([frames - self.decode((whole - part).to(clips.dtype)) for part in parts])

@@ -11,41 +11,58 @@ class IleSettings:
     """Settings of the Invertible Linear Embedding.
 
     Attributes:
-        state_dimension: n, even.
+        dynamics: form of A_t: ``"modal"``, Fourier modes that turn with the motion; ``"warp"``, a picture that moves
+            along a field; ``"dense"``, one transition for all motions, as in the paper.
+        look_back: modal and warp: frames from which the motion is found.
+        reach: modal and warp: steps that the motion is looked ahead; farther forecasts go on from those.
+        motion_values: modal: how many numbers turn the modes; the first two are a velocity.
+        motion_channels: modal and warp: channels of the network that finds the motion.
+        motion_share: modal and warp: share of the training that learns the motion alone, coarse to fine.
+        motion_refinement: modal and warp: rate of that network in the rest of the training, relative to that part.
+        forecasts_per_clip: modal and warp: moments of a clip from which a step of the training forecasts.
+        state_dimension: dense: n, even.
         blocks: squeeze, couplings, and half of the channels to the embedding; that many times.
-        couplings: affine couplings of a block.
+        couplings: affine couplings of a block; 0 leaves the flow the identity, for comparison.
         hidden_channels: channels in the middle of a coupling's network.
         middle_kernel: size of the middle convolution, 1 (authors' code) or 3 (paper).
         mix: what becomes of the 2x2 pixels that a squeeze moves into channels: ``"haar"`` wavelet or ``"none"``.
         first_squeezes: squeezes before the first coupling.
-        eigenvalue_radius: (least, greatest) modulus of the eigenvalues before training, within [0, 1].
-        eigenvalue_angle: (least, greatest) angle of the eigenvalues before training, degrees per frame in [0, 90].
+        eigenvalue_radius: dense: (least, greatest) modulus of the eigenvalues before training, within [0, 1].
+        eigenvalue_angle: dense: (least, greatest) angle of the eigenvalues before training, degrees a frame in [0, 90].
         noise: size of the dequantisation noise in training, in grey values of [0, 1].
         noise_kind: ``"gaussian"`` (standard deviation ``noise``) or ``"uniform"`` (width ``noise``).
         scale: ``"learned"`` leaves the embedding's scale to the flow; ``"batch_mean"`` divides it by the batch's mean
             absolute value (paper, section 2.6).
-        profile_weight: share of the profile likelihood in the objective, in [0, 1]; the rest is the marginal
+        profile_weight: dense: share of the profile likelihood in the objective, in [0, 1]; the rest is the marginal
             likelihood. 1 is the paper's equation 2.
         loss_frames: the objective sees that many first frames of a clip; all, if None.
         forecast_weight: of the log density of forecasts, predicted frames against true ones, in the objective; 0 leaves
             it out (paper).
-        forecast_context: frames that those forecasts see; they are of all further frames of a clip.
-        prior_precision: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the prior
-            of the marginal likelihood, 0 least squares (paper).
-        fading_memory: weight of a context frame against the next newer one in a prediction, in (0, 1].
+        forecast_context: dense: frames that those forecasts see; they are of all further frames of a clip.
+        prior_precision: dense: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the
+            prior of the marginal likelihood, 0 least squares (paper).
+        fading_memory: dense: weight of a context frame against the next newer one in a prediction, in (0, 1].
         memory: what the flow keeps for the gradient: ``"none"`` saves no memory; ``"checkpoint"`` and ``"reversible"``
             compute the couplings' networks again, from kept inputs or from their outputs (``models.recompute``).
         actions: number of values of the actions u_t in x_t = A x_{t-1} + B u_t (paper, section 4); 0 for a model
             without.
     """
 
+    dynamics: Literal["modal", "warp", "dense"] = "modal"
+    look_back: int = 8
+    reach: int = 5
+    motion_values: int = 2
+    motion_channels: int = 32
+    motion_share: float = 0.8
+    motion_refinement: float = 0.1
+    forecasts_per_clip: int = 1
     state_dimension: int = 256
     blocks: int = 2
     couplings: int = 5
     hidden_channels: int = 48
     middle_kernel: int = 1
     mix: Literal["haar", "none"] = "haar"
-    first_squeezes: int = 2
+    first_squeezes: int = 3
     eigenvalue_radius: tuple[float, float] = (0.95, 1.0)
     eigenvalue_angle: tuple[float, float] = (0.0, 60.0)
     noise: float = 0.02
@@ -66,7 +83,11 @@ class IleSettings:
             raise ValueError(f"state_dimension must be even and positive, not {self.state_dimension}.")
         if self.middle_kernel < 1 or self.middle_kernel % 2 != 1:
             raise ValueError(f"middle_kernel must be odd and positive, not {self.middle_kernel}.")
-        check_least(self, 1, "blocks", "couplings", "hidden_channels", "first_squeezes", "forecast_context")
+        check_least(self, 1, "blocks", "hidden_channels", "first_squeezes", "forecast_context")
+        check_least(self, 1, "look_back", "reach", "motion_channels", "forecasts_per_clip")
+        check_least(self, 2, "motion_values")
+        check_least(self, 0, "couplings")
+        check_within(self, "[0, 1)", "motion_share", "motion_refinement")
         check_least(self, 1, "loss_frames")
         check_least(self, 0, "actions")
         check_pair(self, "[0, 1]", "eigenvalue_radius")
@@ -74,7 +95,10 @@ class IleSettings:
         check_within(self, "[0, inf)", "noise", "forecast_weight", "prior_precision")
         check_within(self, "[0, 1]", "profile_weight")
         check_within(self, "(0, 1]", "fading_memory")
-        if self.forecast_weight and self.loss_frames is not None and self.loss_frames <= self.forecast_context:
+        if self.dynamics != "dense" and self.loss_frames is not None and self.loss_frames <= self.reach:
+            raise ValueError(f"loss_frames {self.loss_frames} leave no frame to look from; lower reach, {self.reach}.")
+        known = self.forecast_context if self.dynamics == "dense" else 0
+        if self.forecast_weight and self.loss_frames is not None and self.loss_frames <= known:
             raise ValueError(
                 f"loss_frames {self.loss_frames} leave none to forecast after forecast_context "
                 f"{self.forecast_context}; set forecast_weight to 0.0, or raise loss_frames."

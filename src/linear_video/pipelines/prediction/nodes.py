@@ -30,6 +30,7 @@ def predict(
     import torch
 
     from linear_video.evaluation.comparison import fingerprint
+    from linear_video.evaluation.likelihood import bits_per_value
     from linear_video.evaluation.predictions import predict_clips
 
     clips = evaluation.chosen(validation_clips, test_clips)
@@ -53,6 +54,7 @@ def predict(
         "clips": fingerprint(evaluation.scored_frames(validation_clips, test_clips)),
         "parameters": sum(values.numel() for values in learned),
         "training_minutes": training.get("seconds", 0.0) / 60,
+        "bits_per_value": bits_per_value(model, clips.frames, evaluation),
         "frames_per_second": predictions.shape[0] * predictions.shape[1] / seconds,
         "commit": training.get("commit", "unknown"),
     }
@@ -61,6 +63,7 @@ def predict(
 
 def evaluate(
     predictions: NDArray[np.float32],
+    prediction_facts: dict[str, Any],
     train_clips: ClipSet,
     validation_clips: ClipSet,
     test_clips: ClipSet,
@@ -68,12 +71,13 @@ def evaluate(
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every predicted frame, beside last frame and mean frame."""
+    """PSNR and SSIM of every predicted frame, beside last frame and mean frame; bits per value of all frames."""
     from linear_video.evaluation.scores import score
 
     context, truth = _split(evaluation.scored_frames(validation_clips, test_clips), predictions, evaluation)
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
-    facts = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
+    facts: dict[str, Any] = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
+    facts["bits_per_value"] = prediction_facts.get("bits_per_value")  # of clips, not of predictions
     return facts | score(predictions, context, truth, mean_frame)
 
 
@@ -89,7 +93,8 @@ def draw(
     from linear_video.evaluation import figures
     from linear_video.evaluation.scores import score_frames
 
-    context, truth = _split(evaluation.scored_frames(validation_clips, test_clips), predictions, evaluation)
+    clips = evaluation.scored_frames(validation_clips, test_clips)
+    context, truth = _split(clips, predictions, evaluation)
     psnr, _ = score_frames(predictions, truth)
     few = figures.representative_clips(psnr, CLIPS_DRAWN)
     name = scores["model"]
@@ -102,7 +107,7 @@ def draw(
         "filmstrip": strip,
         "horizon": figures.horizon_plot(rows),
         "prediction": Animation(figures.animation(context[several], truth[several], predictions[several], name), 4),
-        **figures.spectrum_of_model(checkpoint.model),
+        **figures.spectrum_of_model(checkpoint.model, clips[few[-1]]),
     }
 
 

@@ -22,7 +22,12 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
         ),
         node(
             bound(evaluate, **names),
-            inputs={"predictions": "predictions", "train_clips": "train_clips", **held_out},
+            inputs={
+                "predictions": "predictions",
+                "prediction_facts": "prediction_facts",
+                "train_clips": "train_clips",
+                **held_out,
+            },
             outputs="scores",
             name="evaluate",
         ),

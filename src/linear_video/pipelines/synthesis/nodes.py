@@ -86,5 +86,5 @@ def draw(
     return {
         "filmstrip": figures.synthesis_strip(rows, f"{model_name} on {dataset}: sequences from held-out starts"),
         "synthesis": Animation(figures.synthesis_animation(rows), 8),
-        **figures.spectrum_of_model(checkpoint.model),
+        **figures.spectrum_of_model(checkpoint.model, frames[0]),
     }

@@ -1,0 +1,250 @@
+"""Modal dynamics: every mode is a scalar Kalman filter, and the past decides how far it turns.
+
+    y_t = F (z_t - m),   F: the real Fourier transform, orthonormal
+    x_{t,i} = λ_{t,i} x_{t-1,i} + sqrt(q_i) ε,   y_{t,i} = x_{t,i} + sqrt(r_i) η,   x_{0,i} ~ N(0, p_i)
+    λ_{t,i} = ρ_i exp(i (ω_i + Σ_j u_{t,j} S_{ji})),   u_t = motion(the last frames before frame t)
+
+ε and η are standard normal in each real coordinate. A thing that moves with velocity v turns the mode of spatial
+frequency k by -k·v a frame, so the first two rows of S are minus the frequencies, and u_1, u_2 a velocity. The
+variances of the filter depend neither on the data nor on the angles: one recursion serves all clips. u_t depends on
+the past alone, so the product of the filter's predictive densities is an exact density, which integrates to one.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from linear_video.models.base import FrameShape, Spectrum
+from linear_video.models.ile.fourier import FourierModes
+from linear_video.models.ile.linear_prior import LOG_TWO_PI
+from linear_video.models.ile.motion import TurningNetwork
+from linear_video.models.ile.moving import MovingPrior
+from linear_video.models.ile.prior import Encoded, Learned
+from linear_video.models.ile.settings import IleSettings
+from linear_video.models.spectrum import spectrum_of
+
+FIRST_RADIUS = 0.995  # of the eigenvalues, before training
+
+
+class Filtered(NamedTuple):
+    """What the Kalman filter makes of sequences; variances are alike for all clips, unless frames are missing."""
+
+    means: Tensor  # complex (N, T, C, M), of x_t given y_0 .. y_t
+    variances: Tensor  # (N or 1, T, C, M)
+    turns: Tensor  # (N, T, reach, M), angles of the next transitions; a sum of those, for more than one step
+    log_density: Tensor  # (N, T), of y_t given those before; 0 where y_t is missing
+
+
+class ModalPrior(MovingPrior):
+    """Modal dynamics of embeddings that are pictures, see above."""
+
+    def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
+        super().__init__(frame_shape, settings)
+        s, (channels, height, width) = settings, frame_shape
+        self.motion = TurningNetwork(frame_shape, s.look_back, s.reach, s.actions, s.motion_values, s.motion_channels)
+        self.modes = FourierModes(height, width)
+        shape = (channels, len(self.modes.real))
+        self.mean = nn.Parameter(torch.zeros(frame_shape))
+        velocity = -self.modes.frequencies.to(torch.get_default_dtype())
+        turning = torch.cat((velocity, 0.1 * torch.randn(max(0, s.motion_values - 2), shape[1])))
+        self.turning = nn.Parameter(turning[: s.motion_values])  # S, (values, M)
+        self.angle = nn.Parameter(torch.zeros(shape))  # ω
+        self.radius = nn.Parameter(torch.full(shape, math.log(FIRST_RADIUS / (1 - FIRST_RADIUS))))  # ρ, by its logit
+        self.log_process = nn.Parameter(torch.full(shape, -6.0))  # log q
+        self.log_observation = nn.Parameter(torch.full(shape, -7.0))  # log r
+        self.log_initial = nn.Parameter(torch.full(shape, -2.0))  # log p
+
+    @torch.no_grad()
+    def begin(self, frames: Tensor, noise: float) -> None:
+        """The mean, and the variances of first states, are those of the clips; the others are guessed from them."""
+        self.mean.copy_(frames.mean((0, 1)))
+        modes = self.to_modes(frames)
+        first = modes.abs().square().mean((0, 1)) / self.modes.coordinates
+        changes = modes.diff(dim=1).abs().square().mean((0, 1)) / self.modes.coordinates
+        floor = max(noise, 1 / 255) ** 2
+        self.log_initial.copy_((first + floor).log())
+        self.log_process.copy_((0.1 * changes + floor).log())
+        self.log_observation.fill_(math.log(0.5 * floor))
+
+    # --- modes and their transition -----------------------------------------------------------------------------------
+
+    def to_modes(self, pictures: Tensor) -> Tensor:
+        """Pictures (..., C, H, W) -> y, complex (..., C, M)."""
+        modes: Tensor = self.modes(pictures - self.mean)
+        return modes
+
+    def to_embeddings(self, modes: Tensor) -> Tensor:
+        """Complex (..., C, M) -> embeddings (..., D)."""
+        return (self.modes.inverse(modes) + self.mean).flatten(-3)
+
+    def turns(self, motion: Tensor) -> Tensor:
+        """Angles from a frame to each of the next, without ω: motion (..., reach, values) -> (..., reach, M)."""
+        angles: Tensor = motion.cumsum(-2) @ self.turning
+        return angles
+
+    def turned(self, states: Tensor, turns: Tensor, steps: float | Tensor) -> Tensor:
+        """States complex (..., C, M) after so many steps, in which they turn by ω a step and ``turns`` (..., M)."""
+        steps = torch.as_tensor(steps, dtype=self.angle.dtype, device=self.angle.device)[..., None, None]
+        angles = steps * self.angle + turns[..., None, :]
+        # A real mode can only be turned over: where that is nearer than not.
+        angles = torch.where(self.modes.real, torch.pi * (angles.cos() < 0), angles)
+        return states * torch.polar(self.radius.sigmoid() ** steps, angles)
+
+    def spread(self, variances: Tensor, steps: float) -> Tensor:
+        """Variances of states after so many steps, a real number of them."""
+        kept = self.radius.sigmoid() ** (2 * steps)
+        return kept * variances + self.log_process.exp() * (1 - kept) / (1 - self.radius.sigmoid() ** 2)
+
+    def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
+        """As of every one: shifted, by the velocities alone."""
+        turns = motion[..., :2].cumsum(-2) @ -self.modes.frequencies.to(motion)  # (B, reach, M)
+        moved: Tensor = self.modes.inverse(
+            self.modes(pictures)[:, None] * torch.polar(torch.ones_like(turns), turns)[:, :, None]
+        )
+        return moved
+
+    def roughness(self, motion: Tensor) -> Tensor:
+        """Of what is no velocity, all; it learns later, from the likelihood."""
+        return 1e-3 * motion[..., 2:].square().sum(-1).mean()
+
+    # --- the filter -------------------------------------------------------------------------------------------------
+
+    def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtered:
+        """Kalman filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
+        turns = self.turns(self.motion(seen.frames, seen.actions))  # (N, T, reach, M)
+        values = self.to_modes(self.pictures_of(seen.embeddings))
+        observation = self.log_observation.exp()
+        mean, variance = torch.zeros_like(values[:, 0]), self.log_initial.exp()[None]
+        means, variances, densities = [], [], []
+        for t in range(values.shape[1]):
+            if t:
+                mean, variance = self.turned(mean, turns[:, t - 1, 0], 1.0), self.spread(variance, 1.0)
+            innovation, expected = values[:, t] - mean, variance + observation
+            each = innovation.abs().square() / expected + self.modes.coordinates * (expected.log() + LOG_TWO_PI)
+            density, gain = -0.5 * each.sum((1, 2)), variance / expected
+            if observed is not None:
+                there = observed[:, t].to(gain)
+                density, gain = density * there, gain * there[:, None, None]
+            mean, variance = mean + gain * innovation, (1 - gain) * variance
+            means.append(mean)
+            variances.append(variance)
+            densities.append(density)
+        return Filtered(torch.stack(means, 1), torch.stack(variances, 1), turns, torch.stack(densities, 1))
+
+    def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:
+        """As of every one, from angles (B, reach, M) in place of the motion."""
+        steps = torch.arange(1, motion.shape[1] + 1, device=states.device)
+        return self.to_embeddings(self.turned(states[:, None], motion, steps))
+
+    def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
+        """As of every form."""
+        filtered = self.filter(seen)
+        likelihood = filtered.log_density.sum(1)
+        return self.learned(likelihood, filtered.means, filtered.turns, seen, self.moments(seen, generator))
+
+    def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
+        """As of every form: exact."""
+        return self.filter(seen).log_density[:, first:]
+
+    def log_likelihood(self, seen: Encoded, observed: Tensor | None = None) -> Tensor:
+        """As of every form: with the motion known, that of the observed frames is the exact marginal."""
+        return self.filter(seen, observed).log_density.sum(1)
+
+    def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
+        """As of every form."""
+        filtered = self.filter(seen, observed)
+        return self.forecast_from(filtered.means[:, -1], filtered.turns[:, -1, :horizon])
+
+    # --- between and before -----------------------------------------------------------------------------------------
+
+    def smooth(self, filtered: Filtered) -> Tensor:
+        """Means of x_t given all frames, of Rauch, Tung and Striebel: complex (N, T, C, M)."""
+        means = [filtered.means[:, -1]]
+        for t in range(filtered.means.shape[1] - 2, -1, -1):
+            means.append(
+                self._back(filtered.means[:, t], filtered.variances[:, t], filtered.turns[:, t, 0], means[-1], 1.0)
+            )
+        return torch.stack(means[::-1], 1)
+
+    def _back(self, mean: Tensor, variance: Tensor, turns: Tensor, later: Tensor, steps: float) -> Tensor:
+        """A state's mean given the mean of the state so many steps later."""
+        kept = self.radius.sigmoid() ** (2 * steps)  # λ* = ρ^2 / λ
+        difference = later - self.turned(mean, turns, steps)
+        return mean + kept * variance / self.spread(variance, steps) * self.turned(difference, -turns, -steps)
+
+    def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
+        """As of every form; before the first frame, the filter runs backwards."""
+        length, there = seen.embeddings.shape[1], observed.expand(len(seen.embeddings), -1)
+        filtered, found = self.filter(seen, there), []
+        smoothed = self.smooth(filtered)
+        backwards: Filtered | None = None
+        for time in times.tolist():
+            if time < 0:
+                backwards = backwards or self.filter(seen.reversed(), there.flip(1))
+                found.append(self._after(backwards, -time))
+            elif time >= length - 1:
+                found.append(self._after(filtered, time - (length - 1)))
+            else:
+                before, part = int(time), time - int(time)
+                mean, variance = filtered.means[:, before], filtered.variances[:, before]
+                turns, later = filtered.turns[:, before, 0], smoothed[:, before + 1]
+                mean, variance = self.turned(mean, part * turns, part), self.spread(variance, part)
+                found.append(self._back(mean, variance, (1 - part) * turns, later, 1 - part))
+        return self.to_embeddings(torch.stack(found, 1))
+
+    def _after(self, filtered: Filtered, steps: float) -> Tensor:
+        """The last state, a real number of steps later, at most ``reach``."""
+        angles = torch.cat((torch.zeros_like(filtered.turns[:, -1, :1]), filtered.turns[:, -1]), 1)
+        whole = min(int(steps), angles.shape[1] - 1)
+        later = min(whole + 1, angles.shape[1] - 1)
+        turns = angles[:, whole].lerp(angles[:, later], steps - whole)
+        return self.turned(filtered.means[:, -1], turns, steps)
+
+    def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
+        """As of every form: the last state, process noise and observation noise are drawn."""
+        filtered = self.filter(seen)
+        state, variance = filtered.means[None, :, -1], filtered.variances[None, :, -1]
+        state = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
+        angles, drawn = filtered.turns[:, -1].diff(dim=1, prepend=torch.zeros_like(filtered.turns[:, -1, :1])), []
+        for step in range(horizon):
+            state = self.turned(state, angles[:, step], 1.0)
+            state = state + (0.5 * self.log_process).exp() * self._noise(state.shape, generator)
+            seen_noise = (0.5 * self.log_observation).exp() * self._noise(state.shape, generator)
+            drawn.append(state + noise * seen_noise)
+        return self.to_embeddings(torch.stack(drawn, 2))
+
+    def _noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Standard normal in each real coordinate."""
+        drawn = torch.randn((*shape, 2), generator=generator, dtype=self.angle.dtype, device=self.angle.device)
+        return self.modes.only_real(torch.view_as_complex(drawn))
+
+    # --- modes ------------------------------------------------------------------------------------------------------
+
+    def spectrum(self, seen: Encoded | None) -> Spectrum:
+        """Eigenvalues of all modes, turned as much as the modes of what was seen are on average."""
+        turns = (
+            torch.zeros_like(self.angle[0])
+            if seen is None
+            else self.turns(self.motion(seen.frames, seen.actions))[:, :, 0].mean((0, 1))
+        )
+        eigenvalues = torch.polar(self.radius.sigmoid(), self.angle + turns).flatten().to(torch.complex128)
+        return spectrum_of(torch.complex(eigenvalues.real, eigenvalues.imag.abs()))
+
+    def forgotten(self, frames: float) -> Tensor:
+        """As of every form: none, since the filter runs backwards as well as forwards."""
+        return torch.zeros(self.angle.numel(), dtype=torch.bool)
+
+    def mode_energy(self, seen: Encoded) -> Tensor:
+        """As of every form: |x|² of the smoothed states."""
+        return self.smooth(self.filter(seen)).flatten(2).abs().square().mean(1)
+
+    def mode_parts(self, seen: Encoded, modes: list[int]) -> tuple[Tensor, list[Tensor]]:
+        """As of every form: of the smoothed states."""
+        states = self.smooth(self.filter(seen))
+        alone = (
+            states.flatten(2) * torch.nn.functional.one_hot(torch.tensor(mode), self.angle.numel()) for mode in modes
+        )
+        parts = [self.to_embeddings(part.unflatten(2, self.angle.shape)) - self.mean.flatten() for part in alone]
+        return self.to_embeddings(states), parts

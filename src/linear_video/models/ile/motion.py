@@ -1,0 +1,182 @@
+"""What the last frames tell of the motion to come: networks that see frames, and nothing of embeddings."""
+
+import itertools
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from linear_video.models.base import FrameShape
+
+LEAST_ERROR = 1e-6  # mean squared; below, nothing is left to learn
+
+
+def last_frames(frames: Tensor, length: int) -> Tensor:
+    """For each frame, itself and those before; the first one stands for what was before it.
+
+    (N, T, ...) -> (N, T, length, ...)
+    """
+    before = frames[:, :1].expand(-1, length - 1, *frames.shape[2:])
+    return torch.cat((before, frames), 1).unfold(1, length, 1).movedim(-1, 2)
+
+
+def actions_around(actions: Tensor | None, frames: int, before: int, after: int, values: int) -> Tensor | None:
+    """For each of so many frames, the actions on the way to it and ``before - 1`` earlier ones, and ``after`` later.
+
+    Actions (N, T', m), of which any that are missing are zero -> (N, T, (before + after) · m); None if m is 0.
+    """
+    if not values:
+        return None
+    if actions is None:
+        return torch.zeros(())  # the caller expands it
+    wanted = frames + after
+    known = F.pad(actions[:, :wanted], (0, 0, before - 1, max(0, wanted - actions.shape[1])))
+    return known.unfold(1, before + after, 1).flatten(2)
+
+
+class MotionNetwork(nn.Module):
+    """Motion after each frame of clips, from it and the few before, for each of the next ``reach`` steps.
+
+    Args:
+        frame_shape: (C, H, W).
+        look_back: frames that it sees.
+        reach: steps that it looks ahead.
+        actions: number of values of an action; 0 where nothing acts.
+    """
+
+    def __init__(self, frame_shape: FrameShape, look_back: int, reach: int, actions: int) -> None:
+        super().__init__()
+        self.frame_shape, self.look_back, self.reach, self.actions = frame_shape, look_back, reach, actions
+
+    def forward(self, frames: Tensor, actions: Tensor | None = None, moments: Tensor | None = None) -> Tensor:
+        """Motion after every frame, or after some of them.
+
+        Frames (N, T, C, H, W), actions (N, T or more, m), numbers of frames (K,) -> (N, T or K, reach, ...).
+
+        Raises:
+            ValueError: if the model knows no actions, or others.
+        """
+        if actions is not None and (actions.ndim != 3 or actions.shape[2] != self.actions):
+            raise ValueError(f"actions must be (N, T, {self.actions}) for this model, not {tuple(actions.shape)}.")
+        seen = last_frames(frames, self.look_back)
+        known = actions_around(actions, frames.shape[1], self.look_back, self.reach, self.actions)
+        if known is not None:
+            known = known.to(frames).expand(*seen.shape[:2], (self.look_back + self.reach) * self.actions)
+        if moments is not None:
+            seen, known = seen[:, moments], None if known is None else known[:, moments]
+        count, length = seen.shape[:2]
+        seen = seen.flatten(0, 1).flatten(1, 2)  # (N T, look_back C, H, W)
+        known = None if known is None else known.flatten(0, 1)
+        # Out of autocast's bf16 again.
+        found: Tensor = self.motion(seen, known).to(frames.dtype).unflatten(0, (count, length))
+        return found
+
+    @abstractmethod
+    def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
+        """Motion of each: (B, look_back C, H, W), (B, (look_back + reach) m) -> (B, reach, ...)."""
+
+
+class TurningNetwork(MotionNetwork):
+    """By how much the modes turn: (N, T, reach, values), of which the first two are a velocity in pixels per frame."""
+
+    def __init__(
+        self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, values: int, channels: int
+    ) -> None:
+        super().__init__(frame_shape, look_back, reach, actions)
+        self.values = values
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(look_back * frame_shape[0], channels, 5, 2, 2),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, 2, 1),
+            nn.SiLU(),
+            nn.Conv2d(channels, 2 * channels, 3, 2, 1),
+            nn.SiLU(),
+            nn.Flatten(),
+        )
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, look_back * frame_shape[0], *frame_shape[1:])).shape[1]
+        self.dense = nn.Linear(size + (look_back + reach) * actions, 4 * channels)
+        self.last = nn.Linear(4 * channels, reach * values)
+        with torch.no_grad():  # hardly anything moves at first
+            self.last.weight.mul_(0.1)
+            self.last.bias.zero_()
+
+    def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
+        """As of every one: (B, reach, values)."""
+        maps = self.convolutions(seen)
+        hidden = F.silu(self.dense(maps if actions is None else torch.cat((maps, actions), 1)))
+        turned: Tensor = self.last(hidden).unflatten(1, (self.reach, self.values))
+        return turned
+
+
+class FieldNetwork(MotionNetwork):
+    """Where each pixel of the next frames comes from in this one, and how uncertain the next frame is.
+
+    (N, T, reach, 2 + C, H, W): displacements along x and y in pixels, straight from this frame to each of the next, and
+    the logarithm of a variance (the same for all steps). A small U-shaped network, of three scales from a half on.
+    """
+
+    def __init__(self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, channels: int) -> None:
+        super().__init__(frame_shape, look_back, reach, actions)
+        inputs, c = 4 * look_back * frame_shape[0] + (look_back + reach) * actions, channels
+        self.fine = _convolutions((inputs, c, c))
+        self.middle = _convolutions((c, 2 * c, 2 * c), stride=2)
+        self.coarse = nn.Sequential(
+            _convolutions((2 * c, 3 * c), stride=2),
+            _convolutions((3 * c, 3 * c), 2),
+            _convolutions((3 * c, 3 * c, 2 * c)),
+        )
+        self.up_middle = _convolutions((4 * c, 2 * c, c))
+        self.up_fine = _convolutions((2 * c, 2 * c))
+        self.last = nn.Conv2d(2 * c, 2 * reach + frame_shape[0], 3, padding=1)
+        with torch.no_grad():
+            self.last.weight.mul_(0.1)
+            assert self.last.bias is not None
+            self.last.bias.zero_()
+
+    def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
+        """As of every one: (B, reach, 2 + C, H, W)."""
+        halved = F.pixel_unshuffle(seen, 2)
+        if actions is not None:
+            halved = torch.cat((halved, actions[..., None, None].expand(-1, -1, *halved.shape[2:])), 1)
+        fine = self.fine(halved)
+        middle = self.middle(fine)
+        middle = self.up_middle(torch.cat((middle, _enlarged(self.coarse(middle), middle)), 1))
+        maps = self.last(self.up_fine(torch.cat((fine, _enlarged(middle, fine)), 1)))
+        maps = F.interpolate(maps.to(seen.dtype), scale_factor=2.0, mode="bilinear", align_corners=False)
+        moved = 2 * maps[:, : 2 * self.reach].unflatten(1, (self.reach, 2))  # twice, as pixels are half as wide
+        uncertain = maps[:, None, 2 * self.reach :].expand(-1, self.reach, -1, -1, -1)
+        return torch.cat((moved, uncertain), 2)
+
+
+def _convolutions(channels: tuple[int, ...], dilation: int = 1, stride: int = 1) -> nn.Sequential:
+    """3x3 convolutions, the first of which may step or be dilated."""
+    layers: list[nn.Module] = []
+    for number, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
+        first = (stride, dilation) if not number else (1, 1)
+        layers += [nn.Conv2d(inputs, outputs, 3, first[0], first[1], first[1]), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
+    """Maps at the size of others."""
+    return F.interpolate(maps, size=like.shape[2:], mode="nearest")
+
+
+def coarse_error(moved: Tensor, truth: Tensor, before: Tensor, width: float, tolerance: float) -> Tensor:
+    """How wrong pictures are, seen through a Gaussian low-pass: a scalar, to be minimised.
+
+    Mean logarithm of the squared error of ``moved`` (B, K, C, H, W) against ``truth``, relative to the error of
+    ``before`` (B, 1, C, H, W), which did not move. ``width`` is the Gaussian's standard deviation in pixels: coarse at
+    first, since the error has many minima where a thing moves by more than its own width.
+    """
+    height, wide = truth.shape[-2:]
+    squared = torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(wide)[None] ** 2
+    kept = torch.exp(-2 * (torch.pi * width) ** 2 * squared).to(truth)
+
+    def error(pictures: Tensor) -> Tensor:
+        seen: Tensor = torch.fft.irfft2(torch.fft.rfft2(pictures - truth) * kept, s=(height, wide))
+        return seen.square().mean((2, 3, 4)) + LEAST_ERROR
+
+    return (error(moved) / error(before) + tolerance).log().mean()

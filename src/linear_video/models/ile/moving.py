@@ -1,0 +1,91 @@
+"""What the two forms whose transition follows the motion have in common."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from linear_video.models.base import FrameShape
+from linear_video.models.ile.motion import MotionNetwork, coarse_error
+from linear_video.models.ile.prior import Encoded, Learned, Prior
+from linear_video.models.ile.settings import IleSettings
+
+# Learning the motion, from coarse to fine: widths of the low-pass in pixels (of a frame of 32), and the share of an
+# error beyond which a clip counts no more than others do.
+COARSEST, FINEST = 4.0, 0.3
+MOMENTS = 5  # of a clip, in a step
+COARSE_TOLERANCE, FINE_TOLERANCE = 0.3, 0.003
+
+
+class MovingPrior(Prior):
+    """Embeddings are pictures; the motion network says, after each frame, how they go on.
+
+    Args:
+        frame_shape: (C, H, W).
+        settings: see ``IleSettings``.
+    """
+
+    motion: MotionNetwork
+    reach: int
+
+    def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
+        super().__init__()
+        self.frame_shape, self.settings, self.reach = frame_shape, settings, settings.reach
+
+    def pictures_of(self, embeddings: Tensor) -> Tensor:
+        """(..., D) -> (..., C, H, W)."""
+        pictures: Tensor = embeddings.unflatten(-1, self.frame_shape)
+        return pictures
+
+    @abstractmethod
+    def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) moved on, as the motion (B, reach, ...) after them says: (B, reach, C, H, W)."""
+
+    @abstractmethod
+    def roughness(self, motion: Tensor) -> Tensor:
+        """What is to be small of the motion, besides the errors: a scalar."""
+
+    def motion_error(
+        self, clips: Tensor, actions: Tensor | None, generator: torch.Generator | None, done: float
+    ) -> Tensor:
+        """Objective of learning the motion alone, from frames (N, T, C, H, W): coarse to fine, without the flow.
+
+        ``generator`` draws some moments, from which the next frames are to be found; ``done`` is how much of that
+        learning is over, in [0, 1).
+        """
+        starts = clips.shape[1] - self.reach
+        moments = torch.arange(starts, device=clips.device)
+        if generator is not None:
+            moments = torch.randperm(starts, generator=generator, device=clips.device)
+        moments = moments[:MOMENTS]
+        motion = self.motion(clips, actions, moments).flatten(0, 1)
+        last = clips[:, moments].flatten(0, 1)
+        truth = clips[:, 1:].unfold(1, self.reach, 1).movedim(-1, 2)[:, moments].flatten(0, 1)  # (N K, reach, C, H, W)
+        width = min(self.frame_shape[1:]) / 32 * COARSEST * (FINEST / COARSEST) ** done
+        tolerance = COARSE_TOLERANCE * (FINE_TOLERANCE / COARSE_TOLERANCE) ** done
+        moved = self.carried(last, motion)
+        return coarse_error(moved, truth, last[:, None], width, tolerance) + self.roughness(motion)
+
+    def moments(self, clips: Encoded, generator: torch.Generator | None) -> Tensor:
+        """Numbers of frames from which ``learn`` forecasts, drawn for each clip: (N, K)."""
+        count, length = clips.embeddings.shape[:2]
+        latest = length - 1 - self.reach
+        first = min(self.settings.look_back - 1, latest)
+        shape, device = (count, self.settings.forecasts_per_clip), clips.frames.device
+        if generator is None:
+            return torch.linspace(latest, first, shape[1], device=device).round().long().expand(shape)
+        return torch.randint(first, latest + 1, shape, generator=generator, device=device)
+
+    def learned(
+        self, log_likelihood: Tensor, states: Tensor, motion: Tensor, clips: Encoded, moments: Tensor
+    ) -> Learned:
+        """What ``learn`` gives, from states (N, T, ...) and motion (N, T, ...) after each frame, and those moments."""
+        chosen = torch.arange(len(moments), device=moments.device)[:, None]
+        ahead = self.forecast_from(states[chosen, moments].flatten(0, 1), motion[chosen, moments].flatten(0, 1))
+        times = moments[..., None] + torch.arange(1, self.reach + 1, device=moments.device)
+        forecasts = ahead.unflatten(0, moments.shape).flatten(1, 2)  # (N, K reach, D)
+        return Learned({"likelihood": log_likelihood}, {"likelihood": 1.0}, forecasts, times.flatten(1))
+
+    @abstractmethod
+    def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:
+        """Embeddings expected after states (B, ...), by the motion after them (B, reach, ...): (B, reach, D)."""

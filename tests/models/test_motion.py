@@ -1,0 +1,104 @@
+"""What finds the motion: what it sees, and how it learns."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from linear_video.models.ile.model import InvertibleLinearEmbedding
+from linear_video.models.ile.motion import (
+    FieldNetwork,
+    MotionNetwork,
+    TurningNetwork,
+    actions_around,
+    coarse_error,
+    last_frames,
+)
+from linear_video.models.ile.settings import IleSettings
+
+
+def test_each_frame_is_seen_with_those_before_it_and_the_first_stands_for_what_was_before() -> None:
+    frames = torch.arange(5.0).reshape(1, 5, 1, 1, 1)
+    assert last_frames(frames, 3).flatten(2)[0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, 4]]
+
+
+def test_actions_around_a_frame_are_those_up_to_it_and_after_it() -> None:
+    actions = torch.arange(1.0, 6).reshape(1, 5, 1)
+    found = actions_around(actions, frames=4, before=2, after=2, values=1)
+    assert found is not None
+    assert found[0].tolist() == [[0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 0]]
+    assert actions_around(actions, 4, 2, 2, values=0) is None
+
+
+NETWORKS = {
+    "turning": lambda actions: TurningNetwork((2, 8, 12), 3, 4, actions, values=5, channels=4),
+    "field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4),
+}
+SHAPES = {"turning": (5,), "field": (4, 8, 12)}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("actions", [0, 2])
+def test_motion_depends_on_the_past_alone(name: str, actions: int) -> None:
+    torch.manual_seed(0)
+    network: MotionNetwork = NETWORKS[name](actions)
+    frames = torch.rand(2, 6, 2, 8, 12)
+    known = torch.rand(2, 10, actions) if actions else None
+    motion = network(frames, known)
+    assert motion.shape == (2, 6, 4, *SHAPES[name])
+    changed = frames.clone()
+    changed[:, 4:] = 0
+    torch.testing.assert_close(network(changed, known)[:, :4], motion[:, :4])
+    assert not torch.allclose(network(changed, known)[:, 4], motion[:, 4])
+    if actions:  # none are as good as zeros, and others are not
+        none, zeros = network(frames), network(frames, torch.zeros(2, 10, actions))
+        torch.testing.assert_close(none, zeros)
+        assert not torch.allclose(none, motion)
+
+
+@pytest.mark.parametrize("width", [1.0, 2.5])
+def test_errors_are_seen_through_a_gaussian(width: float) -> None:
+    """Against SciPy's, of pictures in the middle of black, where both see the edge alike."""
+    picture = np.zeros((3, 32, 32))
+    picture[:, 12:20, 13:19] = np.random.default_rng(0).random((3, 8, 6))
+    moved, truth, before = (torch.from_numpy(p)[None, None, None] for p in picture)
+
+    def energy(one: Tensor, other: Tensor) -> float:
+        seen = gaussian_filter((one - other).numpy()[0, 0, 0], width, mode="wrap", truncate=8)
+        return float(np.square(seen).mean()) + 1e-6
+
+    expected = np.log(energy(moved, truth) / energy(before, truth) + 0.1)
+    assert float(coarse_error(moved, truth, before, width, 0.1)) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamics", ["modal", "warp"])
+def test_the_motion_of_a_spot_is_learned_from_frames_alone(dynamics: str) -> None:
+    """A bright spot in one of four directions; after some steps of the first stage, forecasts beat the last frame."""
+    torch.manual_seed(0)
+    settings = IleSettings(dynamics=dynamics, look_back=2, reach=2, motion_channels=8, couplings=0)  # type: ignore[arg-type]
+    model = InvertibleLinearEmbedding((1, 16, 16), settings).train()
+    generator = np.random.default_rng(0)
+
+    def clips(count: int) -> Tensor:
+        made = np.zeros((count, 5, 1, 16, 16), np.float32)
+        for clip in made:
+            right, down = [(1, 0), (-1, 0), (0, 1), (0, -1)][generator.integers(4)]
+            row, column = generator.integers(5, 9, 2)
+            for t in range(5):
+                clip[t, 0, row + t * down : row + t * down + 3, column + t * right : column + t * right + 3] = 1
+        return torch.from_numpy(made)
+
+    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
+    for step in range(250):
+        model.at_step(0.75 * step / 250)
+        optimiser.zero_grad()
+        model.loss(clips(16))[0].backward()
+        optimiser.step()
+    assert not any(p.grad.any() for p in model.flow.parameters() if p.grad is not None)
+    seen = clips(50)
+    model.eval().requires_grad_(False)
+    carried = model.prior.carried(seen[:, 2], model.prior.motion(seen[:, :3])[:, -1])  # type: ignore[operator, union-attr]
+    errors = [float((frames - seen[:, 3:]).square().mean()) for frames in (carried, seen[:, 2:3])]
+    assert errors[0] < 0.3 * errors[1]

@@ -377,7 +377,7 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
             "which leaves no frame to forecast of clips of 15 frames",
         ),
         ("ile.ucf_sports.model.reach", 15, "which leaves no frame to look from in clips of 15 frames"),
-        ("ile.moving_symbols.model.loss_frames", 10, "loss_frames 10 leave none to forecast"),
+        ("ile.moving_symbols.model.loss_frames", 5, "loss_frames 5 leave no frame to look from"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: Any, message: str) -> None:

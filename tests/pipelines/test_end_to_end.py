@@ -75,7 +75,7 @@ def test_everything_is_tracked_in_one_mlflow_run(project: Path) -> None:
     assert run.data.tags["model"] == "ile"
     assert run.data.tags["dataset"] == "moving_symbols"
     assert "git_commit" in run.data.tags
-    assert run.data.params["ile.moving_symbols.model.state_dimension"] == "32"
+    assert run.data.params["ile.moving_symbols.model.motion_channels"] == "8"
     scores = json.loads((project / RESULTS / "scores.json").read_text())
     for prefix, row in (("", scores), ("last_frame_", scores["last_frame"])):
         for metric in ("psnr", "ssim"):
@@ -128,7 +128,7 @@ def test_the_notebook_runs(project: Path) -> None:
     ("parameters", "message"),
     [  # before the run, and while it makes clips and a model
         ("moving_symbols.sped=3", "moving_symbols.sped is no parameter; did you mean moving_symbols.speed?"),
-        ("moving_symbols.render_size=18,moving_symbols.frame_size=18", "must be multiples of 8"),
+        ("moving_symbols.render_size=18,moving_symbols.frame_size=18", "must be multiples of 16"),
     ],
 )
 def test_bad_input_gets_one_message_and_leaves_nothing_half_written(

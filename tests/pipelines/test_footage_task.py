@@ -69,7 +69,9 @@ def test_a_video_is_retimed_and_tracked(project: Path, store: Store) -> None:
     frames = decoded(made / "video.webm")
     assert frames.shape == (79, 24, 32, 3)
     assert cv2.VideoCapture(str(made / "video.webm")).get(cv2.CAP_PROP_FPS) == pytest.approx(FPS)
-    assert np.abs(frames[::2].astype(int) - waves()).mean() < 6  # the codec is lossy
+    there, seen = frames[::2].astype(int), waves().astype(int)
+    error, next_error = (np.abs(one - other).mean() for one, other in ((there, seen), (there[:-1], seen[1:])))
+    assert error < 0.6 * next_error  # every other frame is one of the footage; the codec is lossy
     facts = json.loads((made / "facts.json").read_text())
     assert (facts["frames"], facts["model"], facts["settings"]["factor"]) == (40, "ile", 2)
     results = pd.read_csv(project / RESULTS / "results.csv")

@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("data/06_models/ile/moving_symbols"))
     parser.add_argument("--clips", type=Path, default=Path("data/03_primary/moving_symbols/test"))
     parser.add_argument("--shown", type=int, nargs="*", default=[0, 1], help="numbers of clips")
-    parser.add_argument("--into", type=Path, default=Path("docs/spectrum_of_a_motion.png"))
+    parser.add_argument("--into", type=Path, default=Path("docs/images/turning_spectrum.png"))
     arguments = parser.parse_args()
     model = load_checkpoint(arguments.model)
     prior = model.prior

@@ -168,8 +168,8 @@ def coarse_error(moved: Tensor, truth: Tensor, before: Tensor, width: float, tol
     """How wrong pictures are, seen through a Gaussian low-pass: a scalar, to be minimised.
 
     Mean logarithm of the squared error of ``moved`` (B, K, C, H, W) against ``truth``, relative to the error of
-    ``before`` (B, 1, C, H, W), which did not move. ``width`` is the Gaussian's standard deviation in pixels: coarse at
-    first, since the error has many minima where a thing moves by more than its own width.
+    ``before`` (B, 1, C, H, W), which did not move, plus ``tolerance``. ``width`` is the Gaussian's standard deviation
+    in pixels: coarse at first, since the error has many minima where a thing moves by more than its own width.
     """
     height, wide = truth.shape[-2:]
     squared = torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(wide)[None] ** 2

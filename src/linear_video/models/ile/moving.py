@@ -10,11 +10,11 @@ from linear_video.models.ile.motion import MotionNetwork, coarse_error
 from linear_video.models.ile.prior import Encoded, Learned, Prior
 from linear_video.models.ile.settings import IleSettings
 
-# Learning the motion, from coarse to fine: widths of the low-pass in pixels (of a frame of 32), and the share of an
-# error beyond which a clip counts no more than others do.
+# Learning the motion, from coarse to fine: widths of the low-pass, in pixels of a frame of 32; and errors, relative to
+# those of the last frame, below which a clip counts less and less, so that those that are far off are mended first.
 COARSEST, FINEST = 4.0, 0.3
-MOMENTS = 5  # of a clip, in a step
 COARSE_TOLERANCE, FINE_TOLERANCE = 0.3, 0.003
+MOMENTS = 5  # of a clip, in a step
 
 
 class MovingPrior(Prior):

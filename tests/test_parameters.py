@@ -110,10 +110,10 @@ def test_settings_of_an_experiment_are_layers(base: dict[str, Any], dynamics: st
     found = check_parameters(changes).experiments["ile.ucf_sports"]
     assert found.training is not None
     assert found.training.steps == 5
-    assert found.training.clips_per_step == base["ile"]["footage"]["training"]["clips_per_step"]
+    assert found.training.learning_rate == base["ile"]["footage"]["training"]["learning_rate"]
     assert found.training.weight_average == own["weight_average"]
     assert found.training.learning_rates == {**own["learning_rates"], "prior.theta": 1.0}
-    assert found.model.state_dimension == base["ile"]["footage"]["model"]["state_dimension"]
+    assert found.model.noise == base["ile"]["footage"]["model"]["noise"]
     assert check_parameters(base).experiments["lds.moving_symbols"].training is None
 
 

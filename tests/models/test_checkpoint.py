@@ -15,7 +15,14 @@ from linear_video.models.registry import build, describe
 
 SHAPE = (1, 4, 4)
 SMALL = IleSettings(
-    dynamics="dense", state_dimension=6, blocks=1, couplings=2, hidden_channels=4, noise=0.0, scale="batch_mean"
+    dynamics="dense",
+    state_dimension=6,
+    blocks=1,
+    first_squeezes=1,
+    couplings=2,
+    hidden_channels=4,
+    noise=0.0,
+    scale="batch_mean",
 )
 
 

@@ -263,7 +263,7 @@ def test_draws_have_the_mean_and_the_variances_of_the_filter() -> None:
     assert errors.abs().max() < 4
     filtered = prior.filter(seen)
     variance = prior.spread(prior.spread(filtered.variances[0, -1], 1.0), 1.0) + prior.log_observation.exp()
-    coordinate = (drawn[:, 1] - prior.mean.flatten()) @ basis(prior).T
+    coordinate = ((drawn[:, 1] - prior.mean.flatten()) @ basis(prior).T).detach()
     np.testing.assert_allclose(coordinate.var(0), spread(prior, variance), rtol=0.1)
 
 

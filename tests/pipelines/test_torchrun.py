@@ -12,9 +12,14 @@ from tests.pipelines.project import DATA, copy_of_project, fails, kedro
 
 MODEL = DATA / "06_models/ile/moving_symbols"
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2")
-# Without noise, which each process draws for itself; few steps, since each enlarges what was rounded otherwise.
+# Without noise and moments to forecast from, which each process draws for itself; few steps, since each enlarges what
+# was rounded otherwise.
 PARAMETERS = ",".join(
-    f"ile.moving_symbols.{change}" for change in ("model.noise=0.0", "training.accelerator=cpu", "training.steps=20")
+    f"ile.moving_symbols.{change}"
+    for change in (
+        *("model.noise=0.0", "model.motion_share=0.0", "model.forecast_weight=0.0"),
+        *("training.accelerator=cpu", "training.steps=6"),
+    )
 )
 
 

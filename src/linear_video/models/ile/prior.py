@@ -105,11 +105,11 @@ class Prior(nn.Module, ABC):
 
     def mode_energy(self, seen: Encoded) -> Tensor:
         """Mean energy of each mode in what was seen, of a form with modes: (N, modes)."""
-        raise NotImplementedError
+        raise ValueError("these dynamics have no modes; train with dynamics modal for some.")
 
     def mode_parts(self, seen: Encoded, modes: list[int]) -> tuple[Tensor, list[Tensor]]:
         """What was seen as the model has it, (N, T, D), and the part of it that is each mode's."""
-        raise NotImplementedError
+        raise ValueError("these dynamics have no modes; train with dynamics modal for some.")
 
     def begin(self, frames: Tensor, noise: float) -> None:
         """Before the first step, look at some training clips (N, T, C, H, W), as the flow leaves them at first."""

@@ -126,7 +126,7 @@ def test_filter_and_smoother_are_those_of_statsmodels(shape: tuple[int, int, int
         np.testing.assert_allclose(density[observed], expected.llf_obs[observed], rtol=1e-9)
         assert not density[~observed].any()
         for found, states in (
-            (prior.to_embeddings(filtered.means)[clip], expected.filtered_state),
+            (prior.to_embeddings(filtered.states)[clip], expected.filtered_state),
             (smoothed[clip], expected.smoothed_state),
         ):
             torch.testing.assert_close(found, as_embeddings(prior, states), rtol=0, atol=1e-9)
@@ -247,10 +247,10 @@ def test_forecasts_from_frames_missing_at_the_end_go_on_from_the_last_one_seen()
     observed = torch.ones(2, FRAMES, dtype=torch.bool)
     observed[:, -2:] = False
     early, late = prior.filter(seen.first(FRAMES - 2)), prior.filter(seen, observed)
-    state = early.means[:, -1]
+    state = early.states[:, -1]
     for t in (FRAMES - 3, FRAMES - 2):
-        state = prior.turned(state, late.turns[:, t, 0], 1.0)
-    torch.testing.assert_close(late.means[:, -1], state)
+        state = prior.turned(state, late.motion[:, t, 0], 1.0)
+    torch.testing.assert_close(late.states[:, -1], state)
 
 
 def test_draws_have_the_mean_and_the_variances_of_the_filter() -> None:

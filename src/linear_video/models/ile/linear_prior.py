@@ -29,20 +29,6 @@ class Projected(NamedTuple):
         """Of the first frames alone."""
         return self._replace(energy=self.energy[:, :frames], values=self.values[:, :frames])
 
-    def from_frame(self, frame: int) -> "Projected":
-        """Of the frames from one on."""
-        return self._replace(energy=self.energy[:, frame:], values=self.values[:, frame:])
-
-    def followed_by(self, later: "Projected") -> "Projected":
-        """Of these frames and later ones together."""
-        energy, values = torch.cat((self.energy, later.energy), 1), torch.cat((self.values, later.values), 1)
-        return self._replace(energy=energy, values=values)
-
-    def windows(self, frames: int) -> "Projected":
-        """Of all windows of so many consecutive frames: (N, T) -> (N · (T - frames + 1), frames)."""
-        energy, values = self.energy.unfold(1, frames, 1), self.values.unfold(1, frames, 1).mT
-        return self._replace(energy=energy.flatten(0, 1), values=values.flatten(0, 1))
-
     def less(self, states: Tensor) -> "Projected":
         """Of the sequences less C f_t, for states f (N, T, n)."""
         observed = states @ self.observation_gram

@@ -21,7 +21,7 @@ from linear_video.models.ile.fourier import FourierModes
 from linear_video.models.ile.linear_prior import LOG_TWO_PI
 from linear_video.models.ile.motion import TurningNetwork
 from linear_video.models.ile.moving import MovingPrior
-from linear_video.models.ile.prior import Encoded, Learned
+from linear_video.models.ile.prior import Encoded
 from linear_video.models.ile.settings import IleSettings
 from linear_video.models.spectrum import spectrum_of
 
@@ -31,14 +31,17 @@ FIRST_RADIUS = 0.995  # of the eigenvalues, before training
 class Filtered(NamedTuple):
     """What the Kalman filter makes of sequences; variances are alike for all clips, unless frames are missing."""
 
-    means: Tensor  # complex (N, T, C, M), of x_t given y_0 .. y_t
+    states: Tensor  # complex (N, T, C, M), means of x_t given y_0 .. y_t
     variances: Tensor  # (N or 1, T, C, M)
-    turns: Tensor  # (N, T, reach, M), angles of the next transitions; a sum of those, for more than one step
+    motion: Tensor  # (N, T, reach, M), angles of the next transitions; a sum of those, for more than one step
     log_density: Tensor  # (N, T), of y_t given those before; 0 where y_t is missing
 
 
 class ModalPrior(MovingPrior):
-    """Modal dynamics of embeddings that are pictures, see above."""
+    """Modal dynamics of embeddings that are pictures, see above.
+
+    Its likelihood of frames of which some are missing is the exact marginal, the motion being known.
+    """
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
@@ -138,33 +141,14 @@ class ModalPrior(MovingPrior):
         steps = torch.arange(1, motion.shape[1] + 1, device=states.device)
         return self.to_embeddings(self.turned(states[:, None], motion, steps))
 
-    def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
-        """As of every form."""
-        filtered = self.filter(seen)
-        likelihood = filtered.log_density.sum(1)
-        return self.learned(likelihood, filtered.means, filtered.turns, seen, self.moments(seen, generator))
-
-    def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
-        """As of every form: exact."""
-        return self.filter(seen).log_density[:, first:]
-
-    def log_likelihood(self, seen: Encoded, observed: Tensor | None = None) -> Tensor:
-        """As of every form: with the motion known, that of the observed frames is the exact marginal."""
-        return self.filter(seen, observed).log_density.sum(1)
-
-    def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
-        """As of every form."""
-        filtered = self.filter(seen, observed)
-        return self.forecast_from(filtered.means[:, -1], filtered.turns[:, -1, :horizon])
-
     # --- between and before -----------------------------------------------------------------------------------------
 
     def smooth(self, filtered: Filtered) -> Tensor:
         """Means of x_t given all frames, of Rauch, Tung and Striebel: complex (N, T, C, M)."""
-        means = [filtered.means[:, -1]]
-        for t in range(filtered.means.shape[1] - 2, -1, -1):
+        means = [filtered.states[:, -1]]
+        for t in range(filtered.states.shape[1] - 2, -1, -1):
             means.append(
-                self._back(filtered.means[:, t], filtered.variances[:, t], filtered.turns[:, t, 0], means[-1], 1.0)
+                self._back(filtered.states[:, t], filtered.variances[:, t], filtered.motion[:, t, 0], means[-1], 1.0)
             )
         return torch.stack(means[::-1], 1)
 
@@ -188,26 +172,26 @@ class ModalPrior(MovingPrior):
                 found.append(self._after(filtered, time - (length - 1)))
             else:
                 before, part = int(time), time - int(time)
-                mean, variance = filtered.means[:, before], filtered.variances[:, before]
-                turns, later = filtered.turns[:, before, 0], smoothed[:, before + 1]
+                mean, variance = filtered.states[:, before], filtered.variances[:, before]
+                turns, later = filtered.motion[:, before, 0], smoothed[:, before + 1]
                 mean, variance = self.turned(mean, part * turns, part), self.spread(variance, part)
                 found.append(self._back(mean, variance, (1 - part) * turns, later, 1 - part))
         return self.to_embeddings(torch.stack(found, 1))
 
     def _after(self, filtered: Filtered, steps: float) -> Tensor:
         """The last state, a real number of steps later, at most ``reach``."""
-        angles = torch.cat((torch.zeros_like(filtered.turns[:, -1, :1]), filtered.turns[:, -1]), 1)
+        angles = torch.cat((torch.zeros_like(filtered.motion[:, -1, :1]), filtered.motion[:, -1]), 1)
         whole = min(int(steps), angles.shape[1] - 1)
         later = min(whole + 1, angles.shape[1] - 1)
         turns = angles[:, whole].lerp(angles[:, later], steps - whole)
-        return self.turned(filtered.means[:, -1], turns, steps)
+        return self.turned(filtered.states[:, -1], turns, steps)
 
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
         """As of every form: the last state, process noise and observation noise are drawn."""
         filtered = self.filter(seen)
-        state, variance = filtered.means[None, :, -1], filtered.variances[None, :, -1]
+        state, variance = filtered.states[None, :, -1], filtered.variances[None, :, -1]
         state = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
-        angles, drawn = filtered.turns[:, -1].diff(dim=1, prepend=torch.zeros_like(filtered.turns[:, -1, :1])), []
+        angles, drawn = filtered.motion[:, -1].diff(dim=1, prepend=torch.zeros_like(filtered.motion[:, -1, :1])), []
         for step in range(horizon):
             state = self.turned(state, angles[:, step], 1.0)
             state = state + (0.5 * self.log_process).exp() * self._noise(state.shape, generator)

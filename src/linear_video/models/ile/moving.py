@@ -1,6 +1,7 @@
 """What the two forms whose transition follows the motion have in common."""
 
 from abc import abstractmethod
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,22 @@ from linear_video.models.ile.settings import IleSettings
 COARSEST, FINEST = 4.0, 0.3
 COARSE_TOLERANCE, FINE_TOLERANCE = 0.3, 0.003
 MOMENTS = 5  # of a clip, in a step
+
+
+class Filtering(Protocol):
+    """What a filter makes of sequences."""
+
+    @property
+    def states(self) -> Tensor:
+        """After each frame: (N, T, ...)."""
+
+    @property
+    def motion(self) -> Tensor:
+        """After each frame, in the next steps: (N, T, reach, ...)."""
+
+    @property
+    def log_density(self) -> Tensor:
+        """Of each frame, given those before: (N, T); 0 where it is missing."""
 
 
 class MovingPrior(Prior):
@@ -76,15 +93,32 @@ class MovingPrior(Prior):
             return torch.linspace(latest, first, shape[1], device=device).round().long().expand(shape)
         return torch.randint(first, latest + 1, shape, generator=generator, device=device)
 
-    def learned(
-        self, log_likelihood: Tensor, states: Tensor, motion: Tensor, clips: Encoded, moments: Tensor
-    ) -> Learned:
-        """What ``learn`` gives, from states (N, T, ...) and motion (N, T, ...) after each frame, and those moments."""
+    def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
+        """As of every form."""
+        filtered, moments = self.filter(seen), self.moments(seen, generator)
         chosen = torch.arange(len(moments), device=moments.device)[:, None]
-        ahead = self.forecast_from(states[chosen, moments].flatten(0, 1), motion[chosen, moments].flatten(0, 1))
+        states, motion = (of_all[chosen, moments].flatten(0, 1) for of_all in (filtered.states, filtered.motion))
         times = moments[..., None] + torch.arange(1, self.reach + 1, device=moments.device)
-        forecasts = ahead.unflatten(0, moments.shape).flatten(1, 2)  # (N, K reach, D)
-        return Learned({"likelihood": log_likelihood}, {"likelihood": 1.0}, forecasts, times.flatten(1))
+        forecasts = self.forecast_from(states, motion).unflatten(0, moments.shape).flatten(1, 2)  # (N, K reach, D)
+        likelihood = {"likelihood": filtered.log_density.sum(1)}
+        return Learned(likelihood, {"likelihood": 1.0}, forecasts, times.flatten(1))
+
+    def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
+        """As of every form: exact."""
+        return self.filter(seen).log_density[:, first:]
+
+    def log_likelihood(self, seen: Encoded, observed: Tensor | None = None) -> Tensor:
+        """As of every form."""
+        return self.filter(seen, observed).log_density.sum(1)
+
+    def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
+        """As of every form."""
+        filtered = self.filter(seen, observed)
+        return self.forecast_from(filtered.states[:, -1], filtered.motion[:, -1, :horizon])
+
+    @abstractmethod
+    def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtering:
+        """Filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
 
     @abstractmethod
     def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:

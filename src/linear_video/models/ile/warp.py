@@ -20,7 +20,7 @@ from linear_video.models.base import FrameShape
 from linear_video.models.ile.linear_prior import LOG_TWO_PI
 from linear_video.models.ile.motion import FieldNetwork
 from linear_video.models.ile.moving import MovingPrior
-from linear_video.models.ile.prior import Encoded, Learned
+from linear_video.models.ile.prior import Encoded
 from linear_video.models.ile.settings import IleSettings
 
 ROUGHNESS = 0.02  # of the field, total variation in pixels
@@ -38,7 +38,11 @@ class Followed(NamedTuple):
 
 
 class WarpPrior(MovingPrior):
-    """Warp dynamics of embeddings that are pictures, see above."""
+    """Warp dynamics of embeddings that are pictures, see above.
+
+    Its likelihood is exact where all frames are there. Where some are missing, it leaves out what that adds to the
+    variances: what is not known of a frame is moved on as the frame is, and would no longer be diagonal.
+    """
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
@@ -111,28 +115,6 @@ class WarpPrior(MovingPrior):
         """As of every one."""
         steps = torch.arange(1, motion.shape[1] + 1, device=states.device)[:, None, None, None]
         return self.decayed(self.carried(states, motion), steps).flatten(2)
-
-    def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
-        """As of every form."""
-        followed = self.filter(seen)
-        moments = self.moments(seen, generator)
-        return self.learned(followed.log_density.sum(1), followed.states, followed.motion, seen, moments)
-
-    def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
-        """As of every form: exact."""
-        return self.filter(seen).log_density[:, first:]
-
-    def log_likelihood(self, seen: Encoded, observed: Tensor | None = None) -> Tensor:
-        """As of every form; exact where all frames are there, else without what a missing frame adds to the variances.
-
-        What is not known of a missing frame is moved on as the frame is, and would no longer be diagonal.
-        """
-        return self.filter(seen, observed).log_density.sum(1)
-
-    def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
-        """As of every form."""
-        followed = self.filter(seen, observed)
-        return self.forecast_from(followed.states[:, -1], followed.motion[:, -1, :horizon])
 
     # --- between and before -----------------------------------------------------------------------------------------
 

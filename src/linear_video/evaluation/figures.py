@@ -115,7 +115,9 @@ def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
         axis.set_ylabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
-    figure.axes[0].legend(frameon=False)
+    lines, names = figure.axes[0].get_legend_handles_labels()
+    names = [name.replace("_", " ") for name in names]
+    figure.legend(lines, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
     return figure
 
 

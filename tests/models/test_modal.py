@@ -249,7 +249,7 @@ def test_forecasts_from_frames_missing_at_the_end_go_on_from_the_last_one_seen()
     early, late = prior.filter(seen.first(FRAMES - 2)), prior.filter(seen, observed)
     state = early.states[:, -1]
     for t in (FRAMES - 3, FRAMES - 2):
-        state = prior.turned(state, late.motion[:, t, 0], 1.0)
+        state = prior.turned(state, late.motion[:, t, 0] @ prior.turning, 1.0)
     torch.testing.assert_close(late.states[:, -1], state)
 
 

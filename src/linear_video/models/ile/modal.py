@@ -33,7 +33,7 @@ class Filtered(NamedTuple):
 
     states: Tensor  # complex (N, T, C, M), means of x_t given y_0 .. y_t
     variances: Tensor  # (N or 1, T, C, M)
-    motion: Tensor  # (N, T, reach, M), angles of the next transitions; a sum of those, for more than one step
+    motion: Tensor  # (N, T, reach, values), u of the next steps
     log_density: Tensor  # (N, T), of y_t given those before; 0 where y_t is missing
 
 
@@ -87,13 +87,17 @@ class ModalPrior(MovingPrior):
         angles: Tensor = motion.cumsum(-2) @ self.turning
         return angles
 
-    def turned(self, states: Tensor, turns: Tensor, steps: float | Tensor) -> Tensor:
-        """States complex (..., C, M) after so many steps, in which they turn by ω a step and ``turns`` (..., M)."""
+    def factors(self, turns: Tensor, steps: float | Tensor) -> Tensor:
+        """What so many steps, in which modes turn by ω a step and ``turns`` (..., M), multiply them by: (..., C, M)."""
         steps = torch.as_tensor(steps, dtype=self.angle.dtype, device=self.angle.device)[..., None, None]
         angles = steps * self.angle + turns[..., None, :]
         # A real mode can only be turned over: where that is nearer than not.
         angles = torch.where(self.modes.real, torch.pi * (angles.cos() < 0), angles)
-        return states * torch.polar(self.radius.sigmoid() ** steps, angles)
+        return torch.polar((self.radius.sigmoid() ** steps).expand_as(angles), angles)
+
+    def turned(self, states: Tensor, turns: Tensor, steps: float | Tensor) -> Tensor:
+        """States complex (..., C, M) after so many steps."""
+        return states * self.factors(turns, steps)
 
     def spread(self, variances: Tensor, steps: float) -> Tensor:
         """Variances of states after so many steps, a real number of them."""
@@ -116,16 +120,19 @@ class ModalPrior(MovingPrior):
 
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtered:
         """Kalman filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
-        turns = self.turns(self.motion(seen.frames, seen.actions))  # (N, T, reach, M)
-        values = self.to_modes(self.pictures_of(seen.embeddings))
+        motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, values)
+        # All transitions at once, and the steps by unbind: the gradient of an index would fill all steps each time.
+        factors = self.factors(motion[:, :-1, 0] @ self.turning, 1.0).unbind(1)
+        values = self.to_modes(self.pictures_of(seen.embeddings)).unbind(1)
         observation = self.log_observation.exp()
-        mean, variance = torch.zeros_like(values[:, 0]), self.log_initial.exp()[None]
+        mean, variance = torch.zeros_like(values[0]), self.log_initial.exp()[None]
         means, variances, densities = [], [], []
-        for t in range(values.shape[1]):
+        for t, value in enumerate(values):
             if t:
-                mean, variance = self.turned(mean, turns[:, t - 1, 0], 1.0), self.spread(variance, 1.0)
-            innovation, expected = values[:, t] - mean, variance + observation
-            each = innovation.abs().square() / expected + self.modes.coordinates * (expected.log() + LOG_TWO_PI)
+                mean, variance = mean * factors[t - 1], self.spread(variance, 1.0)
+            innovation, expected = value - mean, variance + observation
+            squares = innovation.real.square() + innovation.imag.square()
+            each = squares / expected + self.modes.coordinates * (expected.log() + LOG_TWO_PI)
             density, gain = -0.5 * each.sum((1, 2)), variance / expected
             if observed is not None:
                 there = observed[:, t].to(gain)
@@ -134,22 +141,20 @@ class ModalPrior(MovingPrior):
             means.append(mean)
             variances.append(variance)
             densities.append(density)
-        return Filtered(torch.stack(means, 1), torch.stack(variances, 1), turns, torch.stack(densities, 1))
+        return Filtered(torch.stack(means, 1), torch.stack(variances, 1), motion, torch.stack(densities, 1))
 
     def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:
-        """As of every one, from angles (B, reach, M) in place of the motion."""
+        """As of every one."""
         steps = torch.arange(1, motion.shape[1] + 1, device=states.device)
-        return self.to_embeddings(self.turned(states[:, None], motion, steps))
+        return self.to_embeddings(self.turned(states[:, None], self.turns(motion), steps))
 
     # --- between and before -----------------------------------------------------------------------------------------
 
     def smooth(self, filtered: Filtered) -> Tensor:
         """Means of x_t given all frames, of Rauch, Tung and Striebel: complex (N, T, C, M)."""
-        means = [filtered.states[:, -1]]
+        means, turns = [filtered.states[:, -1]], filtered.motion[:, :, 0] @ self.turning
         for t in range(filtered.states.shape[1] - 2, -1, -1):
-            means.append(
-                self._back(filtered.states[:, t], filtered.variances[:, t], filtered.motion[:, t, 0], means[-1], 1.0)
-            )
+            means.append(self._back(filtered.states[:, t], filtered.variances[:, t], turns[:, t], means[-1], 1.0))
         return torch.stack(means[::-1], 1)
 
     def _back(self, mean: Tensor, variance: Tensor, turns: Tensor, later: Tensor, steps: float) -> Tensor:
@@ -173,14 +178,14 @@ class ModalPrior(MovingPrior):
             else:
                 before, part = int(time), time - int(time)
                 mean, variance = filtered.states[:, before], filtered.variances[:, before]
-                turns, later = filtered.motion[:, before, 0], smoothed[:, before + 1]
+                turns, later = filtered.motion[:, before, 0] @ self.turning, smoothed[:, before + 1]
                 mean, variance = self.turned(mean, part * turns, part), self.spread(variance, part)
                 found.append(self._back(mean, variance, (1 - part) * turns, later, 1 - part))
         return self.to_embeddings(torch.stack(found, 1))
 
     def _after(self, filtered: Filtered, steps: float) -> Tensor:
         """The last state, a real number of steps later, at most ``reach``."""
-        angles = torch.cat((torch.zeros_like(filtered.motion[:, -1, :1]), filtered.motion[:, -1]), 1)
+        angles = nn.functional.pad(self.turns(filtered.motion[:, -1]), (0, 0, 1, 0))  # (N, 1 + reach, M)
         whole = min(int(steps), angles.shape[1] - 1)
         later = min(whole + 1, angles.shape[1] - 1)
         turns = angles[:, whole].lerp(angles[:, later], steps - whole)
@@ -191,9 +196,9 @@ class ModalPrior(MovingPrior):
         filtered = self.filter(seen)
         state, variance = filtered.states[None, :, -1], filtered.variances[None, :, -1]
         state = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
-        angles, drawn = filtered.motion[:, -1].diff(dim=1, prepend=torch.zeros_like(filtered.motion[:, -1, :1])), []
+        drawn = []
         for step in range(horizon):
-            state = self.turned(state, angles[:, step], 1.0)
+            state = self.turned(state, filtered.motion[:, -1, step] @ self.turning, 1.0)
             state = state + (0.5 * self.log_process).exp() * self._noise(state.shape, generator)
             seen_noise = (0.5 * self.log_observation).exp() * self._noise(state.shape, generator)
             drawn.append(state + noise * seen_noise)
@@ -211,7 +216,7 @@ class ModalPrior(MovingPrior):
         turns = (
             torch.zeros_like(self.angle[0])
             if seen is None
-            else self.turns(self.motion(seen.frames, seen.actions))[:, :, 0].mean((0, 1))
+            else self.motion(seen.frames, seen.actions)[:, :, 0].mean((0, 1)) @ self.turning
         )
         eigenvalues = torch.polar(self.radius.sigmoid(), self.angle + turns).flatten().to(torch.complex128)
         return spectrum_of(torch.complex(eigenvalues.real, eigenvalues.imag.abs()))

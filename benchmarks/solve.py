@@ -70,7 +70,7 @@ class Given(nn.Module):
 def modal() -> Step:
     torch.manual_seed(0)
     prior = ModalPrior((1, 32, 32), IleSettings())
-    motion = torch.randn(SEQUENCES, FRAMES, 5, 2, requires_grad=True)
+    motion = torch.randn(SEQUENCES, FRAMES, 5, 3, requires_grad=True)
     prior.motion = Given(motion)  # type: ignore[assignment]
     embeddings = torch.randn(SEQUENCES, FRAMES, EMBEDDING, requires_grad=True)
     return lambda: prior.log_likelihood(Encoded(embeddings, embeddings)).sum().neg().backward()

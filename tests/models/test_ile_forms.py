@@ -101,7 +101,8 @@ def test_the_motion_is_only_refined_in_the_second_stage() -> None:
     model = make("modal", motion_refinement=0.2)
     assert model.stages == (0.8,)
     assert model.paces("prior.motion.last.weight") == (1.0, 0.2)
-    assert model.paces("flow.blocks.0.1.network.0.weight") == model.paces("prior.angle") == (1.0, 1.0)
+    for name in ("flow.blocks.0.1.network.0.weight", "prior.angle", "prior.motion.doubt.weight"):
+        assert model.paces(name) == (1.0, 1.0)
     for one in (make("modal", motion_share=0.0), make("dense")):
         assert one.stages == ()
         assert one.paces("prior.motion.last.weight") == (1.0,)

@@ -23,7 +23,7 @@ SMALL = IleSettings(dynamics="modal", look_back=2, reach=REACH, motion_channels=
 
 
 class Known(nn.Module):
-    """A motion that is known, whatever the frames: (T, reach, values) for each clip."""
+    """A motion and a doubt that are known, whatever the frames: (T, reach, values + 1) for each clip."""
 
     def __init__(self, motion: Tensor) -> None:
         super().__init__()
@@ -39,11 +39,11 @@ def make(shape: tuple[int, int, int] = SHAPE, known: bool = True, **changes: Any
     prior = ModalPrior(shape, dataclasses.replace(SMALL, **changes))
     with torch.no_grad():
         for name, parameter in prior.named_parameters():
-            if not name.startswith("motion."):
+            if not name.startswith("motion.") or name.startswith("motion.doubt."):
                 parameter.copy_(torch.randn_like(parameter))
         prior.radius.add_(1.5)
     if known:
-        prior.motion = Known(torch.randn(20, prior.reach, 3, dtype=torch.float64))  # type: ignore[assignment]
+        prior.motion = Known(torch.randn(20, prior.reach, 4, dtype=torch.float64))  # type: ignore[assignment]
     return prior.double().eval()
 
 
@@ -87,7 +87,8 @@ def transition(prior: ModalPrior, turn: Tensor, share: float = 1.0) -> NDArray[n
 def oracle(prior: ModalPrior, embeddings: Tensor, observed: NDArray[np.bool_], parts: int = 1) -> Any:
     """Statsmodels' smoother of one sequence (T, D), with so many steps from each frame to the next."""
     steps = parts * (len(embeddings) - 1) + 1
-    turns = prior.turns(prior.motion(embeddings[None, :, None, None, :]))[0, :, 0].detach()
+    motion = prior.motion(embeddings[None, :, None, None, :])[0, :, 0].detach()
+    turns = motion[:, :-1] @ prior.turning.detach()
     matrices = np.stack([transition(prior, turns[step // parts], 1 / parts) for step in range(steps)], -1)
     size = len(matrices)
     smoother = KalmanSmoother(k_endog=size, k_states=size)
@@ -99,7 +100,8 @@ def oracle(prior: ModalPrior, embeddings: Tensor, observed: NDArray[np.bool_], p
     smoother.bind(np.asfortranarray(values))
     smoother["design"] = smoother["selection"] = np.eye(size)
     smoother["transition"] = matrices
-    smoother["state_cov"] = np.diag(spread(prior, noise))
+    doubts = motion[:, -1].exp().numpy()
+    smoother["state_cov"] = np.stack([np.diag(spread(prior, noise)) * doubts[step // parts] for step in range(steps)], -1)
     smoother["obs_cov"] = np.diag(spread(prior, prior.log_observation.exp()))
     smoother.initialize_known(np.zeros(size), np.diag(spread(prior, prior.log_initial.exp())))
     return smoother.smooth()
@@ -146,7 +148,8 @@ def test_moments_between_frames_are_those_of_a_filter_of_many_small_steps(observ
 
 def joint(prior: ModalPrior, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and covariance of the embeddings of a clip, from the definition."""
-    turns = prior.turns(prior.motion(torch.zeros(1, frames, 1, 1, 1)))[0, :, 0].detach()
+    motion = prior.motion(torch.zeros(1, frames, 1, 1, 1))[0, :, 0].detach()
+    turns, doubts = motion[:, :-1] @ prior.turning.detach(), motion[:, -1].exp().numpy()
     size = prior.mean.numel()
     process, observation = (np.diag(spread(prior, log.exp())) for log in (prior.log_process, prior.log_observation))
     covariance = np.zeros((frames, size, frames, size))
@@ -157,7 +160,7 @@ def joint(prior: ModalPrior, frames: int) -> tuple[NDArray[np.float64], NDArray[
             covariance[later, :, t], covariance[t, :, later] = across, across.T
             across = transition(prior, turns[later]) @ across
         covariance[t, :, t] = state + observation
-        state = transition(prior, turns[t]) @ state @ transition(prior, turns[t]).T + process
+        state = transition(prior, turns[t]) @ state @ transition(prior, turns[t]).T + doubts[t] * process
     rows = basis(prior).detach().numpy()
     dense = np.einsum("di,tdse,ej->tisj", rows, covariance, rows).reshape(frames * size, -1)
     return np.tile(prior.mean.detach().flatten().numpy(), frames), dense
@@ -177,7 +180,7 @@ def test_a_shift_is_predicted_to_rounding_before_any_training() -> None:
     """In grey and colour, at any size: what moves by whole pixels, around the edge."""
     for shape in ((1, 6, 8), (3, 5, 4)):
         prior = ModalPrior(shape, dataclasses.replace(SMALL, motion_values=2)).double().eval()
-        velocity = torch.tensor([[2.0, -1.0], [2.0, -1.0], [-1.0, 0.0]], dtype=torch.float64)  # it bounces
+        velocity = torch.tensor([[2.0, -1.0, 0.0], [2.0, -1.0, 0.0], [-1.0, 0.0, 0.0]], dtype=torch.float64)  # it bounces
         prior.motion = Known(velocity.expand(20, -1, -1))  # type: ignore[assignment]
         picture = torch.rand(shape, dtype=torch.float64)
         with torch.no_grad():
@@ -249,7 +252,7 @@ def test_forecasts_from_frames_missing_at_the_end_go_on_from_the_last_one_seen()
     early, late = prior.filter(seen.first(FRAMES - 2)), prior.filter(seen, observed)
     state = early.states[:, -1]
     for t in (FRAMES - 3, FRAMES - 2):
-        state = prior.turned(state, late.motion[:, t, 0] @ prior.turning, 1.0)
+        state = prior.turned(state, late.motion[:, t, 0, :-1] @ prior.turning, 1.0)
     torch.testing.assert_close(late.states[:, -1], state)
 
 
@@ -262,7 +265,9 @@ def test_draws_have_the_mean_and_the_variances_of_the_filter() -> None:
     errors = (drawn.mean(0) - prior.forecast(seen, 2)[0].detach()) / drawn.std(0) * len(drawn) ** 0.5
     assert errors.abs().max() < 4
     filtered = prior.filter(seen)
-    variance = prior.spread(prior.spread(filtered.variances[0, -1], 1.0), 1.0) + prior.log_observation.exp()
+    doubts, variance = filtered.motion[0, -1, :2, -1].detach(), filtered.variances[0, -1]
+    assert (doubts[1] - doubts[0]).abs() > 0.1
+    variance = prior.spread(prior.spread(variance, doubts[0], 1.0), doubts[1], 1.0) + prior.log_observation.exp()
     coordinate = ((drawn[:, 1] - prior.mean.flatten()) @ basis(prior).T).detach()
     np.testing.assert_allclose(coordinate.var(0), spread(prior, variance), rtol=0.1)
 
@@ -271,7 +276,7 @@ def test_the_spectrum_turns_with_the_motion() -> None:
     """A thing that moves by v a frame turns the mode of frequency k by k·v."""
     prior = ModalPrior((1, 4, 8), dataclasses.replace(SMALL, motion_values=2)).double().eval()
     velocity = torch.tensor([0.7, -0.4], dtype=torch.float64)
-    prior.motion = Known(velocity.expand(20, REACH, 2))  # type: ignore[assignment]
+    prior.motion = Known(torch.tensor([0.7, -0.4, 0.0]).double().expand(20, REACH, 3))  # type: ignore[assignment]
     spectrum = prior.spectrum(encoded((1, 4, 8)))
     angles = (prior.modes.frequencies.T @ velocity).abs()
     wrapped = torch.minimum(angles, 2 * torch.pi - angles)

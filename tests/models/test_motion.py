@@ -35,7 +35,7 @@ NETWORKS = {
     "turning": lambda actions: TurningNetwork((2, 8, 12), 3, 4, actions, values=5, channels=4),
     "field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4),
 }
-SHAPES = {"turning": (5,), "field": (4, 8, 12)}
+SHAPES = {"turning": (6,), "field": (4, 8, 12)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

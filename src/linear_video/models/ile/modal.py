@@ -1,13 +1,13 @@
 """Modal dynamics: every mode is a scalar Kalman filter, and the past decides how far it turns.
 
     y_t = F (z_t - m),   F: the real Fourier transform, orthonormal
-    x_{t,i} = λ_{t,i} x_{t-1,i} + sqrt(q_i) ε,   y_{t,i} = x_{t,i} + sqrt(r_i) η,   x_{0,i} ~ N(0, p_i)
-    λ_{t,i} = ρ_i exp(i (ω_i + Σ_j u_{t,j} S_{ji})),   u_t = motion(the last frames before frame t)
+    x_{t,i} = λ_{t,i} x_{t-1,i} + exp(d_t / 2) sqrt(q_i) ε,   y_{t,i} = x_{t,i} + sqrt(r_i) η,   x_{0,i} ~ N(0, p_i)
+    λ_{t,i} = ρ_i exp(i (ω_i + Σ_j u_{t,j} S_{ji})),   u_t, d_t = motion(the last frames before frame t)
 
 ε and η are standard normal in each real coordinate. A thing that moves with velocity v turns the mode of spatial
-frequency k by -k·v a frame, so the first two rows of S are minus the frequencies, and u_1, u_2 a velocity. The
-variances of the filter depend neither on the data nor on the angles: one recursion serves all clips. u_t depends on
-the past alone, so the product of the filter's predictive densities is an exact density, which integrates to one.
+frequency k by -k·v a frame, so the first two rows of S are minus the frequencies, and u_1, u_2 a velocity. The doubt
+d_t says how much of the next frame is not known, such as before a wall. u_t and d_t depend on the past alone, so the
+product of the filter's predictive densities is an exact density, which integrates to one.
 """
 
 import math
@@ -29,11 +29,11 @@ FIRST_RADIUS = 0.995  # of the eigenvalues, before training
 
 
 class Filtered(NamedTuple):
-    """What the Kalman filter makes of sequences; variances are alike for all clips, unless frames are missing."""
+    """What the Kalman filter makes of sequences."""
 
     states: Tensor  # complex (N, T, C, M), means of x_t given y_0 .. y_t
-    variances: Tensor  # (N or 1, T, C, M)
-    motion: Tensor  # (N, T, reach, values), u of the next steps
+    variances: Tensor  # (N, T, C, M)
+    motion: Tensor  # (N, T, reach, values + 1), u and d of the next steps
     log_density: Tensor  # (N, T), of y_t given those before; 0 where y_t is missing
 
 
@@ -83,8 +83,8 @@ class ModalPrior(MovingPrior):
         return (self.modes.inverse(modes) + self.mean).flatten(-3)
 
     def turns(self, motion: Tensor) -> Tensor:
-        """Angles from a frame to each of the next, without ω: motion (..., reach, values) -> (..., reach, M)."""
-        angles: Tensor = motion.cumsum(-2) @ self.turning
+        """Angles from a frame to each of the next, without ω: motion (..., reach, values + 1) -> (..., reach, M)."""
+        angles: Tensor = motion[..., :-1].cumsum(-2) @ self.turning
         return angles
 
     def factors(self, turns: Tensor, steps: float | Tensor) -> Tensor:
@@ -99,10 +99,11 @@ class ModalPrior(MovingPrior):
         """States complex (..., C, M) after so many steps."""
         return states * self.factors(turns, steps)
 
-    def spread(self, variances: Tensor, steps: float) -> Tensor:
-        """Variances of states after so many steps, a real number of them."""
+    def spread(self, variances: Tensor, doubt: Tensor, steps: float) -> Tensor:
+        """Variances of states (..., C, M) after so many steps, a real number of them, all of the same doubt (...)."""
         kept = self.radius.sigmoid() ** (2 * steps)
-        return kept * variances + self.log_process.exp() * (1 - kept) / (1 - self.radius.sigmoid() ** 2)
+        process = (self.log_process + doubt[..., None, None]).exp()
+        return kept * variances + process * (1 - kept) / (1 - self.radius.sigmoid() ** 2)
 
     def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
         """As of every one: shifted, by the velocities alone."""
@@ -114,22 +115,23 @@ class ModalPrior(MovingPrior):
 
     def roughness(self, motion: Tensor) -> Tensor:
         """Of what is no velocity, all; it learns later, from the likelihood."""
-        return 1e-3 * motion[..., 2:].square().sum(-1).mean()
+        return 1e-3 * motion[..., 2:-1].square().sum(-1).mean()
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtered:
         """Kalman filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
-        motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, values)
+        motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, values + 1)
         # All transitions at once, and the steps by unbind: the gradient of an index would fill all steps each time.
-        factors = self.factors(motion[:, :-1, 0] @ self.turning, 1.0).unbind(1)
+        factors = self.factors(motion[:, :-1, 0, :-1] @ self.turning, 1.0).unbind(1)
+        doubts = motion[:, :, 0, -1].unbind(1)
         values = self.to_modes(self.pictures_of(seen.embeddings)).unbind(1)
         observation = self.log_observation.exp()
-        mean, variance = torch.zeros_like(values[0]), self.log_initial.exp()[None]
+        mean, variance = torch.zeros_like(values[0]), self.log_initial.exp().expand_as(values[0])
         means, variances, densities = [], [], []
         for t, value in enumerate(values):
             if t:
-                mean, variance = mean * factors[t - 1], self.spread(variance, 1.0)
+                mean, variance = mean * factors[t - 1], self.spread(variance, doubts[t - 1], 1.0)
             innovation, expected = value - mean, variance + observation
             squares = innovation.real.square() + innovation.imag.square()
             each = squares / expected + self.modes.coordinates * (expected.log() + LOG_TWO_PI)
@@ -152,16 +154,20 @@ class ModalPrior(MovingPrior):
 
     def smooth(self, filtered: Filtered) -> Tensor:
         """Means of x_t given all frames, of Rauch, Tung and Striebel: complex (N, T, C, M)."""
-        means, turns = [filtered.states[:, -1]], filtered.motion[:, :, 0] @ self.turning
+        means = [filtered.states[:, -1]]
         for t in range(filtered.states.shape[1] - 2, -1, -1):
-            means.append(self._back(filtered.states[:, t], filtered.variances[:, t], turns[:, t], means[-1], 1.0))
+            means.append(
+                self._back(filtered.states[:, t], filtered.variances[:, t], filtered.motion[:, t, 0], means[-1], 1.0)
+            )
         return torch.stack(means[::-1], 1)
 
-    def _back(self, mean: Tensor, variance: Tensor, turns: Tensor, later: Tensor, steps: float) -> Tensor:
-        """A state's mean given the mean of the state so many steps later."""
+    def _back(self, mean: Tensor, variance: Tensor, motion: Tensor, later: Tensor, steps: float) -> Tensor:
+        """A state's mean given the mean of the state so many steps later, of a motion (N, values + 1) for one step."""
+        turns = steps * motion[:, :-1] @ self.turning
         kept = self.radius.sigmoid() ** (2 * steps)  # λ* = ρ^2 / λ
         difference = later - self.turned(mean, turns, steps)
-        return mean + kept * variance / self.spread(variance, steps) * self.turned(difference, -turns, -steps)
+        gain = kept * variance / self.spread(variance, motion[:, -1], steps)
+        return mean + gain * self.turned(difference, -turns, -steps)
 
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
         """As of every form; before the first frame, the filter runs backwards."""
@@ -178,9 +184,10 @@ class ModalPrior(MovingPrior):
             else:
                 before, part = int(time), time - int(time)
                 mean, variance = filtered.states[:, before], filtered.variances[:, before]
-                turns, later = filtered.motion[:, before, 0] @ self.turning, smoothed[:, before + 1]
-                mean, variance = self.turned(mean, part * turns, part), self.spread(variance, part)
-                found.append(self._back(mean, variance, (1 - part) * turns, later, 1 - part))
+                motion = filtered.motion[:, before, 0]
+                mean = self.turned(mean, part * motion[:, :-1] @ self.turning, part)
+                variance = self.spread(variance, motion[:, -1], part)
+                found.append(self._back(mean, variance, motion, smoothed[:, before + 1], 1 - part))
         return self.to_embeddings(torch.stack(found, 1))
 
     def _after(self, filtered: Filtered, steps: float) -> Tensor:
@@ -198,8 +205,10 @@ class ModalPrior(MovingPrior):
         state = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
         drawn = []
         for step in range(horizon):
-            state = self.turned(state, filtered.motion[:, -1, step] @ self.turning, 1.0)
-            state = state + (0.5 * self.log_process).exp() * self._noise(state.shape, generator)
+            motion = filtered.motion[:, -1, step]
+            state = self.turned(state, motion[:, :-1] @ self.turning, 1.0)
+            process = (0.5 * (self.log_process + motion[:, -1, None, None])).exp()
+            state = state + process * self._noise(state.shape, generator)
             seen_noise = (0.5 * self.log_observation).exp() * self._noise(state.shape, generator)
             drawn.append(state + noise * seen_noise)
         return self.to_embeddings(torch.stack(drawn, 2))
@@ -216,7 +225,7 @@ class ModalPrior(MovingPrior):
         turns = (
             torch.zeros_like(self.angle[0])
             if seen is None
-            else self.motion(seen.frames, seen.actions)[:, :, 0].mean((0, 1)) @ self.turning
+            else self.motion(seen.frames, seen.actions)[:, :, 0, :-1].mean((0, 1)) @ self.turning
         )
         eigenvalues = torch.polar(self.radius.sigmoid(), self.angle + turns).flatten().to(torch.complex128)
         return spectrum_of(torch.complex(eigenvalues.real, eigenvalues.imag.abs()))

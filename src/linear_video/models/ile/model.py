@@ -155,8 +155,8 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         return (self.settings.motion_share,) if moving else ()
 
     def paces(self, name: str) -> tuple[float, ...]:
-        """As of every model: the motion, once found, is only refined."""
-        if self.stages and name.startswith("prior.motion."):
+        """As of every model: the motion, once found, is only refined; how sure it is, is learned then alone."""
+        if self.stages and name.startswith("prior.motion.") and not name.startswith("prior.motion.doubt."):
             return (1.0, self.settings.motion_refinement)
         return super().paces(name)
 

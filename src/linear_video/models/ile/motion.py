@@ -38,6 +38,8 @@ def actions_around(actions: Tensor | None, frames: int, before: int, after: int,
 class MotionNetwork(nn.Module):
     """Motion after each frame of clips, from it and the few before, for each of the next ``reach`` steps.
 
+    What tells how sure it is, is the module ``doubt``, which only a likelihood can teach.
+
     Args:
         frame_shape: (C, H, W).
         look_back: frames that it sees.
@@ -78,7 +80,11 @@ class MotionNetwork(nn.Module):
 
 
 class TurningNetwork(MotionNetwork):
-    """By how much the modes turn: (N, T, reach, values), of which the first two are a velocity in pixels per frame."""
+    """By how much the modes turn, and how much of the next frame is not known.
+
+    (N, T, reach, values + 1): the first two are a velocity in pixels per frame; the last is the logarithm of what
+    multiplies the variances of the process noise.
+    """
 
     def __init__(
         self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, values: int, channels: int
@@ -98,16 +104,19 @@ class TurningNetwork(MotionNetwork):
             size = self.convolutions(torch.zeros(1, look_back * frame_shape[0], *frame_shape[1:])).shape[1]
         self.dense = nn.Linear(size + (look_back + reach) * actions, 4 * channels)
         self.last = nn.Linear(4 * channels, reach * values)
+        self.doubt = nn.Linear(4 * channels, reach)
+        nn.init.zeros_(self.doubt.weight)
+        nn.init.zeros_(self.doubt.bias)
         with torch.no_grad():  # hardly anything moves at first
             self.last.weight.mul_(0.1)
             self.last.bias.zero_()
 
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
-        """As of every one: (B, reach, values)."""
+        """As of every one: (B, reach, values + 1)."""
         maps = self.convolutions(seen)
         hidden = F.silu(self.dense(maps if actions is None else torch.cat((maps, actions), 1)))
-        turned: Tensor = self.last(hidden).unflatten(1, (self.reach, self.values))
-        return turned
+        turned = self.last(hidden).unflatten(1, (self.reach, self.values))
+        return torch.cat((turned, self.doubt(hidden)[..., None]), 2)
 
 
 class FieldNetwork(MotionNetwork):
@@ -129,11 +138,12 @@ class FieldNetwork(MotionNetwork):
         )
         self.up_middle = _convolutions((4 * c, 2 * c, c))
         self.up_fine = _convolutions((2 * c, 2 * c))
-        self.last = nn.Conv2d(2 * c, 2 * reach + frame_shape[0], 3, padding=1)
+        self.last, self.doubt = (nn.Conv2d(2 * c, maps, 3, padding=1) for maps in (2 * reach, frame_shape[0]))
         with torch.no_grad():
-            self.last.weight.mul_(0.1)
-            assert self.last.bias is not None
-            self.last.bias.zero_()
+            for head in (self.last, self.doubt):
+                head.weight.mul_(0.1)
+                assert head.bias is not None
+                head.bias.zero_()
 
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
         """As of every one: (B, reach, 2 + C, H, W)."""
@@ -143,7 +153,8 @@ class FieldNetwork(MotionNetwork):
         fine = self.fine(halved)
         middle = self.middle(fine)
         middle = self.up_middle(torch.cat((middle, _enlarged(self.coarse(middle), middle)), 1))
-        maps = self.last(self.up_fine(torch.cat((fine, _enlarged(middle, fine)), 1)))
+        features = self.up_fine(torch.cat((fine, _enlarged(middle, fine)), 1))
+        maps = torch.cat((self.last(features), self.doubt(features)), 1)
         maps = F.interpolate(maps.to(seen.dtype), scale_factor=2.0, mode="bilinear", align_corners=False)
         moved = 2 * maps[:, : 2 * self.reach].unflatten(1, (self.reach, 2))  # twice, as pixels are half as wide
         uncertain = maps[:, None, 2 * self.reach :].expand(-1, self.reach, -1, -1, -1)

@@ -65,7 +65,7 @@ class IleSettings:
     first_squeezes: int = 3
     eigenvalue_radius: tuple[float, float] = (0.95, 1.0)
     eigenvalue_angle: tuple[float, float] = (0.0, 60.0)
-    noise: float = 0.02
+    noise: float = 0.01
     noise_kind: Literal["gaussian", "uniform"] = "gaussian"
     scale: Literal["learned", "batch_mean"] = "learned"
     profile_weight: float = 0.0

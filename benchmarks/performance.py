@@ -24,6 +24,7 @@ import scaling  # noqa: E402
 import simulator  # noqa: E402
 import solve  # noqa: E402
 import ssim  # noqa: E402
+import steps  # noqa: E402
 from linear_video.common.commit import git_commit  # noqa: E402
 from linear_video.common.files import replacing_file  # noqa: E402
 
@@ -31,6 +32,7 @@ PAGE = Path(__file__).parents[1] / "docs/performance.md"
 SECTIONS = {
     "Flow, against other libraries": flow,
     "Growth": scaling,
+    "Steps of a training": steps,
     "Initial state": solve,
     "PSNR and SSIM": ssim,
     "Simulator": simulator,

@@ -101,7 +101,8 @@ def oracle(prior: ModalPrior, embeddings: Tensor, observed: NDArray[np.bool_], p
     smoother["design"] = smoother["selection"] = np.eye(size)
     smoother["transition"] = matrices
     doubts = motion[:, -1].exp().numpy()
-    smoother["state_cov"] = np.stack([np.diag(spread(prior, noise)) * doubts[step // parts] for step in range(steps)], -1)
+    process = np.diag(spread(prior, noise))
+    smoother["state_cov"] = np.stack([process * doubts[step // parts] for step in range(steps)], -1)
     smoother["obs_cov"] = np.diag(spread(prior, prior.log_observation.exp()))
     smoother.initialize_known(np.zeros(size), np.diag(spread(prior, prior.log_initial.exp())))
     return smoother.smooth()
@@ -180,8 +181,8 @@ def test_a_shift_is_predicted_to_rounding_before_any_training() -> None:
     """In grey and colour, at any size: what moves by whole pixels, around the edge."""
     for shape in ((1, 6, 8), (3, 5, 4)):
         prior = ModalPrior(shape, dataclasses.replace(SMALL, motion_values=2)).double().eval()
-        velocity = torch.tensor([[2.0, -1.0, 0.0], [2.0, -1.0, 0.0], [-1.0, 0.0, 0.0]], dtype=torch.float64)  # it bounces
-        prior.motion = Known(velocity.expand(20, -1, -1))  # type: ignore[assignment]
+        motion = torch.tensor([[2.0, -1, 0], [2, -1, 0], [-1, 0, 0]], dtype=torch.float64)  # it bounces
+        prior.motion = Known(motion.expand(20, -1, -1))  # type: ignore[assignment]
         picture = torch.rand(shape, dtype=torch.float64)
         with torch.no_grad():
             prior.radius.fill_(40)

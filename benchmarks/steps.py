@@ -25,7 +25,7 @@ def report() -> str:
     share = IleSettings().motion_share
     modal, alone = (times["ratio"][f"modal, 16x16, {stage}"] for stage in ("all", "the motion alone"))
     return (
-        f"A step of {CLIPS} clips of {FRAMES} grey frames, forward and backward, with the default's flow. `dense`, 16x16, "
+        f"A step of {CLIPS} clips of {FRAMES} grey frames, forward and backward, the default's flow. `dense`, 16x16, "
         "was the default once. Target: a step of today's default no slower.\n\n"
         f"{table(times)}\n\n"
         f"At 16x16, with {100 * share:.0f} % of the steps for the motion alone, a modal step takes "

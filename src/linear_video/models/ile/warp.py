@@ -88,18 +88,19 @@ class WarpPrior(MovingPrior):
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Followed:
         """Filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
         motion = self.motion(seen.frames, seen.actions)
-        values = self.pictures_of(seen.embeddings)
-        gain, expected = self.gain.sigmoid(), self.mean.expand(len(values), *self.frame_shape)
+        # By unbind, since the gradient of an index would fill all steps each time.
+        values, fields = self.pictures_of(seen.embeddings).unbind(1), motion[:, :, :1].unbind(1)
+        gain, expected = self.gain.sigmoid(), self.mean.expand_as(values[0])
         log_variances = torch.cat(
-            (self.log_initial.expand(len(values), 1, *self.frame_shape), self.log_variance + motion[:, :-1, 0, 2:]), 1
+            (self.log_initial.expand(len(motion), 1, *self.frame_shape), self.log_variance + motion[:, :-1, 0, 2:]), 1
         )
         innovations: list[Tensor] = []
         states: list[Tensor] = []
         expectations: list[Tensor] = []
-        for t in range(values.shape[1]):
+        for t, value in enumerate(values):
             if t:
-                expected = self.decayed(self.carried(states[-1], motion[:, t - 1, :1])[:, 0], 1.0)
-            innovation = values[:, t] - expected
+                expected = self.decayed(self.carried(states[-1], fields[t - 1])[:, 0], 1.0)
+            innovation = value - expected
             if observed is not None:
                 innovation = innovation * observed[:, t, None, None, None].to(innovation)
             states.append(expected + gain * innovation)

@@ -16,6 +16,7 @@ from linear_video.models.ile.motion import (
     last_frames,
 )
 from linear_video.models.ile.settings import IleSettings
+from linear_video.models.registry import build
 
 
 def test_each_frame_is_seen_with_those_before_it_and_the_first_stands_for_what_was_before() -> None:
@@ -33,9 +34,10 @@ def test_actions_around_a_frame_are_those_up_to_it_and_after_it() -> None:
 
 NETWORKS = {
     "turning": lambda actions: TurningNetwork((2, 8, 12), 3, 4, actions, values=5, channels=4),
-    "field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4),
+    "field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4, start="still"),
+    "flowing field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4, start="optical_flow"),
 }
-SHAPES = {"turning": (6,), "field": (4, 8, 12)}
+SHAPES = {"turning": (6,), "field": (4, 8, 12), "flowing field": (4, 8, 12)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -55,6 +57,26 @@ def test_motion_depends_on_the_past_alone(name: str, actions: int) -> None:
         none, zeros = network(frames), network(frames, torch.zeros(2, 10, actions))
         torch.testing.assert_close(none, zeros)
         assert not torch.allclose(none, motion)
+
+
+@pytest.mark.parametrize("look_back", [1, 3])
+def test_a_field_may_start_as_optical_flow(look_back: int) -> None:
+    """Then the last frame moves as the reference moves it, which OpenCV interpolates; one frame tells nothing."""
+    y, x = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
+    spots = [torch.exp(-((x - 10 - 1.5 * t) ** 2 + (y - 20 + t) ** 2) / 18) for t in range(4)]
+    clip = torch.stack(spots)[None, :, None].expand(-1, -1, 3, -1, -1).contiguous()  # (1, 4, 3, 32, 32)
+    settings = IleSettings(
+        dynamics="warp", field_start="optical_flow", look_back=look_back, reach=3, motion_channels=4, couplings=0
+    )
+    prior = InvertibleLinearEmbedding((3, 32, 32), settings).prior
+    with torch.no_grad():
+        prior.motion.last.weight.zero_()  # type: ignore[operator, union-attr]
+        carried = prior.carried(clip[:, -1], prior.motion(clip)[:, -1])  # type: ignore[operator]
+    expected = clip[:, -1:].expand(-1, 3, -1, -1, -1)
+    if look_back > 1:
+        expected = build("optical_flow", (3, 32, 32), {}).predict(clip, 3)
+        assert (clip[:, -1:] - expected).abs().amax((0, 2, 3, 4)).min() > 0.1  # it moves
+    torch.testing.assert_close(carried.clamp(0, 1), expected, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize("width", [1.0, 2.5])

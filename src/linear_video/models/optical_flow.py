@@ -52,27 +52,33 @@ class OpticalFlow(VideoModel):
 
     def _predict_one(self, before: NDArray[np.float32], last: NDArray[np.float32], horizon: int) -> NDArray[np.float32]:
         """Two frames (H, W, C) -> (horizon, H, W, C)."""
-        field = self.flow(last, before)
-        places = np.stack(np.meshgrid(*map(np.arange, field.shape[1::-1])), -1).astype(np.float32)
-        origin = places  # where, in the last frame, each pixel of the current one comes from
-        frames = []
-        for _ in range(horizon):
-            step = places + field
-            origin, field = moved(origin, step), moved(field, step)
-            frames.append(moved(last, origin, cv2.INTER_CUBIC))
-        return np.stack(frames)
+        places = origins(before, last, horizon, self.settings.enlargement)
+        return np.stack([moved(last, origin, cv2.INTER_CUBIC) for origin in places])
 
-    def flow(self, frame: NDArray[np.float32], other: NDArray[np.float32]) -> Field:
-        """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1]."""
-        height, width = frame.shape[:2]
-        size = (self.settings.enlargement * width, self.settings.enlargement * height)
-        grey = [np.rint(255 * one.mean(-1)).astype(np.uint8) for one in (frame, other)]
-        large = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in grey]
-        engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        found = engine.calc(large[0], large[1], np.zeros((*size[::-1], 2), np.float32))
-        return np.asarray(
-            cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA) / self.settings.enlargement, np.float32
-        )
+
+def origins(
+    before: NDArray[np.float32], last: NDArray[np.float32], horizon: int, enlargement: int
+) -> NDArray[np.float32]:
+    """Where, in the last of two frames (H, W, C), each pixel of the next ones comes from: (horizon, H, W, 2)."""
+    field = flow(last, before, enlargement)
+    places = np.stack(np.meshgrid(*map(np.arange, field.shape[1::-1])), -1).astype(np.float32)
+    origin, found = places, []
+    for _ in range(horizon):
+        step = places + field
+        origin, field = moved(origin, step), moved(field, step)
+        found.append(origin)
+    return np.stack(found)
+
+
+def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: int) -> Field:
+    """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1]."""
+    height, width = frame.shape[:2]
+    size = (enlargement * width, enlargement * height)
+    grey = [np.rint(255 * one.mean(-1).clip(0, 1)).astype(np.uint8) for one in (frame, other)]
+    large = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in grey]
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    found = engine.calc(large[0], large[1], np.zeros((*size[::-1], 2), np.float32))
+    return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA) / enlargement, np.float32)
 
 
 def moved(values: NDArray[np.float32], origin: Field, interpolation: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:

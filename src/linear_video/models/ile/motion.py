@@ -3,11 +3,13 @@
 import itertools
 from abc import abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linear_video.models.base import FrameShape
+from linear_video.models.optical_flow import origins
 
 LEAST_ERROR = 1e-6  # mean squared; below, nothing is left to learn
 
@@ -123,12 +125,17 @@ class FieldNetwork(MotionNetwork):
     """Where each pixel of the next frames comes from in this one, and how uncertain the next frame is.
 
     (N, T, reach, 2 + C, H, W): displacements along x and y in pixels, straight from this frame to each of the next, and
-    the logarithm of a variance (the same for all steps). A small U-shaped network, of three scales from a half on.
+    the logarithm of a variance (the same for all steps). A small U-shaped network, of three scales from a half on. It
+    corrects what ``start`` says, see ``IleSettings.field_start``.
     """
 
-    def __init__(self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, channels: int) -> None:
+    def __init__(
+        self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, channels: int, start: str
+    ) -> None:
         super().__init__(frame_shape, look_back, reach, actions)
+        self.start = start
         inputs, c = 4 * look_back * frame_shape[0] + (look_back + reach) * actions, channels
+        inputs += 8 if start == "optical_flow" else 0
         self.fine = _convolutions((inputs, c, c))
         self.middle = _convolutions((c, 2 * c, 2 * c), stride=2)
         self.coarse = nn.Sequential(
@@ -148,6 +155,9 @@ class FieldNetwork(MotionNetwork):
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
         """As of every one: (B, reach, 2 + C, H, W)."""
         halved = F.pixel_unshuffle(seen, 2)
+        flowing = self._optical_flow(seen) if self.start == "optical_flow" else None  # (B, reach, 2, H, W)
+        if flowing is not None:
+            halved = torch.cat((halved, F.pixel_unshuffle(flowing[:, 0], 2)), 1)
         if actions is not None:
             halved = torch.cat((halved, actions[..., None, None].expand(-1, -1, *halved.shape[2:])), 1)
         fine = self.fine(halved)
@@ -157,8 +167,21 @@ class FieldNetwork(MotionNetwork):
         maps = torch.cat((self.last(features), self.doubt(features)), 1)
         maps = F.interpolate(maps.to(seen.dtype), scale_factor=2.0, mode="bilinear", align_corners=False)
         moved = 2 * maps[:, : 2 * self.reach].unflatten(1, (self.reach, 2))  # twice, as pixels are half as wide
+        moved = moved if flowing is None else moved + flowing
         uncertain = maps[:, None, 2 * self.reach :].expand(-1, self.reach, -1, -1, -1)
         return torch.cat((moved, uncertain), 2)
+
+    @torch.no_grad()
+    def _optical_flow(self, seen: Tensor) -> Tensor:
+        """Displacements if the last two frames' optical flow goes on: (B, reach, 2, H, W); none after a first frame."""
+        channels, height, width = self.frame_shape
+        frames = seen.float().unflatten(1, (-1, channels)).permute(0, 1, 3, 4, 2).cpu().numpy()  # (B, T, H, W, C)
+        if frames.shape[1] < 2:
+            return seen.new_zeros(len(seen), self.reach, 2, height, width)
+        enlargement = max(1, min(4, 128 // min(height, width)))
+        places = np.stack([origins(clip[-2], clip[-1], self.reach, enlargement) for clip in frames])
+        still = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
+        return torch.from_numpy(places - still).movedim(-1, 2).to(seen)
 
 
 def _convolutions(channels: tuple[int, ...], dilation: int = 1, stride: int = 1) -> nn.Sequential:

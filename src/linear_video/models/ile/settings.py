@@ -15,6 +15,8 @@ class IleSettings:
             along a field; ``"dense"``, one transition for all motions, as in the paper.
         look_back: modal and warp: frames from which the motion is found.
         reach: modal and warp: steps that the motion is looked ahead; farther forecasts go on from those.
+        field_start: warp: what the field is before training: ``"still"``, nothing moves; or ``"optical_flow"``, what
+            moves goes on as OpenCV's optical flow saw it move last (on the CPU). The network corrects it.
         motion_values: modal: how many numbers turn the modes; the first two are a velocity.
         motion_channels: modal and warp: channels of the network that finds the motion.
         motion_share: modal and warp: share of the training that learns the motion alone, coarse to fine.
@@ -51,6 +53,7 @@ class IleSettings:
     dynamics: Literal["modal", "warp", "dense"] = "modal"
     look_back: int = 8
     reach: int = 5
+    field_start: Literal["still", "optical_flow"] = "still"
     motion_values: int = 2
     motion_channels: int = 32
     motion_share: float = 0.8

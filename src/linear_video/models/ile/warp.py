@@ -47,7 +47,7 @@ class WarpPrior(MovingPrior):
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
         s, shape = settings, (frame_shape[0], 1, 1)
-        self.motion = FieldNetwork(frame_shape, s.look_back, s.reach, s.actions, s.motion_channels)
+        self.motion = FieldNetwork(frame_shape, s.look_back, s.reach, s.actions, s.motion_channels, s.field_start)
         self.mean = nn.Parameter(torch.zeros(frame_shape))  # μ
         self.gain = nn.Parameter(torch.full(shape, math.log(FIRST_GAIN / (1 - FIRST_GAIN))))  # K, by its logit
         self.radius = nn.Parameter(torch.full(shape, math.log(FIRST_MEMORY / (1 - FIRST_MEMORY))))  # ρ, by its logit

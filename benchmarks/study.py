@@ -10,6 +10,7 @@ the least and the greatest value.
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -96,10 +97,10 @@ def _rows(folder: Path, study: dict[str, Any], name: str) -> list[dict[str, Any]
 
 
 def _value(scores: Any, column: str) -> float:
-    """Entry of nested mappings and lists, as in ``synthesis.mean_run`` or ``psnr.0``."""
+    """Entry of nested mappings and lists, as in ``synthesis.mean_run`` or ``psnr.0``; NaN where there is none."""
     for key in column.split("."):
         scores = scores[int(key)] if isinstance(scores, list) else scores[key]
-    return float(scores)
+    return math.nan if scores is None else float(scores)
 
 
 def _shown(values: list[float]) -> str:

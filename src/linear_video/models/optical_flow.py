@@ -15,6 +15,8 @@ from torch import Tensor
 from linear_video.common.checks import check_least
 from linear_video.models.base import VideoModel
 
+LEAST_SIDE = 12  # of a frame that DIS takes, in pixels
+
 Field = NDArray[np.float32]  # (H, W, 2), pixels along x and y
 
 
@@ -73,6 +75,7 @@ def origins(
 def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: int) -> Field:
     """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1]."""
     height, width = frame.shape[:2]
+    enlargement = max(enlargement, -(-LEAST_SIDE // max(height, width)))
     size = (enlargement * width, enlargement * height)
     grey = [np.rint(255 * one.mean(-1).clip(0, 1)).astype(np.uint8) for one in (frame, other)]
     large = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in grey]

@@ -53,7 +53,7 @@ class IleSettings:
     dynamics: Literal["modal", "warp", "dense"] = "modal"
     look_back: int = 8
     reach: int = 5
-    field_start: Literal["still", "optical_flow"] = "optical_flow"
+    field_start: Literal["still", "optical_flow"] = "still"
     motion_values: int = 2
     motion_channels: int = 32
     motion_share: float = 0.8

@@ -24,7 +24,7 @@ def model(request: pytest.FixtureRequest) -> InvertibleLinearEmbedding:
 def make(dynamics: Any, **changes: Any) -> InvertibleLinearEmbedding:
     torch.manual_seed(0)
     small: dict[str, Any] = {"look_back": 3, "reach": 2, "motion_channels": 4, "couplings": 2, "hidden_channels": 4}
-    small |= {"blocks": 2, "first_squeezes": 2, "field_start": "still"}  # random frames have no optical flow
+    small |= {"blocks": 2, "first_squeezes": 2}
     model = InvertibleLinearEmbedding(SHAPE, IleSettings(dynamics=dynamics, **{**small, **changes}))
     randomise(model.flow)
     return model.double().eval()

@@ -16,7 +16,7 @@ from linear_video.models.ile.settings import IleSettings
 from linear_video.models.ile.warp import WarpPrior, sampled
 
 SHAPE, REACH, FRAMES = (2, 4, 4), 3, 5
-SMALL = IleSettings(dynamics="warp", field_start="still", look_back=2, reach=REACH, motion_channels=4)
+SMALL = IleSettings(dynamics="warp", look_back=2, reach=REACH, motion_channels=4)
 
 
 class Known(nn.Module):

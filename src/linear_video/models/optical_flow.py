@@ -63,13 +63,18 @@ def origins(
 ) -> NDArray[np.float32]:
     """Where, in the last of two frames (H, W, C), each pixel of the next ones comes from: (horizon, H, W, 2)."""
     field = flow(last, before, enlargement)
-    places = np.stack(np.meshgrid(*map(np.arange, field.shape[1::-1])), -1).astype(np.float32)
+    places = grid(*field.shape[:2])
     origin, found = places, []
     for _ in range(horizon):
         step = places + field
         origin, field = moved(origin, step), moved(field, step)
         found.append(origin)
     return np.stack(found)
+
+
+def grid(height: int, width: int) -> Field:
+    """Places of the pixels themselves."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
 
 def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: int) -> Field:

@@ -84,7 +84,11 @@ class ModalPrior(MovingPrior):
 
     def turns(self, motion: Tensor) -> Tensor:
         """Angles from a frame to each of the next, without ω: motion (..., reach, values + 1) -> (..., reach, M)."""
-        angles: Tensor = motion[..., :-1].cumsum(-2) @ self.turning
+        return self.turn(motion.cumsum(-2))
+
+    def turn(self, motion: Tensor) -> Tensor:
+        """Angle of one step, without ω: its motion (..., values + 1) -> (..., M)."""
+        angles: Tensor = motion[..., :-1] @ self.turning
         return angles
 
     def factors(self, turns: Tensor, steps: float | Tensor) -> Tensor:
@@ -123,7 +127,7 @@ class ModalPrior(MovingPrior):
         """Kalman filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
         motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, values + 1)
         # All transitions at once, and the steps by unbind: the gradient of an index would fill all steps each time.
-        factors = self.factors(motion[:, :-1, 0, :-1] @ self.turning, 1.0).unbind(1)
+        factors = self.factors(self.turn(motion[:, :-1, 0]), 1.0).unbind(1)
         doubts = motion[:, :, 0, -1].unbind(1)
         values = self.to_modes(self.pictures_of(seen.embeddings)).unbind(1)
         observation = self.log_observation.exp()
@@ -163,7 +167,7 @@ class ModalPrior(MovingPrior):
 
     def _back(self, mean: Tensor, variance: Tensor, motion: Tensor, later: Tensor, steps: float) -> Tensor:
         """A state's mean given the mean of the state so many steps later, of a motion (N, values + 1) for one step."""
-        turns = steps * motion[:, :-1] @ self.turning
+        turns = steps * self.turn(motion)
         kept = self.radius.sigmoid() ** (2 * steps)  # λ* = ρ^2 / λ
         difference = later - self.turned(mean, turns, steps)
         gain = kept * variance / self.spread(variance, motion[:, -1], steps)
@@ -185,7 +189,7 @@ class ModalPrior(MovingPrior):
                 before, part = int(time), time - int(time)
                 mean, variance = filtered.states[:, before], filtered.variances[:, before]
                 motion = filtered.motion[:, before, 0]
-                mean = self.turned(mean, part * motion[:, :-1] @ self.turning, part)
+                mean = self.turned(mean, part * self.turn(motion), part)
                 variance = self.spread(variance, motion[:, -1], part)
                 found.append(self._back(mean, variance, motion, smoothed[:, before + 1], 1 - part))
         return self.to_embeddings(torch.stack(found, 1))
@@ -206,7 +210,7 @@ class ModalPrior(MovingPrior):
         drawn = []
         for step in range(horizon):
             motion = filtered.motion[:, -1, step]
-            state = self.turned(state, motion[:, :-1] @ self.turning, 1.0)
+            state = self.turned(state, self.turn(motion), 1.0)
             process = (0.5 * (self.log_process + motion[:, -1, None, None])).exp()
             state = state + process * self._noise(state.shape, generator)
             seen_noise = (0.5 * self.log_observation).exp() * self._noise(state.shape, generator)
@@ -225,7 +229,7 @@ class ModalPrior(MovingPrior):
         turns = (
             torch.zeros_like(self.angle[0])
             if seen is None
-            else self.motion(seen.frames, seen.actions)[:, :, 0, :-1].mean((0, 1)) @ self.turning
+            else self.turn(self.motion(seen.frames, seen.actions)[:, :, 0].mean((0, 1)))
         )
         eigenvalues = torch.polar(self.radius.sigmoid(), self.angle + turns).flatten().to(torch.complex128)
         return spectrum_of(torch.complex(eigenvalues.real, eigenvalues.imag.abs()))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from linear_video.models.base import FrameShape
-from linear_video.models.optical_flow import origins
+from linear_video.models.optical_flow import grid, origins
 
 LEAST_ERROR = 1e-6  # mean squared; below, nothing is left to learn
 
@@ -180,8 +180,7 @@ class FieldNetwork(MotionNetwork):
             return seen.new_zeros(len(seen), self.reach, 2, height, width)
         enlargement = max(1, min(4, 128 // min(height, width)))
         places = np.stack([origins(clip[-2], clip[-1], self.reach, enlargement) for clip in frames])
-        still = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
-        return torch.from_numpy(places - still).movedim(-1, 2).to(seen)
+        return torch.from_numpy(places - grid(height, width)).movedim(-1, 2).to(seen)
 
 
 def _convolutions(channels: tuple[int, ...], dilation: int = 1, stride: int = 1) -> nn.Sequential:

@@ -202,11 +202,11 @@ def planted(event: str, symbols: list[Symbol], random: np.random.Generator) -> t
         texture = random.random(symbol.planes.shape, np.float32)
         clip[moment:] = drawn(Symbol(texture, "texture", "texture"), course)[moment:]
     elif event == "other pictures":
-        clip[moment:] = drawn(_shape(symbol, random), course)[moment:]
+        clip[moment:] = drawn(shape_like(symbol, random), course)[moment:]
     return clip, moment
 
 
-def _shape(symbol: Symbol, random: np.random.Generator) -> Symbol:
+def shape_like(symbol: Symbol, random: np.random.Generator) -> Symbol:
     """A thing that is no digit, as large: a filled outline with a few corners, such as pieces of clothing have."""
     import cv2
 

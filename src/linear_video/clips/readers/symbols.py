@@ -42,7 +42,7 @@ def load_symbols(source: str, folder: Path, size: int, split: Split) -> list[Sym
         raise InputError(f"symbol size must be at least 1 pixel, not {size}.")
     symbols = []
     for image, label, name in zip(*load_images(source, folder, split), strict=True):
-        planes = _crop_and_resize(image, size)
+        planes = crop_and_resize(image, size)
         if planes is not None:
             symbols.append(Symbol(planes, label, name))
     if not symbols:
@@ -146,7 +146,7 @@ def _to_planes(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.fl
     return np.asarray(np.concatenate((colour * alpha, alpha), axis=2), np.float32)
 
 
-def _crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float32] | None:
+def crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float32] | None:
     """Cut away empty borders and resize the longer side to ``size``; None for an empty image."""
     rows, columns = np.nonzero(planes[..., -1])
     if not len(rows):

@@ -152,7 +152,7 @@ def test_synthesis_has_defaults_of_the_judge_below_those_of_the_files(base: dict
 def test_what_nodes_are_given_has_the_names_of_the_parameters(base: dict[str, Any]) -> None:
     named = check_parameters(base).by_name()
     datasets = declared_datasets(base)
-    expected = {"seed", "predict", "download_mnist", "download_small_norb", *datasets}
+    expected = {"seed", "predict", "footage", "download_mnist", "download_small_norb", *datasets}
     expected |= {experiment.name for experiment in all_experiments(datasets)}
     expected |= {f"evaluation.{name}" for name in datasets}
     expected |= {f"synthesis.{name}" for name, kind in datasets.items() if kind.judge != "prediction"}
@@ -182,7 +182,7 @@ def test_a_dataset_of_ones_own_needs_a_kind_and_a_folder(base: dict[str, Any]) -
             {"kind": "footge"},
             "my_videos.kind: there is no kind of dataset 'footge'; did you mean footage?",
         ),
-        ("my_videos", {"kind": "xyz"}, "choose one of symbols, footage, textures, rotation, cycles."),
+        ("my_videos", {"kind": "xyz"}, "choose one of symbols, footage, video, textures, rotation, cycles."),
         ("my_videos", {"kind": "footage"}, "my_videos.raw_folder: Field required"),
         ("my_videos", {"raw_folder": "x"}, "A dataset of your own needs a kind: one of symbols, footage"),
         ("ile", {"kind": "footage"}, "a dataset cannot be called 'ile'"),

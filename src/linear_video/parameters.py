@@ -19,9 +19,10 @@ from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.judges import JUDGES, SynthesisSettings
 from linear_video.experiments import Experiment, all_experiments, declared_datasets
 from linear_video.models.registry import MODELS, model_class
-from linear_video.tasks.settings import PredictSettings
+from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
+GENERAL = ("seed", "evaluation", "synthesis", "predict", "footage")
 DOWNLOAD = "download_"  # what the names of downloads start with
 
 Tree = Mapping[str, Any]
@@ -64,6 +65,7 @@ class Parameters:
         evaluation, synthesis: of each dataset, what is predicted or synthesised, and scored.
         experiments: ``<model>.<dataset>``.
         predict: what a trained model does with footage of one's own.
+        footage: all of that with one video.
         downloads: by name, with ``download_`` in front.
     """
 
@@ -73,6 +75,7 @@ class Parameters:
     synthesis: dict[str, SynthesisSettings]
     experiments: dict[str, ExperimentSettings]
     predict: PredictSettings
+    footage: OwnFootageSettings
     downloads: dict[str, DownloadSettings]
 
     def by_name(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class Parameters:
         named: dict[str, Any] = {
             "seed": self.random.seed,
             "predict": self.predict,
+            "footage": self.footage,
             **self.datasets,
             **self.downloads,
             **self.experiments,
@@ -144,7 +148,7 @@ class _Reading:
         self.experiments = all_experiments(self.datasets)
 
     def read(self) -> Parameters:
-        self.names("", self.parameters, [*("seed", "evaluation", "synthesis", "predict"), *MODELS, *self.datasets])
+        self.names("", self.parameters, [*GENERAL, *MODELS, *self.datasets])
         judges = {name: JUDGES[kind.judge].defaults for name, kind in self.datasets.items() if kind.judge in JUDGES}
         checked = Parameters(
             self.settings(Seed, {"seed": self.parameters.get("seed", 0)}, ""),
@@ -156,6 +160,7 @@ class _Reading:
             self.of_datasets("synthesis", SynthesisSettings, judges),
             self.of_experiments(),
             self.settings(PredictSettings, self.parameters.get("predict", {}), "predict"),
+            self.settings(OwnFootageSettings, self.parameters.get("footage", {}), "footage"),
             {
                 name: self.settings(DownloadSettings, values, name)
                 for name, values in self.parameters.items()
@@ -196,6 +201,11 @@ class _Reading:
             return {"": self.values(kind, given, group)}
         self.names(group, given, [*(f.name for f in fields(kind)), *defaults])
         general = {name: value for name, value in given.items() if name not in defaults}
+        before = len(self.problems)
+        if general:
+            self.values(kind, merged(asdict(next(iter(defaults.values()))), general), group)
+        if len(self.problems) > before:  # of every dataset: once is enough
+            return {}
         found = {}
         for name, settings in defaults.items():
             own = given.get(name, {})

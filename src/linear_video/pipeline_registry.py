@@ -23,9 +23,12 @@ from linear_video.pipelines.comparison import pipeline as comparison
 from linear_video.pipelines.download import pipeline as download
 from linear_video.pipelines.footage_task import pipeline as footage_task
 from linear_video.pipelines.ingestion import pipeline as ingestion
+from linear_video.pipelines.own_footage import pipeline as own_footage
 from linear_video.pipelines.prediction import pipeline as prediction
 from linear_video.pipelines.synthesis import pipeline as synthesis
 from linear_video.pipelines.training import pipeline as training
+
+OWN_FOOTAGE = "own_footage"  # the dataset of the pipeline footage
 
 _parameters: Mapping[str, Any] | None = None
 
@@ -62,6 +65,15 @@ def register_pipelines() -> dict[str, Pipeline]:
             pipelines[f"compare.{name}"] = comparison.create_pipeline(name, models)
     pipelines |= {name: download.create_pipeline(name) for name in parameters if name.startswith(DOWNLOAD)}
     pipelines["predict"] = footage_task.create_pipeline()
+    trained = f"ile.{OWN_FOOTAGE}"
+    if (parameters.get("footage") or {}).get("model"):
+        pipelines["footage"] = own_footage.create_pipeline(None)
+    elif trained in pipelines:
+        pipelines["footage"] = (
+            pipelines[OWN_FOOTAGE]
+            + training.create_pipeline(Experiment("ile", OWN_FOOTAGE))
+            + own_footage.create_pipeline(f"{trained}.checkpoint")
+        )
     for name, of in (("compare", f"compare.{DEFAULT_PREDICTED}"), ("__default__", "ile")):
         if of in pipelines:
             pipelines[name] = pipelines[of]

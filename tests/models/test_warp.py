@@ -1,6 +1,7 @@
 """Warp dynamics against OpenCV's sampling, a dense Gaussian, quadrature and plain shifts."""
 
 import dataclasses
+import math
 from typing import Any
 
 import cv2
@@ -85,7 +86,7 @@ def test_whole_pixels_are_shifted_and_the_edge_goes_on(shift: tuple[int, int]) -
 
 def matrix(prior: WarpPrior, motion: Tensor) -> NDArray[np.float64]:
     """A_t of one step: it is linear, so what it does to each picture of one bright pixel."""
-    size = prior.mean.numel()
+    size = math.prod(SHAPE)
     basis = torch.eye(size, dtype=torch.float64).unflatten(1, prior.frame_shape)
     moved = prior.carried(basis, motion[None, :1].expand(size, -1, -1, -1, -1))
     found: NDArray[np.float64] = moved[:, 0].flatten(1).T.detach().numpy()
@@ -97,8 +98,8 @@ def test_likelihood_is_that_of_a_dense_gaussian() -> None:
     motion = some_motion()
     prior, seen, size = make(motion=motion), encoded(), 32
     gain, kept = (p.detach().sigmoid().expand(SHAPE).flatten().numpy() for p in (prior.gain, prior.radius))
-    mean = prior.mean.detach().flatten().numpy()
-    first = prior.log_initial.detach().exp().flatten().numpy()
+    mean = prior.mean.detach().expand(SHAPE).flatten().numpy()
+    first = prior.log_initial.detach().exp().expand(SHAPE).flatten().numpy()
     later = (prior.log_variance.detach() + motion[:, 0, 2:]).exp().flatten(1).numpy()
     variances = np.concatenate((first[None], later))[:FRAMES]
     # Each clip is mean + sum over innovations of what each does to it and to the frames after it.
@@ -146,7 +147,7 @@ def test_the_density_of_a_clip_integrates_to_one() -> None:
     """Over all values of two frames, the first of which decides how the second is expected, and how surely."""
     prior = make((1, 1, 2))
     prior.motion = Following()  # type: ignore[assignment]
-    points, log_cell = lattice(4, 7, 27)
+    points, log_cell = lattice(4, 10, 33)
     clips = points.reshape(-1, 2, 1, 1, 2)
     found = prior.log_likelihood(Encoded(clips, clips.flatten(2))).detach()
     assert float((found.logsumexp(0) + log_cell).exp()) == pytest.approx(1, abs=1e-3)

@@ -43,13 +43,13 @@ def dataset_run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 def test_every_sensible_pair_is_a_pipeline() -> None:
-    predicted = {"moving_symbols", "ucf_sports"}
+    predicted = {"moving_symbols", "ucf_sports", "own_footage"}
     synthesised = {"ucla_textures", "small_norb", "digit_cycles"}
     models = {"ile", "dynamic_vae", "adversarial", "lds", "last_frame", "optical_flow", "convolutional"}
     expected = {f"{model}.{dataset}" for model in models for dataset in predicted}
     expected |= {f"{model}.{dataset}" for model in ("dynamic_vae", "lds") for dataset in synthesised}
     expected |= {f"compare.{dataset}" for dataset in predicted} | predicted | synthesised | models
-    expected |= {"compare", "predict", "download_mnist", "download_small_norb", "__default__"}
+    expected |= {"compare", "predict", "footage", "download_mnist", "download_small_norb", "__default__"}
     assert set(register_pipelines()) == expected
 
 

@@ -64,8 +64,10 @@ def predict(project: Path, **parameters: Any) -> str:
 def test_a_video_is_retimed_and_tracked(project: Path, store: Store) -> None:
     told = predict(project, video="footage/waves.avi", task="retime", factor=2)
     assert "32x24 resized to 16x16" in told
-    made = project / RESULTS / "retime/waves.avi"
-    assert {path.name for path in made.iterdir()} == {"video.webm", "picture.png", "table.csv", "facts.json"}
+    (made,) = (project / RESULTS / "retime/waves.avi").iterdir()
+    assert made.name == "ile.moving_symbols"  # all settings but the model's are the defaults
+    left = {"video.webm", "reference.webm", "picture.png", "table.csv", "backtest.csv", "facts.json"}
+    assert {path.name for path in made.iterdir()} == left
     frames = decoded(made / "video.webm")
     assert frames.shape == (79, 24, 32, 3)
     assert cv2.VideoCapture(str(made / "video.webm")).get(cv2.CAP_PROP_FPS) == pytest.approx(FPS)
@@ -78,20 +80,29 @@ def test_a_video_is_retimed_and_tracked(project: Path, store: Store) -> None:
     assert results.loc[0, "folder"] == str(made)
     run = store().iloc[0]
     assert (run["tags.task"], run["tags.model"]) == ("retime", "ile")
+    backtest = pd.read_csv(made / "backtest.csv")
+    assert {"model", "blend", "optical_flow", "mean"} <= set(backtest["method"])
+    for method, score in backtest.groupby("method")["psnr"].mean().items():
+        assert run[f"metrics.backtest_{method}_psnr"] == pytest.approx(score)
     artifacts = mlflow.artifacts.list_artifacts(run_id=run["run_id"], artifact_path="waves.avi")
     assert {"waves.avi/video.webm", "waves.avi/picture.png"} <= {artifact.path for artifact in artifacts}
 
 
 def test_windows_all_over_a_video_are_scored(project: Path, store: Store) -> None:
     predict(project, video="footage", task="extrapolate", window_step=5)
-    table = pd.read_csv(project / RESULTS / "extrapolate/waves.avi/table.csv")
+    (made,) = (project / RESULTS / "extrapolate/waves.avi").iterdir()
+    assert made.name == "ile.moving_symbols.window_step-5"
+    table = pd.read_csv(made / "table.csv")
     assert list(table["frame"]) == list(range(10, 40))
     assert list(table["lead"]) == [1, 2, 3, 4, 5] * 6
     # Last frame seen, against the frames of the (lossless) video: by hand.
     video = waves() / 255
     error = np.square(video[table["frame"]] - video[table["frame"] - table["lead"]]).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(table["last_frame_psnr"], -10 * np.log10(error), rtol=1e-6)
-    assert store().iloc[0]["metrics.last_frame_psnr"] == pytest.approx(table["last_frame_psnr"].mean())
+    columns = [name for name in map(str, table) if name.endswith("psnr")]
+    assert {"psnr", "model_psnr", "last_frame_psnr", "optical_flow_psnr"} <= set(columns)
+    for name in columns:
+        assert store().iloc[0][f"metrics.{name}"] == pytest.approx(table[name].mean())
 
 
 def test_models_are_loaded_from_mlflow_as_from_their_folder(project: Path, store: Store) -> None:

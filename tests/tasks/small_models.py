@@ -84,8 +84,10 @@ def _know_waves(model: Any, clips: NDArray[np.uint8]) -> None:
     model.prior.observation.copy_(torch.linalg.lstsq(states, embeddings, driver="gelsd").solution.T)
 
 
-def load_small(folder: Path, name: str = "ile", fit: Any = "resize", context: int = 4, **changes: Any) -> TrainedModel:
-    return linear_video.load(save_model(folder, name, **changes), fit, context, "cpu")
+def load_small(
+    folder: Path, name: str = "ile", fit: Any = "resize", context: int = 4, method: str = "model", **changes: Any
+) -> TrainedModel:
+    return linear_video.load(save_model(folder, name, **changes), fit, context, "cpu", method)
 
 
 def waves(frames: int, height: int, width: int, planes: int = 3, phase: float = 0.0) -> NDArray[np.uint8]:

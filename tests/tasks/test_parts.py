@@ -48,6 +48,25 @@ def test_frames_of_the_models_size_are_left_as_they_are(height: int, width: int,
             np.testing.assert_array_equal(to_frame(parts.join(split)), frame)
 
 
+@given(planes, sizes, sizes, planes, st.sampled_from([1, 2, 4, 8]))
+def test_frames_that_are_seen_whole_are_mirrored_beyond_the_edge_and_come_back(
+    channels: int, height: int, width: int, colours: int, step: int
+) -> None:
+    """To the size of the model, which is made for it: the next multiple of a step."""
+    frame = noise(height, width, colours)
+    high, wide = (-(-side // step) * step for side in (height, width))
+    parts = Parts((channels, high, wide), frame.shape, "whole")
+    split = parts.split(frame)
+    assert split.shape == (colours if channels == 1 else 1, channels, high, wide)
+    if high - height <= height and wide - width <= width:
+        mirrored = np.pad(frame, ((0, high - height), (0, wide - width), (0, 0)), mode="symmetric") / np.float32(255)
+        expected = mirrored.transpose(2, 0, 1)[:, None] if channels == 1 else mirrored.transpose(2, 0, 1)[None]
+        np.testing.assert_array_equal(split, np.broadcast_to(expected, split.shape))
+    joined = parts.join(split)
+    assert joined.shape == frame.shape
+    np.testing.assert_array_equal(to_frame(joined), frame)
+
+
 @pytest.mark.parametrize("size", [(7, 5), (8, 16), (3, 2), (17, 30)])
 def test_tiles_are_mirrored_beyond_the_edge(size: tuple[int, int]) -> None:
     frame = noise(*size, 3)
@@ -137,10 +156,11 @@ def test_channels_that_do_not_go_together_are_refused() -> None:
         (1, (8, 8, 1), "resize", "frames of 8x8"),
         (1, (16, 24, 3), "resize", "frames of 24x16 resized to 8x8 and back, 3 colours one by one"),
         (3, (17, 24, 3), "tile", "frames of 24x17 cut into 3 x 3 tiles of 8x8"),
+        (3, (7, 5, 3), "whole", "frames of 5x7"),
     ],
 )
 def test_what_is_done_is_told_in_words(
-    channels: int, size: tuple[int, int, int], fit: Literal["resize", "tile"], words: str
+    channels: int, size: tuple[int, int, int], fit: Literal["resize", "tile", "whole"], words: str
 ) -> None:
     assert str(Parts((channels, 8, 8), size, fit)) == words
 

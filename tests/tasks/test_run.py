@@ -13,10 +13,12 @@ from skimage.metrics import peak_signal_noise_ratio
 
 import linear_video
 from linear_video.common.errors import InputError
-from linear_video.tasks import pictures
+from linear_video.tasks import pictures, references
 from linear_video.tasks import runner as module
+from linear_video.tasks.ahead import GUESSES, Ahead
+from linear_video.tasks.parts import to_frame, to_values
 from linear_video.tasks.presenters import PRESENTERS
-from linear_video.tasks.runner import run_all
+from linear_video.tasks.runner import LONGEST, file_name, run_all, variant
 from linear_video.tasks.settings import PredictSettings
 from linear_video.tasks.trained import NEEDS, TrainedModel
 from tests.clips.footage_files import cut_off, decoded, luma, tree, write_array, write_images, write_video
@@ -63,7 +65,7 @@ def run(
 ) -> tuple[pd.DataFrame, Path]:
     """Rows of the results, and the folder of the first; pictures, which take most of the time, only if asked for."""
     chosen = settings(task, video, **changes)
-    trained = linear_video.load(models / name, chosen.fit, chosen.context, "cpu")
+    trained = linear_video.load(models / name, chosen.fit, chosen.context, "cpu", chosen.method)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "DPI", 60)
         for picture in () if drawn else ("strip", "surprise_plot", "modes_plot", "spread_plot"):
@@ -75,6 +77,11 @@ def run(
 def write_actions(path: Path, frames: list[int], columns: tuple[str, ...] = ("frame", "x", "y")) -> Path:
     pd.DataFrame([[frame, 2.0, -1.0][: len(columns)] for frame in frames], columns=columns).to_csv(path, index=False)
     return path
+
+
+def nothing_is_left(folder: Path, but: str | None = None) -> bool:
+    """No files, apart from those of one piece of footage; folders may be there, which hold nothing."""
+    return not [path for path in folder.rglob("*") if path.is_file() and but not in path.relative_to(folder).parts]
 
 
 def extra(task: str, tmp_path: Path) -> dict[str, Any]:
@@ -91,11 +98,13 @@ LEAVES: dict[str, tuple[int, int, int, list[str]]] = {
     "fill_in": (FRAMES, 1, 3, ["frame", "seconds"]),
     "retime": (2 * FRAMES - 1, 1, 2 * FRAMES - 1, ["frame", "time_in_footage", "seconds"]),
     "denoise": (FRAMES, 1, FRAMES, ["frame", "seconds", "change"]),
-    "surprise": (0, 0, FRAMES, ["frame", "seconds", "likelihood_bits", "forecast_error"]),
+    "surprise": (0, 0, FRAMES, ["frame", "seconds", "likelihood_bits", "forecast_error", "frame_difference"]),
     "spectrum": (10, 3, 4, ["mode", "frequency_hz", "period_s", "half_life_s", "energy"]),
     "sample": (HORIZON, 4, HORIZON, ["lead", "seconds", "spread"]),
     "what_if": (CONTEXT + HORIZON, 2, HORIZON, ["frame", "difference"]),
 }
+
+TESTED = ("extrapolate", "fill_in", "retime", "denoise")  # with methods that are no models, on the footage itself
 
 
 def test_every_task_is_tried() -> None:
@@ -107,18 +116,21 @@ def test_every_task_leaves_a_video_a_picture_a_table_and_facts(
     models: Path, tmp_path: Path, video: Path, task: str
 ) -> None:
     rows, folder = run(models, tmp_path, task, video, drawn=True, **extra(task, tmp_path))
-    assert folder == tmp_path / "results" / task / "film.avi"
+    assert folder.parent == tmp_path / "results" / task / "film.avi"
+    assert folder.name.startswith("ile.moving_symbols.")
     frames, widths, lines, columns = LEAVES[task]
+    videos = (["video.webm"] if frames else []) + (["reference.webm"] if task in TESTED else [])
+    backtest = ["backtest.csv"] if task in TESTED else []
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        ["facts.json", "picture.png", "table.csv", *(["video.webm"] if frames else [])]
+        ["facts.json", "picture.png", "table.csv", *videos, *backtest]
     )
     table = pd.read_csv(folder / "table.csv")
     assert list(table.columns) == columns
     assert len(table) == lines
-    if frames:
-        seen = decoded(folder / "video.webm")
+    for video_name in videos:
+        seen = decoded(folder / video_name)
         assert seen.shape == (frames, HEIGHT, widths * WIDTH, 3)
-        fps = cv2.VideoCapture(str(folder / "video.webm"), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FPS)
+        fps = cv2.VideoCapture(str(folder / video_name), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FPS)
         assert fps == pytest.approx(FPS, rel=1e-3)
     with Image.open(folder / "picture.png") as picture:
         assert picture.format == "PNG"
@@ -166,8 +178,8 @@ def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     return float(10 * np.log10(255**2 / np.square(luma(one) - luma(other)).mean()))
 
 
-def trained_on(models: Path, name: str = "ile") -> TrainedModel:
-    return linear_video.load(models / name, "tile", CONTEXT, "cpu")
+def trained_on(models: Path, name: str = "ile", method: str = "blend") -> TrainedModel:
+    return linear_video.load(models / name, "tile", CONTEXT, "cpu", method)
 
 
 def test_extrapolation_is_the_footage_and_then_framed_what_comes(models: Path, tmp_path: Path, video: Path) -> None:
@@ -183,25 +195,46 @@ def test_extrapolation_is_the_footage_and_then_framed_what_comes(models: Path, t
     np.testing.assert_allclose(table["seconds"], np.array([14, 15, 16]) / FPS)
 
 
-def test_windows_all_over_the_video_are_scored(models: Path, tmp_path: Path, video: Path) -> None:
-    rows, folder = run(models, tmp_path, "extrapolate", video, drawn=True, window_step=2)
+COLUMNS = [f"{name}_{score}" for name in GUESSES for score in ("psnr", "ssim")]
+
+
+@pytest.mark.parametrize("method", ["blend", "model"])
+def test_windows_all_over_the_video_are_scored(models: Path, tmp_path: Path, video: Path, method: str) -> None:
+    """A window's blend has learned of the windows before it, of which all frames had come."""
+    rows, folder = run(models, tmp_path, "extrapolate", video, drawn=True, window_step=2, method=method)
     table = pd.read_csv(folder / "table.csv")
-    columns = ["frame", "seconds", "lead", "psnr", "ssim", "last_frame_psnr", "last_frame_ssim"]
-    assert list(table.columns) == columns
+    assert list(table.columns[:5]) == ["frame", "seconds", "lead", "psnr", "ssim"]
+    assert sorted(table.columns[5:]) == sorted(COLUMNS)
     assert table["frame"].tolist() == list(range(CONTEXT, FRAMES))
     assert table["lead"].tolist() == [1, 2] * 5
     assert decoded(folder / "video.webm").shape == (FRAMES - CONTEXT, HEIGHT, 2 * WIDTH, 3)
-    forecasts = dict(trained_on(models).forecasts(footage(), HORIZON, 2))
+    trained, frames, starts = trained_on(models, method=method), footage(), range(CONTEXT, FRAMES, 2)
+    ahead = Ahead(trained, HORIZON)
+    guesses = {start: ahead.guesses(list(frames[:start])) for start in starts}
+    given = {}
+    for start in starts:
+        known = start - HORIZON
+        if known in guesses or known - 1 in guesses:
+            window = known if known in guesses else known - 1
+            ahead.learn(guesses[window], list(frames[window : window + HORIZON]))
+        given[start] = ahead.given(guesses[start])
     row: Any
     for row in table.itertuples():
-        start = row.frame - row.lead + 1
-        truth = footage()[row.frame]
-        expected = peak_signal_noise_ratio(truth, forecasts[start][row.lead - 1])
-        assert row.psnr == pytest.approx(expected, abs=1e-3)
-        still = peak_signal_noise_ratio(truth, footage()[start - 1])
-        assert row.last_frame_psnr == pytest.approx(still, abs=1e-3)
-    assert rows["psnr"].item() == pytest.approx(table["psnr"].mean())
-    assert rows["last_frame_psnr"].item() == pytest.approx(table["last_frame_psnr"].mean())
+        start, lead = row.frame - row.lead + 1, row.lead - 1
+        truth = frames[row.frame]
+        flow = references.optical_flow([to_values(frame) for frame in frames[start - 2 : start]], HORIZON)
+        expected = {
+            "psnr": given[start][lead],
+            "last_frame_psnr": frames[start - 1],
+            "optical_flow_psnr": to_frame(flow[lead]),
+            "model_psnr": trained.model_ahead(frames[:start], HORIZON)[lead],
+        }
+        for name, frame in expected.items():
+            assert getattr(row, name) == pytest.approx(peak_signal_noise_ratio(truth, frame), abs=1e-3), name
+    for name in ("psnr", *(f"{guess}_psnr" for guess in GUESSES)):
+        assert rows[name].item() == pytest.approx(table[name].mean())
+    if method == "model":
+        np.testing.assert_array_equal(table["psnr"], table["model_psnr"])
 
 
 def test_windows_farther_apart_than_the_horizon_leave_gaps(models: Path, tmp_path: Path, video: Path) -> None:
@@ -260,7 +293,7 @@ def test_frames_to_fill_in_must_be_named_and_there(models: Path, tmp_path: Path,
     for changes in too_late:
         with pytest.raises(InputError, match=r"film\.avi: missing names frame (14|99), but the footage has 14 frames"):
             run(models, tmp_path, "fill_in", video, **changes)
-    assert list((tmp_path / "results" / "fill_in").iterdir()) == []
+    assert nothing_is_left(tmp_path / "results")
 
 
 @pytest.mark.parametrize(("playback", "fps"), [("slow", FPS), ("rate", 3 * FPS)])
@@ -313,7 +346,7 @@ def test_footage_too_short_for_surprise_is_refused(models: Path, tmp_path: Path)
     video = write_video(tmp_path / "film.avi", footage(CONTEXT + HORIZON - 1))
     with pytest.raises(InputError, match=r"film\.avi: the footage has too few frames"):
         run(models, tmp_path, "surprise", video)
-    assert list((tmp_path / "results" / "surprise").iterdir()) == []
+    assert nothing_is_left(tmp_path / "results")
 
 
 def test_futures_are_drawn_by_the_seed(models: Path, tmp_path: Path, video: Path) -> None:
@@ -349,7 +382,7 @@ def test_files_that_hold_no_actions_are_named(models: Path, tmp_path: Path, vide
         InputError, match=r"film\.avi: .*actions\.csv (must have a column frame and 2 more|cannot be read)"
     ):
         run(models, tmp_path, "what_if", video, actions=str(path))
-    assert list((tmp_path / "results" / "what_if").iterdir()) == []
+    assert nothing_is_left(tmp_path / "results")
 
 
 def test_what_if_without_actions_says_what_is_missing(models: Path, tmp_path: Path, video: Path) -> None:
@@ -369,6 +402,120 @@ def test_the_strongest_modes_stand_beside_the_footage(models: Path, tmp_path: Pa
     modes = trained_on(models).spectrum(footage(), FPS, 10, 2)
     np.testing.assert_allclose(table["energy"], modes.table["energy"], rtol=1e-5)
     np.testing.assert_allclose(table["frequency_hz"], modes.table["frequency_hz"], rtol=1e-6)
+
+
+# --- how good it is ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", TESTED)
+def test_methods_are_compared_on_the_footage_itself(models: Path, tmp_path: Path, video: Path, task: str) -> None:
+    rows, folder = run(models, tmp_path, task, video)
+    table = pd.read_csv(folder / "backtest.csv")
+    assert list(table.columns[:2]) == ["distance", "method"]
+    assert table["psnr"].between(5, 100).all()
+    methods = {
+        "extrapolate": {*GUESSES, "blend"},
+        "denoise": {"untouched", "blend", "blur", "non_local_means"},
+    }
+    between = {"model", "optical_flow", "fine_flow", "mean", "cubic", "blend"}
+    known = set(table["method"]) | ({"cubic"} if task == "fill_in" else set())  # which needs more frames than these
+    assert known == methods.get(task, between)
+    for method, group in table.groupby("method"):
+        assert rows[f"backtest_{method}_psnr"].item() == pytest.approx(group["psnr"].mean())
+    distances = {"extrapolate": {1, 2, 3}, "fill_in": {1, 2}, "retime": {0}, "denoise": {0}}
+    assert set(table["distance"]) == distances[task]
+
+
+@pytest.mark.parametrize("task", TESTED)
+def test_a_model_alone_is_compared_with_nothing(models: Path, tmp_path: Path, video: Path, task: str) -> None:
+    rows, folder = run(models, tmp_path, task, video, method="model")
+    assert not (folder / "backtest.csv").exists()
+    assert not [name for name in rows if str(name).startswith("backtest")]
+
+
+@pytest.mark.parametrize("task", ["fill_in", "retime", "denoise"])
+def test_footage_is_mended_whatever_the_model(models: Path, tmp_path: Path, video: Path, task: str) -> None:
+    """A model that knows no moments between is not asked; alone, it is refused."""
+    _, folder = run(models, tmp_path, task, video, "lds")
+    assert "model" not in set(pd.read_csv(folder / "backtest.csv")["method"])
+    with pytest.raises(InputError, match=f"{task}: the model lds cannot do that"):
+        run(models, tmp_path, task, video, "lds", method="model")
+
+
+def test_a_model_that_does_not_help_is_told(
+    models: Path, tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of these waves, a model that repeats the last frame knows nothing."""
+    caplog.set_level("WARNING", "linear_video")
+    run(models, tmp_path, "extrapolate", video, "last_frame")
+    assert "film.avi" in caplog.text
+    assert "the model alone is worse here than" in caplog.text
+
+
+def test_the_reference_is_what_one_would_have_without_a_model(models: Path, tmp_path: Path, video: Path) -> None:
+    frames, inner = footage(), (slice(None), slice(2, -2), slice(2, -2))
+    _, folder = run(models, tmp_path, "extrapolate", video)
+    seen = decoded(folder / "reference.webm")
+    assert psnr(seen[:CONTEXT], frames[-CONTEXT:]) > 28
+    assert psnr(seen[CONTEXT:][inner], frames[[-1] * HORIZON][inner]) > 25
+    _, folder = run(models, tmp_path, "fill_in", video, missing="5")
+    seen = decoded(folder / "reference.webm")
+    mean = np.rint((frames[4].astype(float) + frames[6]) / 2).astype(np.uint8)
+    assert psnr(seen[[5]][inner], mean[None][inner]) > 25
+    assert psnr(np.delete(seen, 5, 0), np.delete(frames, 5, 0)) > 28
+    _, folder = run(models, tmp_path, "retime", video)
+    seen = decoded(folder / "reference.webm")
+    assert psnr(seen[::2], frames) > 28
+    means = np.rint((frames[:-1].astype(float) + frames[1:]) / 2).astype(np.uint8)
+    assert psnr(seen[1::2][inner], means[inner]) > 25
+    _, folder = run(models, tmp_path, "denoise", video)
+    blurred = np.stack([to_frame(references.blurred(to_values(frame), 1.0)) for frame in frames])
+    assert psnr(decoded(folder / "reference.webm"), blurred) > 28
+
+
+# --- where it lies ----------------------------------------------------------------------------------------------------
+
+
+def test_names_of_folders_are_taken_by_every_file_system() -> None:
+    assert file_name("wörter und ?.avi") == "wörter_und__.avi"
+    assert file_name("../deep/two.avi") == "_deep_two.avi"
+    assert file_name("...") == file_name("") == "footage"
+    long = [file_name("ä" * 200 + end) for end in ("a.avi", "b.avi")]
+    assert len({*long}) == 2
+    assert all(len(name.encode()) <= LONGEST for name in long)
+
+
+def test_a_variant_names_the_model_and_what_differs_from_the_defaults() -> None:
+    plain = PredictSettings(model="data/06_models/ile/balls", video="film.avi", task="retime")
+    assert variant(plain) == "ile.balls"
+    assert variant(PredictSettings(model="runs:/0123abc/model", task="retime", video="b.avi")) == "0123abc.model"
+    assert variant(PredictSettings(model="models:/fountain/1")) == "fountain.1"
+    other = PredictSettings(model="ile/balls", task="fill_in", missing="7 40-45", method="cubic")
+    assert variant(other) in ("ile.balls.method-cubic.missing-7+40-45", "ile.balls.method-cubic.missing-7_40-45")
+    settings_of_all = [
+        plain,
+        other,
+        PredictSettings(model="ile/balls", task="fill_in", missing="7", method="cubic"),
+    ]
+    assert len({variant(one) for one in settings_of_all}) == 3
+
+
+def test_lines_make_frames_smaller_first(models: Path, tmp_path: Path, video: Path) -> None:
+    _, folder = run(models, tmp_path, "retime", video, lines=10, factor=1.0)
+    assert decoded(folder / "video.webm").shape == (FRAMES, 10, 12, 3)
+    assert "lines-10" in folder.name
+    means = footage().reshape(FRAMES, 10, 2, 12, 2, 3).astype(float).mean((2, 4))
+    assert psnr(decoded(folder / "video.webm"), np.rint(means).astype(np.uint8)) > 25
+    _, folder = run(models, tmp_path, "retime", video, lines=HEIGHT, factor=1.0)
+    assert psnr(decoded(folder / "video.webm"), footage()) > 28
+
+
+@pytest.mark.parametrize("task", ["retime", "what_if"])
+def test_a_run_that_fails_leaves_no_folder_of_the_footage(models: Path, tmp_path: Path, task: str) -> None:
+    path = cut_off(write_video(tmp_path / "film.avi", waves(80, HEIGHT, WIDTH)), 0.6)
+    with pytest.raises(InputError, match="cut off"):
+        run(models, tmp_path, task, path, **extra(task, tmp_path))
+    assert list((tmp_path / "results" / task).iterdir()) == []
 
 
 # --- footage of every kind --------------------------------------------------------------------------------------------
@@ -428,10 +575,11 @@ def test_each_video_of_a_folder_has_results_of_its_own(models: Path, tmp_path: P
         write_video(tmp_path / "films" / name, footage())
     rows, _ = run(models, tmp_path, "extrapolate", tmp_path / "films", "lds")
     assert sorted(rows["footage"]) == ["deep/two.avi", "one.avi", "wörter und ?.avi"]
-    folders = {Path(folder).name for folder in rows["folder"]}
-    assert folders == {"one.avi", "deep_two.avi", "w_rter_und__.avi"}
+    folders = [Path(folder) for folder in rows["folder"]]
+    assert {folder.parent.name for folder in folders} == {"one.avi", "deep_two.avi", "wörter_und__.avi"}
     for folder in folders:
-        assert (tmp_path / "results" / "extrapolate" / folder / "video.webm").is_file()
+        assert folder.parents[1] == tmp_path / "results" / "extrapolate"
+        assert (folder / "video.webm").is_file()
 
 
 def test_videos_of_similar_names_do_not_overwrite_each_other(models: Path, tmp_path: Path) -> None:
@@ -444,11 +592,21 @@ def test_videos_of_similar_names_do_not_overwrite_each_other(models: Path, tmp_p
 def test_results_of_an_earlier_run_are_replaced(models: Path, tmp_path: Path, video: Path) -> None:
     _, folder = run(models, tmp_path, "extrapolate", video)
     (folder / "notes.txt").write_text("of the first run")
-    _, again = run(models, tmp_path, "extrapolate", video, horizon=2)
+    write_video(video, footage(FRAMES - 1), fps=FPS)
+    _, again = run(models, tmp_path, "extrapolate", video)
     assert again == folder
     assert not (folder / "notes.txt").exists()
-    assert len(pd.read_csv(folder / "table.csv")) == 2
-    assert [path.name for path in folder.parent.iterdir()] == ["film.avi"]
+    assert pd.read_csv(folder / "table.csv")["frame"].iloc[0] == FRAMES - 1
+    assert list(folder.parent.iterdir()) == [folder]
+    assert [path.name for path in folder.parents[1].iterdir()] == ["film.avi"]
+
+
+def test_results_of_other_settings_lie_beside_each_other(models: Path, tmp_path: Path, video: Path) -> None:
+    changes: list[dict[str, Any]] = [{}, {"horizon": 2}, {"fit": "resize"}, {"method": "last_frame"}]
+    folders = [run(models, tmp_path, "extrapolate", video, **change)[1] for change in changes]
+    assert len(set(folders)) == 4
+    assert set(folders[0].parent.iterdir()) == set(folders)
+    assert [len(pd.read_csv(folder / "table.csv")) for folder in folders] == [HORIZON, 2, HORIZON, HORIZON]
 
 
 @pytest.mark.parametrize("task", ["extrapolate", "denoise", "surprise"])
@@ -465,7 +623,7 @@ def test_a_video_that_breaks_off_leaves_nothing(models: Path, tmp_path: Path, ta
     path = cut_off(write_video(tmp_path / "film.avi", waves(80, HEIGHT, WIDTH)), 0.6)
     with pytest.raises(InputError, match=r"film\.avi: .*cut off or damaged: 80 frames are promised"):
         run(models, tmp_path, task, path, **extra(task, tmp_path))
-    assert [path for path in tree(tmp_path / "results") if path != task] == []
+    assert nothing_is_left(tmp_path / "results")
 
 
 def test_what_was_there_before_stays_if_the_new_footage_breaks_off(models: Path, tmp_path: Path) -> None:
@@ -483,7 +641,8 @@ def test_what_was_finished_before_a_broken_video_stays(models: Path, tmp_path: P
     cut_off(write_video(tmp_path / "films" / "2.avi", waves(80, HEIGHT, WIDTH)), 0.6)
     with pytest.raises(InputError, match=r"2\.avi: "):
         run(models, tmp_path, "denoise", tmp_path / "films")
-    assert [path.name for path in (tmp_path / "results" / "denoise").iterdir()] == ["1.avi"]
+    assert nothing_is_left(tmp_path / "results" / "denoise", but="1.avi")
+    assert len(list((tmp_path / "results" / "denoise" / "1.avi").glob("*/table.csv"))) == 1
 
 
 def test_messages_name_the_footage_once(models: Path, tmp_path: Path) -> None:
@@ -518,12 +677,21 @@ def test_what_is_no_footage_is_named_and_leaves_nothing(models: Path, tmp_path: 
     assert tree(tmp_path / "results") == {} if (tmp_path / "results").exists() else True
 
 
-@pytest.mark.parametrize("task", LEAVES)
+@pytest.mark.parametrize("task", [task for task in LEAVES if task != "denoise"])
 def test_a_single_frame_is_refused_by_every_task(models: Path, tmp_path: Path, task: str) -> None:
     path = write_images(tmp_path / "picture", footage(1))
-    with pytest.raises(InputError, match=r"picture: (the footage has 1 frame, but this needs at least [24]|.*context)"):
+    words = {"fill_in": "no frame of the footage is known"}
+    words |= dict.fromkeys(("extrapolate", "retime"), "the footage has 1 frame, but this needs at least [24]")
+    with pytest.raises(InputError, match=rf"picture: {words.get(task, '(the footage has 1 frame, .*|.*context)')}"):
         run(models, tmp_path, task, path, **extra(task, tmp_path) | ({"missing": "0"} if task == "fill_in" else {}))
-    assert list((tmp_path / "results" / task).iterdir()) == []
+    assert nothing_is_left(tmp_path / "results")
+
+
+def test_a_single_frame_is_denoised_as_it_is(models: Path, tmp_path: Path) -> None:
+    _, folder = run(models, tmp_path, "denoise", write_images(tmp_path / "picture", footage(1)))
+    assert psnr(decoded(folder / "video.webm"), footage(1)) > 28
+    assert pd.read_csv(folder / "table.csv")["change"].tolist() == [0]
+    assert not (folder / "backtest.csv").exists()  # of so few frames
 
 
 def test_images_of_different_sizes_are_refused(models: Path, tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ SETTINGS: dict[str, Any] = {
     "model": "data/06_models/ile/moving_symbols",
     "video": None,
     "task": "extrapolate",
+    "method": "blend",
     "fit": "resize",
     "fps": None,
+    "lines": None,
     "context": 10,
     "horizon": 5,
     "window_step": None,
@@ -59,6 +61,7 @@ def test_texts_that_are_no_frames_are_refused(text: Any) -> None:
         ("modes", 0),
         ("futures", 1),
         ("window_step", 0),
+        ("lines", 0),
         ("fps", 0),
         ("fps", -1.0),
         ("fps", float("inf")),
@@ -91,3 +94,24 @@ def test_frames_that_are_none_are_refused_before_any_work(name: str) -> None:
 )
 def test_settings_reach_their_limits(name: str, value: Any) -> None:
     assert getattr(PredictSettings(**{**SETTINGS, name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("method", "able"),
+    [
+        ("blend", {"extrapolate", "fill_in", "retime", "denoise"}),
+        ("model", {"extrapolate", "fill_in", "retime", "denoise"}),
+        ("optical_flow", {"extrapolate", "fill_in", "retime"}),
+        ("last_frame", {"extrapolate"}),
+        ("mean", {"fill_in", "retime"}),
+        ("cubic", {"fill_in", "retime"}),
+    ],
+)
+def test_methods_are_for_tasks_that_they_can_do(method: str, able: set[str]) -> None:
+    for task in ("extrapolate", "fill_in", "retime", "denoise"):
+        chosen = {**SETTINGS, "method": method, "task": task}
+        if task in able:
+            assert PredictSettings(**chosen).method == method
+        else:
+            with pytest.raises(ValueError, match=f"method {method} cannot {task}; it can "):
+                PredictSettings(**chosen)

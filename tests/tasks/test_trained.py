@@ -15,7 +15,9 @@ from torch import Tensor
 
 import linear_video
 from linear_video.common.errors import InputError
+from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.dynamic_vae.model import DynamicVae
+from linear_video.models.registry import build, describe
 from linear_video.tasks import stream
 from linear_video.tasks.parts import Parts, to_frame
 from linear_video.tasks.settings import Fit
@@ -45,7 +47,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def load(folders: Path) -> Load:
     def load_one(name: str = "ile", fit: Fit = "resize", context: int = CONTEXT) -> TrainedModel:
-        return linear_video.load(folders / name, fit, context, "cpu")
+        return linear_video.load(folders / name, fit, context, "cpu", method="model")
 
     return load_one
 
@@ -115,21 +117,6 @@ def test_the_last_frame_is_repeated_in_its_own_size_and_colours(load: Load) -> N
     np.testing.assert_array_equal(load("last_frame", "tile").extrapolate(frames, 2), frames[[-1, -1]])
 
 
-@pytest.mark.parametrize("step", [1, 3])
-def test_forecasts_are_extrapolations_all_over_the_video(load: Load, step: int) -> None:
-    trained, frames = load(), footage(12)
-    found = list(trained.forecasts(iter(frames), 2, step))
-    assert [number for number, _ in found] == list(range(CONTEXT, 13, step))
-    for number, forecast in found:
-        nearly_equal(forecast, trained.extrapolate(frames[:number], 2))
-
-
-def test_forecasts_come_before_the_frames_that_they_forecast_are_read(load: Load) -> None:
-    frames = Reading(footage(12))
-    for number, _ in load().forecasts(frames, 2, 1):
-        assert frames.count == number
-
-
 def test_hindcast_is_the_trajectory_of_the_first_frames_before_them(load: Load) -> None:
     trained, frames = load("ile", "tile"), waves(9, 11, 14)
     found = trained.hindcast(frames, 3)
@@ -192,6 +179,53 @@ def test_what_if_is_the_prediction_under_actions_of_every_part(load: Load) -> No
 def test_actions_of_another_shape_are_refused(load: Load, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"actions must be \(7, 2\), not"):
         load("actions").what_if(footage(), 3, np.zeros(shape))
+
+
+# --- frames of any size ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def warping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that takes frames of any size, multiples of 4; it knows nothing."""
+    torch.manual_seed(0)
+    settings = {"dynamics": "warp", "look_back": 2, "reach": 3, "motion_channels": 4, "blocks": 2, "first_squeezes": 1}
+    model = build("ile", (3, SIDE, SIDE), settings | {"couplings": 2, "hidden_channels": 4})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    folder = tmp_path_factory.mktemp("warping")
+    save_checkpoint(folder, model.eval(), describe("ile", model))
+    return folder
+
+
+@pytest.mark.parametrize("size", [(8, 8), (12, 20), (11, 14), (17, 30)])
+def test_a_model_that_takes_any_size_sees_frames_whole(warping: Path, size: tuple[int, int]) -> None:
+    trained, frames = linear_video.load(warping, context=CONTEXT, device="cpu", method="model"), waves(9, *size)
+    assert trained.fit == "whole"
+    high, wide = (-(-side // 4) * 4 for side in size)
+    wider = np.pad(frames, ((0, 0), (0, high - size[0]), (0, wide - size[1]), (0, 0)), mode="symmetric")
+    clip = torch.from_numpy(wider).float().permute(0, 3, 1, 2)[None] / 255
+    model = inner(trained).sized(high, wide)
+    expected = model.predict(clip[:, -CONTEXT:], 2)[0].permute(0, 2, 3, 1)[:, : size[0], : size[1]]
+    nearly_equal(trained.extrapolate(frames, 2), to_frame(expected.numpy()))
+    density = model.surprise(clip, CONTEXT)[0] / math.log(2) + math.log2(255)
+    np.testing.assert_allclose(trained.surprise(frames).likelihood, density.numpy(), rtol=1e-4)
+    assert len(list(trained.retime(frames, 2))) == 17
+    assert len(list(trained.fill_in(frames, [3]))) == len(list(trained.denoise(frames))) == 9
+
+
+def test_the_same_model_sees_one_size_after_another(warping: Path) -> None:
+    trained = linear_video.load(warping, context=CONTEXT, device="cpu", method="model")
+    before = trained.extrapolate(waves(6, 12, 20), 2)
+    assert trained.extrapolate(waves(6, 20, 12), 2).shape == (2, 20, 12, 3)
+    np.testing.assert_array_equal(trained.extrapolate(waves(6, 12, 20), 2), before)
+    assert trained.sized((12, 20, 3)) is trained.sized((11, 17, 3))
+    assert trained.sized((SIDE, SIDE, 3)).frame_shape == (3, SIDE, SIDE)
+
+
+@pytest.mark.parametrize(("name", "fit"), [("ile", "resize"), ("lds", "resize"), ("last_frame", "whole")])
+def test_frames_are_resized_by_default_if_a_model_takes_one_size_alone(folders: Path, name: str, fit: Fit) -> None:
+    assert linear_video.load(folders / name, device="cpu").fit == fit
 
 
 # --- frames in between ------------------------------------------------------------------------------------------------
@@ -474,7 +508,7 @@ def test_spectrum_is_the_mean_energy_of_whole_windows(
         np.testing.assert_allclose(found.responses[mode, k], parts.join(response[mode, :, k].numpy()), atol=1e-5)
 
 
-@pytest.mark.parametrize("task", ["extrapolate", "forecasts", "hindcast", "sample", "surprise", *STREAMS, "spectrum"])
+@pytest.mark.parametrize("task", ["extrapolate", "hindcast", "sample", "surprise", *STREAMS, "spectrum"])
 def test_a_context_may_be_longer_than_what_is_read_at_once(load: Load, task: str) -> None:
     frames = footage(2 * BATCH + 13)
     TASKS[task](load("ile", context=BATCH + 4), frames)
@@ -484,7 +518,6 @@ def test_a_context_may_be_longer_than_what_is_read_at_once(load: Load, task: str
 
 TASKS: dict[str, Callable[[TrainedModel, Any], object]] = {
     "extrapolate": lambda trained, frames: trained.extrapolate(frames, 2),
-    "forecasts": lambda trained, frames: list(trained.forecasts(frames, 2, 1)),
     "hindcast": lambda trained, frames: trained.hindcast(frames, 2),
     "sample": lambda trained, frames: trained.sample(frames, 2, 2),
     "what_if": lambda trained, frames: trained.what_if(frames, 2, np.zeros((CONTEXT + 2, 2))),
@@ -496,7 +529,7 @@ TASKS: dict[str, Callable[[TrainedModel, Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("task", ["extrapolate", "forecasts", "hindcast", "sample", "what_if", "surprise"])
+@pytest.mark.parametrize("task", ["extrapolate", "hindcast", "sample", "what_if", "surprise"])
 @pytest.mark.parametrize("length", [0, 1, CONTEXT - 1])
 def test_fewer_frames_than_the_context_are_refused(load: Load, task: str, length: int) -> None:
     frames = "1 frame" if length == 1 else f"{length} frames"
@@ -600,10 +633,14 @@ def test_a_loaded_model_tells_what_it_is(load: Load) -> None:
 
 def test_what_cannot_be_is_refused(folders: Path, tmp_path: Path) -> None:
     crop: Any = "crop"
-    with pytest.raises(InputError, match="fit must be resize or tile, not 'crop'"):
+    with pytest.raises(InputError, match="fit must be one of auto, whole, resize, tile, not 'crop'"):
         linear_video.load(folders / "ile", crop)
     with pytest.raises(InputError, match="context must be at least 2 frames, not 1"):
         linear_video.load(folders / "ile", context=1)
+    with pytest.raises(InputError, match=r"method must be one of blend, model, .*, not 'magic'"):
+        linear_video.load(folders / "ile", method="magic")
+    with pytest.raises(InputError, match="only models that take frames of any size see them whole"):
+        linear_video.load(folders / "ile", "whole")
     with pytest.raises(InputError, match="train one first"):
         linear_video.load(tmp_path / "nothing")
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from linear_video.clips.readers.recordings import (
     ARRAY_SUFFIXES,
+    KNOWN_SUFFIXES,
     Frame,
     Source,
     find_sources,
@@ -57,6 +58,8 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
     """
     root = Path(settings.raw_folder)
     sources = find_sources(root) if root.is_dir() else []
+    if root.is_file() and root.suffix.lower() in KNOWN_SUFFIXES:
+        sources = [Source(root.name, "", (root,))]
     if not sources:
         raise InputError(f"{root} holds no recordings. {hint}".rstrip())
     # An array may hold several recordings, with names of their own.
@@ -208,9 +211,13 @@ def crop_regions(size: tuple[int, int], settings: "FootageSettings") -> list[Reg
             return [(0, 0, height, width)]
         high, wide = max(1, min(height, round(width / ratio))), max(1, min(width, round(height * ratio)))
         return [((height - high) // 2, (width - wide) // 2, high, wide)]
-    high, wide = settings.crop_size, max(1, round(settings.crop_size * ratio))
+    high = settings.crop_size
+    if settings.room_decides:
+        high = max(1, min(high, height, int(width / ratio)))
+    wide = max(1, round(high * ratio))
     rows, columns = height // high, width // wide
-    if rows * columns < settings.crops:
+    crops = min(settings.crops, rows * columns) if settings.room_decides else settings.crops
+    if rows * columns < crops:
         raise InputError(
             f"frames of {width}x{height} pixels have room for {rows * columns} crops of {wide}x{high}, "
             f"but crops asks for {settings.crops}"
@@ -218,7 +225,7 @@ def crop_regions(size: tuple[int, int], settings: "FootageSettings") -> list[Reg
     # A grid in the middle of the frame; of its places, as many as asked for, evenly spread.
     top, left = (height - rows * high) // 2, (width - columns * wide) // 2
     places = [(top + r * high, left + c * wide, high, wide) for r in range(rows) for c in range(columns)]
-    return [places[int((k + 0.5) / settings.crops * len(places))] for k in range(settings.crops)]
+    return [places[int((k + 0.5) / crops * len(places))] for k in range(crops)]
 
 
 def fit_frame(frame: Frame, region: Region, settings: "FootageSettings") -> Frame:

@@ -15,6 +15,7 @@ class FootageSettings(DatasetSettings):
     """How recordings become clips.
 
     Attributes:
+        room_decides: whether frames too small for so many crops, or for one of that size, give fewer, or smaller ones.
         raw_folder: a folder for each class, below it videos, folders of images, or arrays.
         include: names to read, with ``*`` and ``?`` (``Golf-Swing-Side/001``); empty for all.
         unusable: ``"skip"`` goes on without recordings that cannot be used, ``"fail"`` stops; both list them.
@@ -37,6 +38,7 @@ class FootageSettings(DatasetSettings):
     """
 
     lists_sources: ClassVar[bool] = True
+    room_decides: ClassVar[bool] = False
     where_to_get: ClassVar[str] = (
         "Put videos or folders of images into it, in a folder for each class (UCF Sports Action is at "
         "https://www.crcv.ucf.edu/data/UCF_Sports_Action.php; unpack it there)"
@@ -101,3 +103,21 @@ class TextureSettings(FootageSettings):
     window_step: int = 25
     least_motion: float = 0.0
     cut_threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class VideoSettings(FootageSettings):
+    """One video of one's own: parts of its frames as they are, its end for validation and test."""
+
+    where_to_get: ClassVar[str] = "Name a video, or a folder of images or videos"
+    room_decides: ClassVar[bool] = True
+
+    raw_folder: str = ""
+    channels: int = 3
+    frame_size: tuple[int, int] = (96, 96)
+    crop_size: int | None = 96
+    crops: int = 4
+    frames: int = 10
+    window_step: int = 5
+    least_motion: float = 0.0
+    split_by: Literal["video", "time"] = "time"

@@ -10,6 +10,7 @@ from linear_video.clips.base import DatasetSettings
 KINDS = {
     "symbols": "linear_video.clips.moving_symbols:MovingSymbolsSettings",
     "footage": "linear_video.clips.footage:FootageSettings",
+    "video": "linear_video.clips.footage:VideoSettings",
     "textures": "linear_video.clips.footage:TextureSettings",
     "rotation": "linear_video.clips.rotation:RotationSettings",
     "cycles": "linear_video.clips.digit_cycles:DigitCyclesSettings",

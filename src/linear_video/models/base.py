@@ -49,6 +49,11 @@ class VideoModel(nn.Module, ABC):
         return isinstance(self, capability)
 
     @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU for a model that has none."""
+        return next(self.parameters(), torch.empty(0)).device
+
+    @property
     def least_context(self) -> int:
         """Fewest frames from which it can predict."""
         return 1
@@ -141,6 +146,21 @@ class FittedInClosedForm(VideoModel):
         Raises:
             InputError: if the clips do not suffice.
         """
+
+
+class TakesAnySize(VideoModel):
+    """Has nothing that is of a place in the frame, and sees no farther than its networks reach."""
+
+    @property
+    def size_step(self) -> int:
+        """Height and width of frames must be multiples of it."""
+        return 1
+
+    def sized(self, height: int, width: int) -> Self:
+        """The same model for frames of another size, with copies of the weights."""
+        other = type(self)((self.frame_shape[0], height, width), self.settings)
+        other.load_state_dict(self.state_dict())
+        return other.to(self.device).eval()
 
 
 class KnowsActions(TrainedBySteps):

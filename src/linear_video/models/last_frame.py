@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from linear_video.models.base import VideoModel
+from linear_video.models.base import TakesAnySize
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class LastFrameSettings:
     """The last frame has none."""
 
 
-class LastFrame(VideoModel):
+class LastFrame(TakesAnySize):
     """Repeats the last frame of the context; has nothing to learn."""
 
     settings_class = LastFrameSettings

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linear_video.common.checks import check_least
-from linear_video.models.base import VideoModel
+from linear_video.models.base import TakesAnySize
 
 LEAST_SIDE = 12  # of a frame that DIS takes, in pixels
 
@@ -34,7 +34,7 @@ class OpticalFlowSettings:
         check_least(self, 1, "enlargement")
 
 
-class OpticalFlow(VideoModel):
+class OpticalFlow(TakesAnySize):
     """Moves the last frame on; has nothing to learn."""
 
     settings_class = OpticalFlowSettings
@@ -59,10 +59,10 @@ class OpticalFlow(VideoModel):
 
 
 def origins(
-    before: NDArray[np.float32], last: NDArray[np.float32], horizon: int, enlargement: int
+    before: NDArray[np.float32], last: NDArray[np.float32], horizon: int, enlargement: int, fine: bool = False
 ) -> NDArray[np.float32]:
     """Where, in the last of two frames (H, W, C), each pixel of the next ones comes from: (horizon, H, W, 2)."""
-    field = flow(last, before, enlargement)
+    field = flow(last, before, enlargement, fine)
     places = grid(*field.shape[:2])
     origin, found = places, []
     for _ in range(horizon):
@@ -77,14 +77,20 @@ def grid(height: int, width: int) -> Field:
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
 
-def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: int) -> Field:
-    """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1]."""
+def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: int, fine: bool = False) -> Field:
+    """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1].
+
+    With OpenCV's own settings, which stop at half the resolution; or ``fine``, at several times the cost.
+    """
     height, width = frame.shape[:2]
     enlargement = max(enlargement, -(-LEAST_SIDE // max(height, width)))
     size = (enlargement * width, enlargement * height)
     grey = [np.rint(255 * one.mean(-1).clip(0, 1)).astype(np.uint8) for one in (frame, other)]
     large = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in grey]
     engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if fine:
+        engine.setFinestScale(0)
+        engine.setVariationalRefinementIterations(15)
     found = engine.calc(large[0], large[1], np.zeros((*size[::-1], 2), np.float32))
     return np.asarray(cv2.resize(found, (width, height), interpolation=cv2.INTER_AREA) / enlargement, np.float32)
 

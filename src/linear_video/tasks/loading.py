@@ -8,14 +8,16 @@ from linear_video.tasks.settings import Fit
 from linear_video.tasks.trained import TrainedModel
 
 
-def load_model(source: str | Path, fit: Fit = "resize", context: int = 10, device: str | None = None) -> TrainedModel:
+def load_model(
+    source: str | Path, fit: Fit = "auto", context: int = 10, device: str | None = None, method: str = "blend"
+) -> TrainedModel:
     """Read a trained model from its folder, or from where MLflow keeps one; see ``linear_video.load``."""
     folder = Path(source)
     if isinstance(source, str) and ":/" in source:
         folder = _from_mlflow(source)
     if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
-    return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device)
+    return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device, method)
 
 
 def _from_mlflow(uri: str) -> Path:

@@ -1,5 +1,6 @@
 """Frames of any size as frames of a model's size, and back."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import cv2
@@ -17,9 +18,10 @@ Values = NDArray[np.float32]
 class Parts:
     """How frames uint8 (h, w, planes) become the P parts that a model sees, float32 (P, C, H, W) in [0, 1].
 
-    ``"resize"`` shrinks or enlarges the whole frame; ``"tile"`` cuts it into tiles of the model's size, mirrored
-    beyond its edge. A model of grey frames sees the planes of a colour frame one by one, so that colour is kept; a
-    model of colour frames sees a grey one in three equal planes.
+    ``"whole"`` leaves it as it is, mirrored beyond its edge until it has the model's size; ``"resize"`` shrinks or
+    enlarges it; ``"tile"`` cuts it into tiles of the model's size, mirrored beyond its edge. A model of grey frames
+    sees the planes of a colour frame one by one, so that colour is kept; a model of colour frames sees a grey one in
+    three equal planes.
 
     Raises:
         InputError: if the model's channels and the frame's planes do not go together.
@@ -31,8 +33,8 @@ class Parts:
         if self.channels not in (1, size[2]) and size[2] != 1:
             raise InputError(f"frames of {size[2]} channels do not go with a model of {self.channels}.")
         high, wide = size[:2]
-        self.rows = -(-high // self.height) if fit == "tile" else 1
-        self.columns = -(-wide // self.width) if fit == "tile" else 1
+        self.rows = -(-high // self.height) if fit != "resize" else 1
+        self.columns = -(-wide // self.width) if fit != "resize" else 1
         self.planes = size[2] if self.channels == 1 else 1
 
     @property
@@ -43,7 +45,7 @@ class Parts:
     def __str__(self) -> str:
         """What is done to frames, for people."""
         size, own = f"{self.size[1]}x{self.size[0]}", f"{self.width}x{self.height}"
-        if self.exact:
+        if self.exact or self.fit == "whole":
             done = f"frames of {size}"
         elif self.fit == "resize":
             done = f"frames of {size} resized to {own} and back"
@@ -72,9 +74,42 @@ class Parts:
         if self.channels > 1 and self.size[2] == 1:
             planes = planes.mean(axis=2, keepdims=True)
         whole = planes.transpose(0, 3, 1, 4, 2).reshape(self.rows * self.height, self.columns * self.width, -1)
-        if self.exact or self.fit == "tile":
+        if self.exact or self.fit != "resize":
             return np.asarray(whole[: self.size[0], : self.size[1]], np.float32)
         return resized(np.ascontiguousarray(whole, np.float32), *self.size[:2])
+
+
+def checked(frame: Frame, number: int, before: tuple[int, ...] | None) -> Frame:
+    """A frame as (h, w, planes), if it is one, and of the shape of those before.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
+        raise InputError(f"frames must be uint8 (h, w, 3), (h, w, 1) or (h, w), not {frame.dtype} {frame.shape}.")
+    frame = frame.reshape(*frame.shape[:2], -1)
+    if before is not None and frame.shape != before:
+        raise InputError(f"frame {number} is {frame.shape}, the ones before {before}.")
+    return frame
+
+
+def all_checked(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """Frames as ``checked`` has them, one by one."""
+    shape: tuple[int, ...] | None = None
+    for number, frame in enumerate(frames):
+        frame = checked(frame, number, shape)
+        shape = frame.shape
+        yield frame
+
+
+def counted(frames: int) -> str:
+    """So many frames, in words."""
+    return "1 frame" if frames == 1 else f"{frames} frames"
+
+
+def to_values(frame: Frame) -> Values:
+    """uint8 -> float32 in [0, 1]."""
+    return np.asarray(frame, np.float32) / np.float32(255)
 
 
 def to_frame(values: NDArray[Any]) -> Frame:

@@ -57,6 +57,7 @@ def surprise_plot(
     curves = [("forecast_error", "forecast error /\nordinary one", limits[0])]
     if known:
         curves.append(("likelihood_bits", "-log2 p /\nbits per value", limits[1]))
+    curves.append(("frame_difference", "without a model:\nframe difference", np.inf))
     figure = Figure(figsize=(11, 1.6 + 1.5 * len(curves)), layout="constrained")
     grid = GridSpec(1 + len(curves), len(shown), figure)
     for column, (number, frame) in enumerate(shown):

@@ -3,10 +3,10 @@
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,17 +15,29 @@ from matplotlib.figure import Figure
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from linear_video.evaluation.scores import score_frames
-from linear_video.tasks import pictures
+from linear_video.tasks import denoising, pictures
+from linear_video.tasks.ahead import Ahead
 from linear_video.tasks.alarms import Calibration, forecast_error, ordinary_errors
-from linear_video.tasks.parts import Frame
+from linear_video.tasks.backtest import Backtest
+from linear_video.tasks.between import Between
+from linear_video.tasks.parts import Frame, to_frame, to_values
+from linear_video.tasks.references import Values, blurred, non_local_means
 from linear_video.tasks.settings import PredictSettings, parse_frames
 from linear_video.tasks.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 
+SHOWN = ("model", "optical_flow", "mean", "last_frame")  # methods in pictures
+SHOWN_AT_ONCE = 12  # frames
 BORDER = (213, 94, 0)  # of frames that a model has made, beside others
 
-Result = tuple[pd.DataFrame, Figure]  # table and picture
+
+class Result(NamedTuple):
+    """What a task leaves beside its video."""
+
+    table: pd.DataFrame
+    picture: Figure
+    backtest: pd.DataFrame | None = None  # what each method was worth on known frames of the same footage
 
 
 @dataclass
@@ -39,12 +51,17 @@ class Job:
     seed: int
     title: str
     writer: VideoWriter
+    reference: VideoWriter  # for what one would have without a model
     calibration: Calibration | None
 
     def write(self, frames: Iterable[Frame]) -> None:
         """Add frames to the video."""
         for frame in frames:
             self.writer.write(frame)
+
+    def write_beside(self, frame: Frame, guesses: dict[str, Values], name: str) -> None:
+        """Add a frame to the video of the reference: its guess, if there is one, else the frame itself."""
+        self.reference.write(_framed(to_frame(guesses[name])) if name in guesses else frame)
 
 
 class Remembered:
@@ -64,14 +81,28 @@ def _extrapolate(job: Job) -> Result:
     if job.settings.window_step is not None:
         return _forecasts(job, job.settings.window_step)
     footage = Remembered(job.frames, job.trained.context)
-    future = job.trained.extrapolate(footage, job.settings.horizon)
+    ahead = Ahead(job.trained, job.settings.horizon)
+    guesses = ahead.run(footage)
+    future = ahead.given(guesses)
     job.write(footage.last)
     job.write(_framed(frame) for frame in future)
+    for frame, guess in [*((frame, {}) for frame in footage.last), *zip(future, guesses, strict=True)]:
+        job.write_beside(frame, guess, "last_frame")
     rows = {
         "footage": _numbered(footage.last, footage.count - len(footage.last)),
         "what comes": _numbered(future, footage.count),
+    } | _guessed([(str(footage.count + lead), guess) for lead, guess in enumerate(guesses)])
+    table = _table(job, footage.count + np.arange(len(future)))
+    return Result(table, pictures.strip(rows, job.title), _tested(job, ahead.backtest))
+
+
+def _guessed(guesses: Sequence[tuple[str, dict[str, Values]]]) -> dict[str, list[tuple[str, Frame]]]:
+    """For a picture, what each method made of some frames, which have captions."""
+    shown = [name for name in SHOWN if any(name in guess for _, guess in guesses)]
+    return {
+        name.replace("_", " "): [(caption, to_frame(guess[name])) for caption, guess in guesses if name in guess]
+        for name in shown
     }
-    return _table(job, footage.count + np.arange(len(future))), pictures.strip(rows, job.title)
 
 
 def _table(job: Job, numbers: Any, **columns: Any) -> pd.DataFrame:
@@ -85,33 +116,39 @@ def _numbered(frames: Iterable[Frame], first: int = 0, form: str = "{}") -> list
 
 
 def _forecasts(job: Job, step: int) -> Result:
-    """Side by side, footage and the latest forecast of it; PSNR and SSIM, and those of the last frame seen."""
-    first, second = itertools.tee(job.frames)
-    windows = job.trained.forecasts(first, job.settings.horizon, step)
-    upcoming = next(windows, None)
-    start, forecasts = 0, list[Frame]()  # the latest ones, and the frame from which they are
-    before = last_seen = np.empty(0, np.uint8)
+    """Side by side, footage and the latest forecast of it; PSNR and SSIM of every method."""
+    context, horizon = max(2, job.trained.context), job.settings.horizon
+    ahead, seen = Ahead(job.trained, horizon), deque[Frame](maxlen=context + horizon)
+    pending = deque[tuple[int, list[dict[str, Values]]]]()  # windows whose frames have not all come yet
+    start, latest, given = 0, list[dict[str, Values]](), np.empty(0, np.uint8)
     rows = []
     truth, made = pictures.Thumbnails(), pictures.Thumbnails()
-    for number, frame in enumerate(second):
-        if upcoming is not None and upcoming[0] == number:
-            start, forecasts, last_seen = number, list(upcoming[1]), before
-            upcoming = next(windows, None)
-        if number - start < len(forecasts):
-            forecast = forecasts[number - start]
-            row = {"frame": number, "seconds": number / job.fps, "lead": number - start + 1}
-            rows.append(row | _scores(forecast, frame) | _scores(last_seen, frame, "last_frame_"))
-            job.write([np.hstack([frame, _framed(forecast)])])
+    for number, frame in enumerate(job.frames):
+        while pending and pending[0][0] + horizon <= number:
+            first, guesses = pending.popleft()
+            ahead.learn(guesses, list(seen)[first - number :][:horizon])
+        if number >= context and (number - context) % step == 0:
+            latest = ahead.guesses(list(seen))
+            start, given = number, ahead.given(latest)
+            pending.append((number, latest))
+        lead = number - start
+        if lead < len(latest):
+            row = {"frame": number, "seconds": number / job.fps, "lead": lead + 1}
+            row |= _scores(given[lead], frame)
+            for name, guess in latest[lead].items():
+                row |= _scores(to_frame(guess), frame, f"{name}_")
+            rows.append(row)
+            job.write([np.hstack([frame, _framed(given[lead])])])
             truth.add(frame)
-            made.add(forecast)
-        before = frame
+            made.add(given[lead])
+        seen.append(frame)
     if not rows:
-        raise InputError(f"no frame follows a window of {job.trained.context}: lower the parameter context.")
+        raise InputError(f"no frame follows a window of {context}: lower the parameter context.")
     pairs = {
         "footage": [(f"frame {rows[number]['frame']}", frame) for number, frame in truth.kept],
         "forecast": [(f"+{rows[number]['lead']}", frame) for number, frame in made.kept],
     }
-    return pd.DataFrame(rows), pictures.strip(pairs, job.title)
+    return Result(pd.DataFrame(rows), pictures.strip(pairs, job.title), _tested(job, ahead.backtest))
 
 
 def _scores(frame: Frame, truth: Frame, prefix: str = "") -> dict[str, float]:
@@ -134,7 +171,7 @@ def _hindcast(job: Job) -> Result:
     strips = {"what came before": _numbered(past, -len(past)), "footage": _numbered(first)}
     back = range(len(past), 0, -1)
     left_out = [" ".join(map(str, job.trained.forgotten(frames)["mode"])) for frames in back]
-    return _table(job, -np.array(back), modes_left_out=left_out), pictures.strip(strips, job.title)
+    return Result(_table(job, -np.array(back), modes_left_out=left_out), pictures.strip(strips, job.title))
 
 
 def _fill_in(job: Job) -> Result:
@@ -145,18 +182,34 @@ def _fill_in(job: Job) -> Result:
             'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
         )
     first, second = itertools.tee(_with_gaps(job.frames, frozenset(dropped)))
-    filled = job.trained.fill_in(first, missing)
     shown: list[tuple[int, Frame, Frame]] = []
-    for number, (was, frame) in enumerate(zip(second, filled, strict=True)):
+    guesses: list[tuple[str, dict[str, Values]]] = []
+    between: Between | None = None
+    for number, (was, (frame, between)) in enumerate(zip(second, job.trained.filled(first, missing), strict=True)):
         job.write([frame])
+        job.write_beside(was, {} if between is None else between.guesses, "mean")
         near = number in missing or number - 1 in missing or number + 1 in missing
-        if near and len(shown) < 16:
+        if near and len(shown) < SHOWN_AT_ONCE:
             shown.append((number, was, frame))
+            if number in missing and between is not None:
+                guesses.append((str(number), between.guesses))
     rows = {
         "as it was": [(f"{number}", was) for number, was, _ in shown],
         "filled in": [(f"{number}{'*' if number in missing else ''}", frame) for number, _, frame in shown],
-    }
-    return _table(job, sorted(missing)), pictures.strip(rows, job.title)
+    } | _guessed(guesses)
+    return Result(
+        _table(job, sorted(missing)),
+        pictures.strip(rows, job.title),
+        _tested(job, None if between is None else between.backtest),
+    )
+
+
+def _tested(job: Job, backtest: Backtest | None) -> pd.DataFrame | None:
+    """The backtest's table, if there was one; and a word where the model does not help."""
+    if backtest is None or not backtest.scores:
+        return None
+    backtest.warn(job.title)
+    return backtest.table()
 
 
 def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Frame]:
@@ -171,45 +224,86 @@ def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Fra
 
 
 def _retime(job: Job) -> Result:
+    """Pictures are of the moments where the neighbours differ most, and of some all over the video."""
     factor = job.settings.factor
-    shown: list[tuple[str, Frame]] = []
     rows = []
-    for given, frame in enumerate(job.trained.retime(job.frames, factor)):
+    between: Between | None = None
+    spread = pictures.Thumbnails(SHOWN_AT_ONCE // 2)
+    hardest: list[tuple[float, float, Frame, dict[str, Values]]] = []
+    for given, (frame, between) in enumerate(job.trained.retimed(job.frames, factor)):
         job.write([frame])
-        rows.append({"frame": given, "time_in_footage": given / factor, "seconds": given / factor / job.fps})
-        if len(shown) < 12:
-            shown.append((f"frame {given / factor:.3g}", frame))
-    return pd.DataFrame(rows), pictures.strip({"retimed": shown}, job.title)
+        time = given / factor
+        job.write_beside(frame, {} if between is None else between.guesses, "mean")
+        rows.append({"frame": given, "time_in_footage": time, "seconds": time / job.fps})
+        spread.add(frame)
+        if between is not None and "mean" in between.guesses:
+            apart = float(np.abs(between.guesses["mean"] - to_values(frame)).mean())
+            hardest = [*hardest, (apart, time, frame, between.guesses)]
+            hardest = sorted(hardest, key=lambda one: -one[0])[: SHOWN_AT_ONCE // 4]
+    strips = {"retimed": [(f"frame {number / factor:.3g}", frame) for number, frame in spread.kept]}
+    if hardest:
+        strips["moves most"] = [(f"frame {time:.3g}", frame) for _, time, frame, _ in hardest]
+        strips |= _guessed([(f"frame {time:.3g}", guess) for _, time, _, guess in hardest])
+    return Result(
+        pd.DataFrame(rows),
+        pictures.strip(strips, job.title),
+        _tested(job, None if between is None else between.backtest),
+    )
 
 
 def _denoise(job: Job) -> Result:
-    first, second = itertools.tee(job.frames)
+    """The backtest makes the first frames as noisy again, and takes them for the truth."""
+    first = list(itertools.islice(job.frames, denoising.TESTS * denoising.TEST_STEP + 2 * denoising.AROUND))
+    frames = itertools.chain(first, job.frames)
+    one, two = itertools.tee(frames)
     was, made, changes = pictures.Thumbnails(), pictures.Thumbnails(), []
-    for before, frame in zip(second, job.trained.denoise(first), strict=True):
+    for before, frame in zip(two, job.trained.denoise(one), strict=True):
         job.write([frame])
+        job.reference.write(to_frame(blurred(to_values(before), 1.0)))
         was.add(before)
         made.add(frame)
         changes.append(float(np.abs(before.astype(np.float32) - frame).mean() / 255))
+    middle = first[len(first) // 2]
     strips = {"footage": was.kept, "denoised": made.kept}
     captioned = {name: [(str(number), frame) for number, frame in kept] for name, kept in strips.items()}
-    return _table(job, range(len(changes)), change=changes), pictures.strip(captioned, job.title)
+    noise = denoising.noise_of(to_values(middle))
+    for name, guess in (("blur", blurred(to_values(middle), 1.0)), ("non local means", non_local(middle, noise))):
+        captioned[name] = [(str(len(first) // 2), to_frame(guess))]
+    backtest = None
+    if job.trained.method == "blend" and len(first) > 2 * denoising.AROUND:
+        found = denoising.backtest([to_values(frame) for frame in first], job.seed)
+        backtest = pd.DataFrame([{"distance": 0, "method": name, "psnr": value} for name, value in found.items()])
+        logger.info(f"{job.title}: noise of {255 * noise:.1f} grey levels.")
+    return Result(_table(job, range(len(changes)), change=changes), pictures.strip(captioned, job.title), backtest)
+
+
+def non_local(frame: Frame, noise: float) -> Values:
+    """OpenCV's non-local means, as strong as the noise."""
+    return non_local_means(to_values(frame), 255 * max(noise, 1 / 255))
 
 
 def _surprise(job: Job) -> Result:
     thumbnails = pictures.Thumbnails()
 
+    changes: list[float] = []
+    before: Frame | None = None
+
     def seen() -> Iterator[Frame]:
+        nonlocal before
         for frame in job.frames:
             thumbnails.add(frame)
+            changes.append(np.nan if before is None else float(np.abs(frame.astype(np.float32) - before).mean() / 255))
+            before = frame
             yield frame
 
     surprises = job.trained.surprise(seen(), job.settings.horizon)
     ordinary = job.calibration.errors if job.calibration else ordinary_errors([surprises])
     errors = forecast_error(surprises.errors, ordinary)
-    table = _table(job, range(len(errors)), likelihood_bits=surprises.likelihood, forecast_error=errors)
+    columns = {"likelihood_bits": surprises.likelihood, "forecast_error": errors, "frame_difference": changes}
+    table = _table(job, range(len(errors)), **columns)
     if job.calibration:
         table["alarm"] = job.calibration.alarms(surprises)
-    return table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title)
+    return Result(table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title))
 
 
 def _spectrum(job: Job) -> Result:
@@ -218,7 +312,7 @@ def _spectrum(job: Job) -> Result:
     for moment in range(modes.responses.shape[1]):  # side by side, what each does, about grey
         row = [np.uint8(np.rint(127.5 * (1 + response[moment] / scale))) for response in modes.responses]
         job.write([np.hstack([modes.frames[moment], *row])])
-    return modes.table, pictures.modes_plot(modes, job.fps, job.title)
+    return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title))
 
 
 def _sample(job: Job) -> Result:
@@ -227,9 +321,8 @@ def _sample(job: Job) -> Result:
     job.write(np.hstack(list(moment)) for moment in futures[:4].swapaxes(0, 1))
     spread = (futures / 255).std(axis=0).mean(axis=(1, 2, 3))
     lead = np.arange(1, len(spread) + 1)
-    return pd.DataFrame({"lead": lead, "seconds": lead / job.fps, "spread": spread}), pictures.spread_plot(
-        futures, job.title
-    )
+    table = pd.DataFrame({"lead": lead, "seconds": lead / job.fps, "spread": spread})
+    return Result(table, pictures.spread_plot(futures, job.title))
 
 
 def _what_if(job: Job) -> Result:
@@ -255,7 +348,7 @@ def _what_if(job: Job) -> Result:
         "without": _numbered(without, 1, "+{}"),
         "with": _numbered(with_them, 1, "+{}"),
     }
-    return table, pictures.strip(rows, job.title)
+    return Result(table, pictures.strip(rows, job.title))
 
 
 def _read_actions(path: Path, values: int) -> pd.DataFrame:

@@ -1,12 +1,17 @@
 """Do one task with all footage there is; each piece leaves a folder, whole or not at all."""
 
+import hashlib
 import itertools
 import json
 import logging
-from dataclasses import asdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -16,14 +21,16 @@ from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_folder
 from linear_video.tasks.alarms import Calibration, calibrate
 from linear_video.tasks.footage import FPS, find_footage, named, open_footage
-from linear_video.tasks.parts import Parts
+from linear_video.tasks.parts import Frame, Parts
 from linear_video.tasks.presenters import PRESENTERS, Job, Remembered
-from linear_video.tasks.settings import PredictSettings
+from linear_video.tasks.settings import ABLE, PredictSettings
 from linear_video.tasks.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 
-VIDEO, PICTURE, TABLE, FACTS = "video.webm", "picture.png", "table.csv", "facts.json"
+VIDEO, REFERENCE, PICTURE = "video.webm", "reference.webm", "picture.png"
+TABLE, BACKTEST, FACTS = "table.csv", "backtest.csv", "facts.json"
+LONGEST = 120  # bytes of a folder's name
 DPI = 110
 
 
@@ -35,7 +42,8 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
     """
     if settings.video is None:
         raise InputError("predict.video names no footage: give a video, or a folder of images or of videos.")
-    trained.able(settings.task)
+    if trained.method == "model" or settings.task not in ABLE["blend"]:
+        trained.able(settings.task)
     sources = find_footage(Path(settings.video))
     calibration = None
     if settings.task == "surprise" and settings.normal is not None:
@@ -49,12 +57,18 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
     rows: list[dict[str, Any]] = []
     for source in sources:
         for recording in open_footage(source):
-            name = _file_name(recording.name)
-            if any(Path(row["folder"]).name == name for row in rows):  # a b.avi after a_b.avi
+            name = file_name(recording.name)
+            if any(Path(row["folder"]).parent.name == name for row in rows):  # a b.avi after a_b.avi
                 name = f"{name}.{len(rows)}"
+            if settings.lines is not None:
+                recording = replace(recording, frames=_shrunk(recording.frames, settings.lines))
             with named(recording.name):
-                place = folder / settings.task / name
-                rows.append(_run_one(settings, trained, recording, place, seed, calibration))
+                place = folder / settings.task / name / variant(settings)
+                try:
+                    rows.append(_run_one(settings, trained, recording, place, seed, calibration))
+                finally:
+                    with suppress(OSError):  # it is not empty
+                        place.parent.rmdir()
     return pd.DataFrame(rows)
 
 
@@ -72,27 +86,57 @@ def _run_one(
     fps = settings.fps or recording.fps or FPS
     if settings.fps is None and recording.fps is None:
         logger.info(f"{recording.name} does not say its frame rate; taken to be {FPS:g} frames per second.")
-    done = str(Parts(trained.model.frame_shape, first.shape, trained.fit))
+    done = str(Parts(trained.sized(first.shape).frame_shape, first.shape, trained.fit))
     logger.info(f"{recording.name}: {done}; {fps:g} frames per second.")
     bar = tqdm(itertools.chain([first], recording.frames), desc=f"{settings.task}: {recording.name}", unit="frame")
     footage = Remembered(bar, 1)
     with replacing_folder(place) as part:
         speed = settings.factor if settings.task == "retime" and settings.playback == "rate" else 1.0
-        with VideoWriter(part / VIDEO, fps * speed) as writer:
+        with VideoWriter(part / VIDEO, fps * speed) as writer, VideoWriter(part / REFERENCE, fps * speed) as beside:
             title = f"{settings.task.replace('_', ' ')}: {recording.name}, {trained.name}"
-            job = Job(trained, settings, iter(footage), fps, seed, title, writer, calibration)
-            table, picture = PRESENTERS[settings.task](job)
+            job = Job(trained, settings, iter(footage), fps, seed, title, writer, beside, calibration)
+            result = PRESENTERS[settings.task](job)
+        table = result.table
         table.to_csv(part / TABLE, index=False)
-        picture.savefig(part / PICTURE, dpi=DPI)
+        result.picture.savefig(part / PICTURE, dpi=DPI)
+        if result.backtest is not None:
+            result.backtest.to_csv(part / BACKTEST, index=False)
         facts = {"footage": recording.name, "frames": footage.count, "done": done, "fps": fps, "model": trained.name}
         facts |= {"training": trained.config.get("training", {}), "seed": seed, "settings": asdict(settings)}
         (part / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     bar.close()
     row = {name: facts[name] for name in ("footage", "model", "frames", "fps")}
     row |= {"task": settings.task, "folder": str(place)}
-    row |= {name: float(table[name].mean()) for name in ("psnr", "last_frame_psnr", "spread") if name in table}
+    row |= {name: float(table[name].mean()) for name in map(str, table) if name.endswith("psnr") or name == "spread"}
+    if result.backtest is not None and len(result.backtest):
+        means = result.backtest.groupby("method")["psnr"].mean()
+        row |= {f"backtest_{name}_psnr": float(value) for name, value in means.items()}
     return row | ({"alarms": int(table["alarm"].sum())} if "alarm" in table else {})
 
 
-def _file_name(name: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "_" for c in name).strip(".") or "footage"
+def _shrunk(frames: Iterator[Frame], lines: int) -> Iterator[Frame]:
+    for frame in frames:
+        height, width = frame.shape[:2]
+        if height > lines:
+            size = (max(1, round(width * lines / height)), lines)
+            smaller = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+            frame = np.asarray(smaller, np.uint8).reshape(size[1], size[0], -1)
+        yield frame
+
+
+def file_name(name: str) -> str:
+    """A name that every file system takes, as near to the footage's as can be; letters of all languages stay."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "footage"
+    if len(kept.encode()) <= LONGEST:
+        return kept
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{kept.encode()[: LONGEST - 9].decode(errors='ignore')}-{digest}"
+
+
+def variant(settings: PredictSettings) -> str:
+    """The model, and what differs from the defaults: results of other settings lie in other folders."""
+    defaults = {one.name: one.default for one in fields(PredictSettings)}
+    model = ".".join(part for part in settings.model.replace(":", "").split("/")[-2:] if part)
+    others = {name: value for name, value in asdict(settings).items() if value != defaults[name]}
+    told = [f"{name}={value}" for name, value in others.items() if name not in ("model", "video", "task")]
+    return file_name(".".join([model, *told]).replace(" ", "+").replace("=", "-").replace("/", "_"))

@@ -1,12 +1,30 @@
 """Settings of the pipeline ``predict``: a trained model, footage, and what to do with it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from linear_video.common.checks import check_least, check_within
+from linear_video.common.errors import InputError
 
 Task = Literal["extrapolate", "hindcast", "fill_in", "retime", "denoise", "surprise", "spectrum", "sample", "what_if"]
-Fit = Literal["resize", "tile"]
+Fit = Literal["auto", "whole", "resize", "tile"]
+Method = Literal["blend", "model", "last_frame", "optical_flow", "mean", "cubic"]
+METHODS: tuple[str, ...] = get_args(Method)
+# The tasks that methods which are no model alone can do.
+ABLE: dict[str, tuple[str, ...]] = {
+    "blend": ("extrapolate", "fill_in", "retime", "denoise"),
+    "last_frame": ("extrapolate",),
+    "optical_flow": ("extrapolate", "fill_in", "retime"),
+    "mean": ("fill_in", "retime"),
+    "cubic": ("fill_in", "retime"),
+}
+
+
+def check_method(method: str, task: str) -> None:
+    """Raise InputError unless a method can do a task."""
+    able = ABLE.get(method, (task,))
+    if task not in able:
+        raise InputError(f"method {method} cannot {task}; it can {', '.join(able)}.")
 
 
 @dataclass(frozen=True)
@@ -17,7 +35,11 @@ class PredictSettings:
         model: folder of a trained model, or where MLflow keeps one: ``runs:/<run>/model``, ``models:/<name>/1``.
         video: a video, a folder of images (frames in natural order), an array; or a folder of such, each on its own.
         task: what to do, see ``tasks.trained.TrainedModel``.
-        fit: frames of another size than the model's are ``"resize"``d as a whole, or cut into ``"tile"``s.
+        method: extrapolate, fill_in, retime, denoise: ``"blend"`` of the model and of what anybody would guess without
+            it, weighted as tests on the video itself tell; or one of them alone.
+        fit: frames of another size than the model's are seen ``"whole"``, if the model can; ``"resize"``d, or cut into
+            ``"tile"``s. ``"auto"`` is whole or resize.
+        lines: frames of more are made smaller first; None leaves them as they are.
         fps: frames per second; None for what the file says, or 25 where it says nothing.
         context: frames that the model sees, before the frames it gives or around them.
         horizon: frames to give: after the last one (extrapolate, sample, what_if), before the first one (hindcast).
@@ -41,8 +63,10 @@ class PredictSettings:
     model: str = "data/06_models/ile/moving_symbols"
     video: str | None = None
     task: Task = "extrapolate"
-    fit: Fit = "resize"
+    method: Method = "blend"
+    fit: Fit = "auto"
     fps: float | None = None
+    lines: int | None = None
     context: int = 10
     horizon: int = 5
     window_step: int | None = None
@@ -59,14 +83,47 @@ class PredictSettings:
     actions: str | None = None
 
     def __post_init__(self) -> None:
+        if self.method != "blend" and self.task not in (able := ABLE.get(self.method, (self.task,))):
+            raise ValueError(f"method {self.method} cannot {self.task}; it can {', '.join(able)}.")
         check_least(self, 2, "context", "window", "futures")
-        check_least(self, 1, "horizon", "modes", "window_step")
+        check_least(self, 1, "horizon", "modes", "window_step", "lines")
         check_within(self, "(0, inf)", "fps")
         check_within(self, "[0.1, 10]", "factor")
         check_within(self, "(0, 1)", "false_alarm_rate")
         check_within(self, "[0, inf)", "noise")
         parse_frames(self.missing)
         parse_frames(self.dropped)
+
+
+@dataclass(frozen=True)
+class OwnFootageSettings:
+    """The pipeline ``footage``: from one video to all that can be said of it.
+
+    Attributes:
+        video: a video, a folder of images, or an array.
+        model: folder of a trained model that takes frames of any size; None trains one on the video.
+        tasks: what is done.
+        context: frames that the model sees.
+        horizon: frames after the last one.
+        factor: frames to give for each one, in slow motion.
+        lines: frames of more are made smaller first.
+        noise: grey levels of noise, at least, for which denoising is worth while.
+    """
+
+    video: str = "data/01_raw/own_footage.mp4"
+    model: str | None = None
+    tasks: tuple[Task, ...] = ("extrapolate", "retime", "denoise", "surprise")
+    context: int = 5
+    horizon: int = 5
+    factor: float = 2.0
+    lines: int = 720
+    noise: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_least(self, 2, "context")
+        check_least(self, 1, "horizon", "lines")
+        check_within(self, "[0.1, 10]", "factor")
+        check_within(self, "[0, inf)", "noise")
 
 
 def parse_frames(text: str | int) -> list[int]:

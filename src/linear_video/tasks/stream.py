@@ -1,7 +1,7 @@
 """Footage on its way through a model: read frame by frame, in memory that does not grow with its length."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linear_video.common.errors import InputError
-from linear_video.models.base import FrameShape, KnowsAnyTime, Seen
-from linear_video.tasks.parts import Frame, Parts, to_frame
+from linear_video.models.base import Seen, VideoModel
+from linear_video.tasks.parts import Frame, Parts, checked, counted, to_frame
 from linear_video.tasks.settings import Fit
 
 BATCH = 16  # frames that are read and encoded at once
@@ -19,11 +19,18 @@ PARTS_AT_ONCE = 2048  # of all frames together
 
 
 class Footage:
-    """Frames that are being read, checked, and made into parts: gives (frame, parts (P, C, H, W))."""
+    """Frames that are being read, checked, and made into parts: gives (frame, parts (P, C, H, W)).
 
-    def __init__(self, frames: Iterable[Frame], frame_shape: FrameShape, fit: Fit, device: torch.device) -> None:
-        self.frames, self.frame_shape, self.fit, self.device = iter(frames), frame_shape, fit, device
+    Args:
+        frames: uint8.
+        sized: gives the model for frames of a shape (h, w, planes).
+        fit: what becomes of frames of another size than the model's.
+    """
+
+    def __init__(self, frames: Iterable[Frame], sized: Callable[[tuple[int, ...]], VideoModel], fit: Fit) -> None:
+        self.frames, self.sized, self.fit = iter(frames), sized, fit
         self.count, self.ended = 0, False
+        self.model: Any  # for frames of this size, once there is one
         self.parts: Parts
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
@@ -34,15 +41,12 @@ class Footage:
         if frame is None:
             self.ended = True
             raise StopIteration
-        if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
-            raise InputError(f"frames must be uint8 (h, w, 3), (h, w, 1) or (h, w), not {frame.dtype} {frame.shape}.")
-        frame = frame.reshape(*frame.shape[:2], -1)
+        frame = checked(frame, self.count, self.parts.size if self.count else None)
         if not self.count:
-            self.parts = Parts(self.frame_shape, frame.shape, self.fit)
-        elif frame.shape != self.parts.size:
-            raise InputError(f"frame {self.count} is {frame.shape}, the ones before {self.parts.size}.")
+            self.model = self.sized(frame.shape)
+            self.parts = Parts(self.model.frame_shape, frame.shape, self.fit)
         self.count += 1
-        return frame, torch.from_numpy(self.parts.split(frame)).to(self.device)
+        return frame, torch.from_numpy(self.parts.split(frame)).to(self.model.device)
 
     def batches(self) -> Iterator[list[tuple[Frame, Tensor]]]:
         """Several frames at once."""
@@ -52,8 +56,9 @@ class Footage:
     def check_length(self, least: int) -> None:
         """Raise InputError if fewer frames have come than are needed."""
         if self.count < least:
-            frames = "1 frame" if self.count == 1 else f"{self.count} frames"
-            raise InputError(f"the footage has {frames}, but this needs at least {least} (parameter context).")
+            raise InputError(
+                f"the footage has {counted(self.count)}, but this needs at least {least} (parameter context)."
+            )
 
     def joined(self, clip: Tensor, difference: bool = False) -> NDArray[Any]:
         """Frames of parts (P, T, C, H, W): uint8 (T, h, w, channels); differences stay float32."""
@@ -64,10 +69,8 @@ class Footage:
 class Window:
     """Frames around the one that is being made, and what the model needs of them."""
 
-    def __init__(
-        self, model: KnowsAnyTime[Any], footage: Footage, reach: int, missing: frozenset[int] = frozenset()
-    ) -> None:
-        self.model, self.footage, self.reach, self.missing = model, footage, reach, missing
+    def __init__(self, footage: Footage, reach: int, missing: frozenset[int] = frozenset()) -> None:
+        self.footage, self.reach, self.missing = footage, reach, missing
         self.first = 0  # number of the first frame kept
         self.length = 0  # of the window; what was read beyond it does not count yet
         self.frames: list[Frame] = []
@@ -83,7 +86,7 @@ class Window:
     def observed(self) -> Tensor:
         """Which of the frames are there, bool (length,)."""
         there = [number not in self.missing for number in range(self.first, self.first + self.length)]
-        return torch.tensor(there, device=self.footage.device)
+        return torch.tensor(there, device=self.footage.model.device)
 
     def frame(self, number: int) -> Frame:
         """One of the frames kept, by its number in the footage."""
@@ -96,7 +99,7 @@ class Window:
             batch = next(self.batches, None)
             if batch is None:
                 break
-            projected = self.model.project(torch.stack([parts for _, parts in batch], 1))
+            projected = self.footage.model.project(torch.stack([parts for _, parts in batch], 1))
             self._projected = self._projected.followed_by(projected) if self.frames else projected
             self.frames.extend(frame for frame, _ in batch)
         passed = max(0, number - reach - self.first)

@@ -3,8 +3,8 @@
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linear_video.common.errors import InputError
-from linear_video.models.base import DrawsFutures, HasLikelihood, HasSpectrum, KnowsActions, KnowsAnyTime, VideoModel
+from linear_video.models.base import (
+    DrawsFutures,
+    HasLikelihood,
+    HasSpectrum,
+    KnowsActions,
+    KnowsAnyTime,
+    TakesAnySize,
+    VideoModel,
+)
 from linear_video.models.registry import MODELS, model_class
 from linear_video.models.spectrum import spectrum_of
-from linear_video.tasks.parts import Frame, to_frame
-from linear_video.tasks.settings import Fit
+from linear_video.tasks.ahead import Ahead
+from linear_video.tasks.between import Between, filled, retimed, shown_frames
+from linear_video.tasks.denoising import denoised
+from linear_video.tasks.parts import Frame, to_frame, to_values
+from linear_video.tasks.settings import METHODS, Fit, check_method
 from linear_video.tasks.stream import Footage, Window, pieces
 
 GREY_LEVELS = math.log2(255)  # bits that a density of values in [0, 1] is short of one of grey values
@@ -61,7 +72,8 @@ class TrainedModel:
     Attributes:
         model: of ``models``.
         config: what the checkpoint says of it.
-        fit: ``"resize"`` or ``"tile"``, see ``tasks.parts.Parts``.
+        fit: ``"whole"``, ``"resize"`` or ``"tile"``, see ``tasks.parts.Parts``.
+        method: ``"blend"`` of the model and what anybody would guess, by tests on the video itself; or one of those.
         context: frames that the model sees, before the frames it gives; around them, so many on either side.
     """
 
@@ -69,22 +81,46 @@ class TrainedModel:
         self,
         model: VideoModel,
         config: dict[str, Any],
-        fit: Fit = "resize",
+        fit: Fit = "auto",
         context: int = 10,
         device: str | None = None,
+        method: str = "blend",
     ) -> None:
-        if fit not in ("resize", "tile"):
-            raise InputError(f"fit must be resize or tile, not {fit!r}.")
+        if fit not in get_args(Fit):
+            raise InputError(f"fit must be one of {', '.join(get_args(Fit))}, not {fit!r}.")
         if context < 2:
             raise InputError(f"context must be at least 2 frames, not {context}.")
+        if method not in METHODS:
+            raise InputError(f"method must be one of {', '.join(METHODS)}, not {method!r}.")
+        any_size = model.offers(TakesAnySize)
+        if fit == "whole" and not any_size:
+            raise InputError("fit: only models that take frames of any size see them whole; choose resize or tile.")
+        self.fit: Fit = ("whole" if any_size else "resize") if fit == "auto" else fit
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device)
-        self.config, self.fit, self.context = config, fit, context
+        self.config, self.context, self.method = config, context, method
+        self._sized: tuple[tuple[int, ...], VideoModel] = (model.frame_shape[1:], self.model)
 
     @property
     def name(self) -> str:
         """Which kind of model: ile, dynamic_vae, lds, adversarial, last_frame."""
         return str(self.config["model"])
+
+    @property
+    def knows_any_time(self) -> bool:
+        """Whether the model can tell of moments between frames."""
+        return self.model.offers(KnowsAnyTime)
+
+    def sized(self, shape: tuple[int, ...]) -> VideoModel:
+        """The model for frames of a shape (h, w, planes): itself, unless it sees them whole."""
+        if self.fit != "whole":
+            return self.model
+        assert isinstance(self.model, TakesAnySize)
+        step = self.model.size_step
+        height, width = (-(-side // step) * step for side in shape[:2])
+        if self._sized[0] != (height, width):
+            self._sized = ((height, width), self.model.sized(height, width))
+        return self._sized[1]
 
     def able(self, task: str) -> Any:
         """The model, if it can do a task: of the capability that the task ``NEEDS``.
@@ -108,46 +144,44 @@ class TrainedModel:
     # --- the future and the past ------------------------------------------------------------------------------------
 
     def extrapolate(self, frames: Iterable[Frame], horizon: int) -> NDArray[np.uint8]:
-        """The frames after the last one: (horizon, h, w, channels)."""
-        footage, context = self._last(frames)
-        return footage.joined(self.model.predict(context, horizon))
+        """The frames after the last one, by the ``method``: (horizon, h, w, channels)."""
+        if self.method == "model":
+            return self.model_ahead(frames, horizon)
+        ahead = Ahead(self, horizon)
+        return ahead.given(ahead.run(frames))
 
-    def forecasts(self, frames: Iterable[Frame], horizon: int, step: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Of windows all over a video, ``step`` frames apart: number of the first frame to come, and the frames."""
-        footage, seen = self._footage(frames), deque[Tensor](maxlen=self.context)
-        for number, (_, parts) in enumerate(footage):
-            seen.append(parts)
-            if len(seen) == self.context and (number + 1 - self.context) % step == 0:
-                yield number + 1, footage.joined(self.model.predict(torch.stack(list(seen), 1), horizon))
-        footage.check_length(self.context)
+    def model_ahead(self, frames: Iterable[Frame], horizon: int) -> NDArray[np.uint8]:
+        """The frames after the last one as the model alone has them."""
+        footage, context = self._last(frames)
+        return footage.joined(footage.model.predict(context, horizon))
 
     def what_if(self, frames: Iterable[Frame], horizon: int, actions: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
         """The frames after the last one under actions, of the last frames seen and those to come: (horizon, h, w, ...).
 
         ``actions`` are (context + horizon, m); zeros are no action.
         """
-        model: KnowsActions = self.able("what_if")
-        if actions.shape != (wanted := (self.context + horizon, model.actions)):
+        if actions.shape != (wanted := (self.context + horizon, self.able("what_if").actions)):
             raise InputError(f"actions must be {wanted}, not {actions.shape}.")
         footage, context = self._last(frames)
         known = torch.as_tensor(actions, dtype=torch.float32, device=self.device).expand(len(context), -1, -1)
-        return footage.joined(model.predict(context, horizon, actions=known))
+        return footage.joined(footage.model.predict(context, horizon, actions=known))
 
     def sample(
         self, frames: Iterable[Frame], horizon: int, count: int, noise: float = 1.0, seed: int = 0
     ) -> NDArray[np.uint8]:
         """Many futures, drawn as the model defines it: (count, horizon, h, w, channels)."""
-        model: DrawsFutures = self.able("sample")
+        self.able("sample")
         footage, context = self._last(frames)
-        drawn = model.futures(context, horizon, count, seed, noise)
+        drawn = footage.model.futures(context, horizon, count, seed, noise)
         return np.stack([footage.joined(future) for future in drawn])
 
     def hindcast(self, frames: Iterable[Frame], horizon: int) -> NDArray[np.uint8]:
         """The frames before the first one: (horizon, h, w, channels), in order of time."""
-        model: KnowsAnyTime[Any] = self.able("hindcast")
+        self.able("hindcast")
         footage = self._footage(frames)
         seen = [parts for _, parts in itertools.islice(footage, self.context)]
         footage.check_length(self.context)
+        model = footage.model
         projected = model.project(torch.stack(seen, 1))
         observed = torch.ones(len(seen), dtype=torch.bool, device=self.device)
         given = [model.interpolate(projected, observed, float(time))[1] for time in range(-horizon, 0)]
@@ -163,34 +197,65 @@ class TrainedModel:
         columns = (lost.nonzero().flatten(), spectrum.period[lost], spectrum.half_life[lost])
         return pd.DataFrame(dict(zip(names, (column.tolist() for column in columns), strict=True)))
 
+    def model_between(self, frames: Sequence[Frame | None], time: float) -> Frame:
+        """The frame at a time of 0 .. T-1 as the model alone has it, from T frames; those that are None are missing."""
+        footage = self._footage(shown_frames(frames))
+        clip = torch.stack([parts for _, parts in footage], 1)
+        observed = torch.tensor([frame is not None for frame in frames], device=clip.device)
+        weights, correction = footage.model.interpolate(footage.model.project(clip), observed, time)
+        values = footage.parts.join(correction.cpu().numpy())
+        for index in weights.nonzero().flatten().tolist():
+            values = values + np.float32(weights[index]) * to_values(frames[index])
+        return to_frame(values)
+
     # --- all over a video --------------------------------------------------------------------------------------------
 
     def fill_in(self, frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[Frame]:
-        """All frames, those numbered in ``missing`` replaced by what the others tell of them."""
+        """All frames, those numbered in ``missing`` replaced by what the others tell of them, by the ``method``."""
+        return (frame for frame, _ in self.filled(frames, missing))
+
+    def retime(self, frames: Iterable[Frame], factor: float) -> Iterator[Frame]:
+        """Frames at times 0, 1/factor, 2/factor, ..., in frames' time, up to the last frame, by the ``method``."""
+        return (frame for frame, _ in self.retimed(frames, factor))
+
+    def filled(self, frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between | None]]:
+        """As ``fill_in``, with the tests of the methods so far; without where the model is asked alone."""
+        if self.method != "model":
+            yield from filled(self, frames, missing)
+            return
         gone = frozenset(missing)
         for window, number in self._windows("fill_in", frames, gone):
-            yield window.frame(number) if number not in gone else self._between(window, float(number))
+            yield window.frame(number) if number not in gone else self._between(window, float(number)), None
         beyond = [number for number in gone if number >= window.footage.count]
         if beyond:
             raise InputError(f"missing names frame {min(beyond)}, but the footage has {window.footage.count} frames.")
 
-    def retime(self, frames: Iterable[Frame], factor: float) -> Iterator[Frame]:
-        """Frames at times 0, 1/factor, 2/factor, ..., in frames' time, up to the last frame."""
+    def retimed(self, frames: Iterable[Frame], factor: float) -> Iterator[tuple[Frame, Between | None]]:
+        """As ``retime``, with the tests of the methods so far; without where the model is asked alone."""
         if not 0.1 <= factor <= 10:
             raise InputError(f"factor must be within [0.1, 10], not {factor}.")
+        if self.method != "model":
+            yield from retimed(self, frames, factor)
+            return
         given = 0
         for window, number in self._windows("retime", frames):
             last = number if window.footage.ended and number == window.footage.count - 1 else number + 1 - 1e-9
             while given / factor <= last + 1e-9:
                 time = given / factor
                 exact = abs(time - round(time)) < 1e-6
-                yield window.frame(round(time)) if exact else self._between(window, time)
+                yield window.frame(round(time)) if exact else self._between(window, time), None
                 given += 1
 
     def denoise(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Every frame as the trajectory that fits the frames around it best has it."""
+        """Every frame without noise: by the frames around it, or as the model's trajectory through them has it."""
+        check_method(self.method, "denoise")
+        if self.method != "model":
+            yield from denoised(frames)
+            return
         for window, number in self._windows("denoise", frames):
-            yield window.footage.joined(window.model.smooth(window.projected, number - window.first)[:, None])[0]
+            yield window.footage.joined(window.footage.model.smooth(window.projected, number - window.first)[:, None])[
+                0
+            ]
 
     def surprise(self, frames: Iterable[Frame], horizon: int = 5) -> Surprises:
         """How unlikely each frame is, by its density, and by errors of its forecasts up to ``horizon`` frames before.
@@ -203,20 +268,20 @@ class TrainedModel:
         likelihood, errors = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
         for batch in footage.batches():
             clip = torch.stack([*kept, *(parts for _, parts in batch)], 1)  # (P, before + T, C, H, W)
-            likelihood.append(self._likelihood(clip, len(kept)))
-            errors.append(self._forecast_errors(clip, len(kept), horizon))
+            likelihood.append(self._likelihood(footage.model, clip, len(kept)))
+            errors.append(self._forecast_errors(footage.model, clip, len(kept), horizon))
             kept = list(clip[:, -past:].unbind(1))
         footage.check_length(self.context)
         return Surprises(np.concatenate(likelihood), np.concatenate(errors))
 
-    def _likelihood(self, clip: Tensor, before: int) -> NDArray[np.float64]:
+    def _likelihood(self, model: VideoModel, clip: Tensor, before: int) -> NDArray[np.float64]:
         """Bits per value of the frames from number ``before`` on."""
-        if not isinstance(self.model, HasLikelihood):
+        if not isinstance(model, HasLikelihood):
             return np.full(clip.shape[1] - before, np.nan)
-        nats = torch.cat([self.model.surprise(piece, self.context) for piece in pieces(clip)]).mean(0)[before:]
+        nats = torch.cat([model.surprise(piece, self.context) for piece in pieces(clip)]).mean(0)[before:]
         return np.asarray(nats.cpu().numpy() / math.log(2) + GREY_LEVELS)
 
-    def _forecast_errors(self, clip: Tensor, before: int, horizon: int) -> NDArray[np.float64]:
+    def _forecast_errors(self, model: VideoModel, clip: Tensor, before: int, horizon: int) -> NDArray[np.float64]:
         """Mean squared errors of the forecasts of frames from number ``before`` on: (T, horizon)."""
         length = clip.shape[1]
         errors = np.full((length + horizon, horizon), np.nan)
@@ -225,7 +290,7 @@ class TrainedModel:
         if len(ends):
             sums = torch.zeros((len(ends), horizon), dtype=torch.float64, device=clip.device)
             for piece in pieces(clip, horizon):
-                forecast = self.model.forecasts(piece[:, :-1], self.context, horizon)  # (P, ends, horizon, C, H, W)
+                forecast = model.forecasts(piece[:, :-1], self.context, horizon)  # (P, ends, horizon, C, H, W)
                 for lead in range(horizon):
                     seen = ends[ends + lead < length]
                     error = forecast[:, : len(seen), lead].flatten(2) - piece[:, seen + lead].flatten(2)
@@ -266,7 +331,7 @@ class TrainedModel:
     # --- within -------------------------------------------------------------------------------------------------------
 
     def _footage(self, frames: Iterable[Frame]) -> Footage:
-        return Footage(frames, self.model.frame_shape, self.fit, self.device)
+        return Footage(frames, self.sized, self.fit)
 
     def _last(self, frames: Iterable[Frame]) -> tuple[Footage, Tensor]:
         """The last frames of footage, as the model sees them: (P, context, C, H, W)."""
@@ -282,7 +347,7 @@ class TrainedModel:
                 f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, how many "
                 "frames are seen."
             )
-        weights, correction = window.model.interpolate(window.projected, window.observed, time - window.first)
+        weights, correction = window.footage.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())
         for index in weights.nonzero().flatten().tolist():
             values = values + np.float32(weights[index] / 255) * window.frame(window.first + index)
@@ -292,7 +357,8 @@ class TrainedModel:
         self, task: str, frames: Iterable[Frame], missing: frozenset[int] = frozenset()
     ) -> Iterator[tuple[Window, int]]:
         """Every frame's number in turn, and a window of the frames around it."""
-        window = Window(self.able(task), self._footage(frames), self.context, missing)
+        self.able(task)
+        window = Window(self._footage(frames), self.context, missing)
         number = 0
         while window.move(number):
             yield window, number

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RESULTS = ("psnr", "last_frame_psnr", "spread", "alarms")  # of footage, that are tracked
+RESULTS = ("psnr", "spread", "alarms")  # of footage, that are told and tracked; and other methods' PSNR
 
 
 class Report(NamedTuple):
@@ -92,12 +92,13 @@ def _track_results(results: "pd.DataFrame", prefix: str) -> None:
 
     for number, row in enumerate(results.to_dict("records")):
         mlflow.log_metrics(_headline(row), step=number)
-        mlflow.log_artifacts(row["folder"], Path(row["folder"]).name)
+        mlflow.log_artifacts(row["folder"], Path(row["folder"]).parent.name)
         mlflow.set_tags({"task": row["task"], "model": row["model"], "mlflow.runName": f"{row['task']} of footage"})
 
 
 def _headline(row: dict[Any, Any]) -> dict[str, float]:
-    return {name: float(row[name]) for name in RESULTS if name in row and math.isfinite(row[name])}
+    known = [name for name in row if name in RESULTS or str(name).endswith("_psnr")]
+    return {name: float(row[name]) for name in known if math.isfinite(row[name])}
 
 
 def _shown(path: str | Path) -> Path:

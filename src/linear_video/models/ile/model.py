@@ -16,6 +16,7 @@ from linear_video.models.base import (
     KnowsActions,
     KnowsAnyTime,
     Spectrum,
+    TakesAnySize,
     VideoModel,
 )
 from linear_video.models.ile.dense import DensePrior
@@ -36,7 +37,9 @@ FORMS: dict[str, type[DensePrior] | type[ModalPrior] | type[WarpPrior]] = {
 CLIPS_LOOKED_AT = 500  # before the first step
 
 
-class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Encoded], HasExactLikelihood):
+class InvertibleLinearEmbedding(
+    KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Encoded], HasExactLikelihood, TakesAnySize
+):
     """Exact-likelihood model of clips: embeddings ``z_t = flow(o_t)`` follow a linear system, of one of three forms.
 
     Frames are float32 in [0, 1], clips (N, T, C, H, W).
@@ -109,9 +112,15 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
             )
 
     def offers(self, capability: type[VideoModel]) -> bool:
-        """As of every model: actions, if it was made for some; a spectrum, unless the picture is warped."""
-        lacks = {KnowsActions: not self.actions, HasSpectrum: self.settings.dynamics == "warp"}
+        """As of every model: actions, if it was made for some; a spectrum or any size, as the dynamics are."""
+        warped = self.settings.dynamics == "warp"
+        lacks = {KnowsActions: not self.actions, HasSpectrum: warped, TakesAnySize: not warped}
         return not lacks.get(capability) and super().offers(capability)
+
+    @property
+    def size_step(self) -> int:
+        """As of every one: the flow halves frames so often."""
+        return int(2 ** (self.settings.first_squeezes + self.settings.blocks - 1))
 
     @property
     def actions(self) -> int:
@@ -243,8 +252,17 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
     @torch.no_grad()
     def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
         """As that of every model, with each frame encoded once."""
+        if self._forgets(context) and horizon <= (self.prior.reach or 0):
+            ahead = self.prior.forecast_each(self.project(clips), context - 1)[:, :, :horizon]
+            of_each = [self.decode(one.flatten(0, 1)[None])[0].clamp(0, 1) for one in ahead]
+            found: Tensor = torch.stack(of_each).unflatten(1, ahead.shape[1:3])
+            return found
         frames = self._ahead(self.project(clips).windows(context), horizon)
         return frames.reshape(len(clips), -1, *frames.shape[1:])
+
+    def _forgets(self, frames: int) -> bool:
+        """Whether so many frames tell all that a longer past would."""
+        return self.prior.forgets and frames > self.settings.look_back + 1
 
     def _seen(self, clips: Tensor, observed: Tensor | None, actions: Tensor | None = None) -> Encoded:
         """Frames as the prior wants them; in place of missing ones, what those before them tell."""
@@ -354,6 +372,8 @@ class InvertibleLinearEmbedding(KnowsActions, DrawsFutures, HasSpectrum, KnowsAn
         """Exact, of all frames: the predictive density of the filter, and the flow's log-determinant."""
         embeddings, log_abs_det = self.encode(clips)
         seen, length = Encoded(clips, embeddings), clips.shape[1]
+        if self._forgets(past):
+            return -(self.prior.log_density(seen) + log_abs_det) / embeddings.shape[2]
         known = self.prior.log_density(seen.first(min(past, length)))
         if length > past:
             rest = self.prior.log_density(seen.windows(past + 1), first=past)

@@ -12,6 +12,7 @@ from linear_video.models.base import FrameShape
 from linear_video.models.optical_flow import grid, origins
 
 LEAST_ERROR = 1e-6  # mean squared; below, nothing is left to learn
+FIELD_SIDE = 288  # pixels of the shorter side; the field of larger frames is found on smaller ones
 
 
 def last_frames(frames: Tensor, length: int) -> Tensor:
@@ -126,7 +127,8 @@ class FieldNetwork(MotionNetwork):
 
     (N, T, reach, 2 + C, H, W): displacements along x and y in pixels, straight from this frame to each of the next, and
     the logarithm of a variance (the same for all steps). A small U-shaped network, of three scales from a half on. It
-    corrects what ``start`` says, see ``IleSettings.field_start``.
+    corrects what ``start`` says, see ``IleSettings.field_start``. What it finds of large frames, it finds on smaller
+    ones: motions are then as many pixels as in what it was trained on.
     """
 
     def __init__(
@@ -154,10 +156,14 @@ class FieldNetwork(MotionNetwork):
 
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
         """As of every one: (B, reach, 2 + C, H, W)."""
-        halved = F.pixel_unshuffle(seen, 2)
+        height, width = seen.shape[2:]
+        smaller = min(1.0, FIELD_SIDE / min(height, width))
         flowing = self._optical_flow(seen) if self.start == "optical_flow" else None  # (B, reach, 2, H, W)
-        if flowing is not None:
-            halved = torch.cat((halved, F.pixel_unshuffle(flowing[:, 0], 2)), 1)
+        inputs = seen if flowing is None else torch.cat((seen, smaller * flowing[:, 0]), 1)
+        if smaller < 1:
+            size = [round(smaller * side / 8) * 8 for side in (height, width)]
+            inputs = F.interpolate(inputs, size=size, mode="area")
+        halved = F.pixel_unshuffle(inputs, 2)
         if actions is not None:
             halved = torch.cat((halved, actions[..., None, None].expand(-1, -1, *halved.shape[2:])), 1)
         fine = self.fine(halved)
@@ -165,8 +171,8 @@ class FieldNetwork(MotionNetwork):
         middle = self.up_middle(torch.cat((middle, _enlarged(self.coarse(middle), middle)), 1))
         features = self.up_fine(torch.cat((fine, _enlarged(middle, fine)), 1))
         maps = torch.cat((self.last(features), self.doubt(features)), 1)
-        maps = F.interpolate(maps.to(seen.dtype), scale_factor=2.0, mode="bilinear", align_corners=False)
-        moved = 2 * maps[:, : 2 * self.reach].unflatten(1, (self.reach, 2))  # twice, as pixels are half as wide
+        maps = F.interpolate(maps.to(seen.dtype), size=(height, width), mode="bilinear", align_corners=False)
+        moved = 2 / smaller * maps[:, : 2 * self.reach].unflatten(1, (self.reach, 2))  # since its pixels are wider
         moved = moved if flowing is None else moved + flowing
         uncertain = maps[:, None, 2 * self.reach :].expand(-1, self.reach, -1, -1, -1)
         return torch.cat((moved, uncertain), 2)
@@ -174,7 +180,7 @@ class FieldNetwork(MotionNetwork):
     @torch.no_grad()
     def _optical_flow(self, seen: Tensor) -> Tensor:
         """Displacements if the last two frames' optical flow goes on: (B, reach, 2, H, W); none after a first frame."""
-        channels, height, width = self.frame_shape
+        channels, (height, width) = self.frame_shape[0], seen.shape[2:]
         frames = seen.float().unflatten(1, (-1, channels)).permute(0, 1, 3, 4, 2).cpu().numpy()  # (B, T, H, W, C)
         if frames.shape[1] < 2:
             return seen.new_zeros(len(seen), self.reach, 2, height, width)

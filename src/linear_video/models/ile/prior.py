@@ -58,10 +58,13 @@ class Prior(nn.Module, ABC):
 
     Attributes:
         pictures: whether it wants embeddings in the order of a picture's pixels, ``Flow.as_pictures``.
+        forgets: whether frames some steps back do not matter any more, so that going over a clip once tells the same,
+            to a thousandth of a grey value, as going over each window of it.
         reach: steps that one forecast goes at most; None for any number.
     """
 
     pictures: ClassVar[bool] = True
+    forgets: ClassVar[bool] = False
     reach: int | None = None
 
     @abstractmethod
@@ -79,6 +82,10 @@ class Prior(nn.Module, ABC):
     @abstractmethod
     def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
         """Embeddings expected after those seen, at most ``reach`` of them: (N, horizon, D)."""
+
+    def forecast_each(self, seen: Encoded, first: int) -> Tensor:
+        """Of a form that ``forgets``, ``reach`` embeddings expected after each frame from one on: (N, T', reach, D)."""
+        raise ValueError("these dynamics do not forget; forecast from each window.")
 
     @abstractmethod
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ steps go straight from the last frame to each of the next.
 """
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,22 +44,24 @@ class WarpPrior(MovingPrior):
     variances: what is not known of a frame is moved on as the frame is, and would no longer be diagonal.
     """
 
+    forgets: ClassVar[bool] = True  # what is left of a frame after k others is (1 - K)^k
+
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
         s, shape = settings, (frame_shape[0], 1, 1)
         self.motion = FieldNetwork(frame_shape, s.look_back, s.reach, s.actions, s.motion_channels, s.field_start)
-        self.mean = nn.Parameter(torch.zeros(frame_shape))  # μ
+        self.mean = nn.Parameter(torch.zeros(shape))  # μ; nothing is of a place, so that frames may have any size
         self.gain = nn.Parameter(torch.full(shape, math.log(FIRST_GAIN / (1 - FIRST_GAIN))))  # K, by its logit
         self.radius = nn.Parameter(torch.full(shape, math.log(FIRST_MEMORY / (1 - FIRST_MEMORY))))  # ρ, by its logit
         self.log_variance = nn.Parameter(torch.full(shape, -6.0))  # of S_t, where the network says nothing
-        self.log_initial = nn.Parameter(torch.full(frame_shape, -2.0))  # of S_0
+        self.log_initial = nn.Parameter(torch.full(shape, -2.0))  # of S_0
 
     @torch.no_grad()
     def begin(self, frames: Tensor, noise: float) -> None:
         """Mean and variance of first frames are those of the clips; innovations have a tenth of the changes' energy."""
         floor = max(noise, 1 / 255) ** 2
-        self.mean.copy_(frames.mean((0, 1)))
-        self.log_initial.copy_((frames.var((0, 1)) + 0.01 * frames.var() + floor).log())
+        self.mean.copy_(frames.mean((0, 1, 3, 4), keepdim=True)[0, 0])
+        self.log_initial.copy_((frames.var((0, 1, 3, 4), keepdim=True)[0, 0] + floor).log())
         changes = frames.diff(dim=1).square().mean((0, 1, 3, 4))
         self.log_variance.copy_((0.1 * changes + floor).log()[:, None, None])
 

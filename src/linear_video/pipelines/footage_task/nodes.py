@@ -15,5 +15,5 @@ def run_task(predict: PredictSettings, seed: int, folder: Path) -> pd.DataFrame:
     import linear_video
     from linear_video.tasks.runner import run_all
 
-    trained = linear_video.load(predict.model, predict.fit, predict.context)
+    trained = linear_video.load(predict.model, predict.fit, predict.context, method=predict.method)
     return run_all(predict, trained, folder, seed)

@@ -1,0 +1,77 @@
+"""The frames after the last one: the model's, and what anybody would guess, blended as the video itself tells."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_video.common.errors import InputError
+from linear_video.tasks import references
+from linear_video.tasks.backtest import Backtest
+from linear_video.tasks.parts import Frame, all_checked, counted, to_frame, to_values
+from linear_video.tasks.references import Values
+from linear_video.tasks.settings import check_method
+
+if TYPE_CHECKING:
+    from linear_video.tasks.trained import TrainedModel
+
+WINDOWS, APART = 12, 2  # at the end of a video, with which methods are tested, and frames from one to the next
+GUESSES = ("model", "optical_flow", "fine_flow", "last_frame")
+
+
+class Ahead:
+    """Guesses of the frames after some seen, and the tests of them in one video.
+
+    Args:
+        trained: the model.
+        horizon: frames ahead.
+    """
+
+    def __init__(self, trained: "TrainedModel", horizon: int) -> None:
+        check_method(trained.method, "extrapolate")
+        self.trained, self.horizon = trained, horizon
+        self.backtest = Backtest(trained.method, GUESSES, "optical_flow")
+
+    def guesses(self, seen: Sequence[Frame]) -> list[dict[str, Values]]:
+        """For each of the next frames, what every method makes of the last ones seen."""
+        values = [to_values(frame) for frame in list(seen)[-2:]]
+        made = {
+            "optical_flow": references.optical_flow(values, self.horizon),
+            "fine_flow": references.optical_flow(values, self.horizon, fine=True),
+            "last_frame": references.last_frame(values, self.horizon),
+        }
+        if "model" in self.backtest.names:
+            future = self.trained.model_ahead(list(seen)[-self.trained.context :], self.horizon)
+            made["model"] = [to_values(frame) for frame in future]
+        return [{name: frames[lead] for name, frames in made.items()} for lead in range(self.horizon)]
+
+    def learn(self, guesses: Sequence[Mapping[str, Values]], truth: Sequence[Frame]) -> None:
+        """Score guesses of as many frames as are known by now, and learn from them."""
+        for lead, (guess, frame) in enumerate(zip(guesses, truth, strict=False), 1):
+            self.backtest.learn(lead, guess, to_values(frame))
+
+    def given(self, guesses: Sequence[Mapping[str, Values]]) -> NDArray[np.uint8]:
+        """What the method makes of guesses: (horizon, h, w, planes)."""
+        return np.stack([to_frame(self.backtest.given(lead, guess)) for lead, guess in enumerate(guesses, 1)])
+
+    def run(self, frames: Iterable[Frame]) -> list[dict[str, Values]]:
+        """What every method makes of the frames after the last one, after tests on the ones before it.
+
+        Raises:
+            InputError: if there are fewer frames than the model sees.
+        """
+        context = max(2, self.trained.context)
+        reach = WINDOWS * APART + self.horizon
+        kept = deque(all_checked(frames), maxlen=context + reach)
+        known = list(kept)
+        if len(known) < context:
+            raise InputError(
+                f"the footage has {counted(len(known))}, but this needs at least {context} (parameter context)."
+            )
+        if self.backtest.method != "model":
+            ends = range(len(known) - 1, context - 1, -APART)[: WINDOWS + self.horizon // APART]
+            for end in reversed(ends):
+                self.learn(self.guesses(known[:end]), known[end:])
+        return self.guesses(known)

@@ -1,0 +1,266 @@
+"""Frames between known ones, streamed: the model's, and what anybody would guess, blended as the video itself tells."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from linear_video.common.errors import InputError
+from linear_video.tasks import references
+from linear_video.tasks.backtest import Backtest
+from linear_video.tasks.parts import Frame, checked, counted, to_frame, to_values
+from linear_video.tasks.references import Values
+from linear_video.tasks.settings import check_method
+
+if TYPE_CHECKING:
+    from linear_video.tasks.trained import TrainedModel
+
+READ_AHEAD = 48  # frames on which methods are tested before the first frame is given
+FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, and after them
+DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
+AROUND = 3  # frames on either side that a model sees
+CUT, STICKS_OUT = 0.1, 3.0  # mean difference, and how many times those before and after, that make a cut
+MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
+DUPLICATE = 0.1  # of the usual difference: less is the same frame again
+
+
+class Stream:
+    """Frames that are being read, with those around the present one at hand.
+
+    Args:
+        frames: uint8 (h, w), (h, w, 1) or (h, w, 3).
+        missing: numbers of those that are not to be believed.
+        duplicates: whether frames that repeat the one before are missing too.
+    """
+
+    def __init__(self, frames: Iterable[Frame], missing: frozenset[int], duplicates: bool) -> None:
+        self.source, self.missing, self.duplicates = iter(frames), missing, duplicates
+        self.kept: dict[int, Frame] = {}
+        self.known: set[int] = set()
+        self.count, self.ended = 0, False
+        self.shape: tuple[int, ...] | None = None
+        self.repeated = 0  # how often the last frame came again
+        self.differences: list[float] = []  # of the last few frames that are no duplicates
+
+    def reach(self, number: int) -> bool:
+        """Read until that frame; False if there is none of that number."""
+        while self.count <= number and not self.ended:
+            frame = next(self.source, None)
+            if frame is None:
+                self.ended = True
+                break
+            frame = checked(frame, self.count, self.shape)
+            self.shape = frame.shape
+            self.kept[self.count] = frame
+            if self._repeats(frame):
+                self.repeated += 1
+            else:
+                self.repeated = 0
+            if self.repeated > MOST_REPEATED:  # this is a pause
+                self.known |= {number for number in self.kept if self.count - self.repeated < number}
+                self.known -= self.missing
+            elif self.count not in self.missing and not self.repeated:
+                self.known.add(self.count)
+            self.count += 1
+        return self.count > number
+
+    def _repeats(self, frame: Frame) -> bool:
+        before = self.kept.get(self.count - 1)
+        if not self.duplicates or before is None:
+            return False
+        difference = _difference(before, frame)
+        usual = float(np.median(self.differences)) if self.differences else 0.0
+        if difference < DUPLICATE * usual:
+            return True
+        self.differences = [*self.differences[-8:], difference]
+        return False
+
+    def around(self, time: float) -> tuple[int | None, int | None]:
+        """The last known frame up to a time, and the first from it on; the same where the time is a known frame's."""
+        number = math.ceil(time)
+        while self.reach(number) and number not in self.known:
+            number += 1
+        later = [known for known in self.known if known >= time]
+        earlier = [known for known in self.known if known <= time]
+        return max(earlier, default=None), min(later, default=None)
+
+    def forget(self, before: int) -> None:
+        """Frames before that one are not needed any more."""
+        for number in [number for number in self.kept if number < before]:
+            del self.kept[number]
+            self.known.discard(number)
+
+
+class Between:
+    """Guesses of frames between known ones of a stream, and the tests of them.
+
+    Args:
+        trained: the model.
+        stream: the frames.
+        gaps: how many frames in a row are to be guessed, for each of which is tested; 0 for moments between two
+            frames that follow each other. What is known of those is how well every second frame is guessed when the
+            video is half as large: a gap twice as long, of motions half as wide.
+    """
+
+    def __init__(self, trained: "TrainedModel", stream: Stream, gaps: frozenset[int]) -> None:
+        check_method(trained.method, "retime")
+        self.trained, self.stream, self.gaps = trained, stream, gaps
+        names = ["model"] if trained.knows_any_time else []
+        self.backtest = Backtest(trained.method, [*names, "optical_flow", "fine_flow", "mean"], "optical_flow")
+        self.tested, self.due = 0, 0  # the frame from which a test may be next, and from which one is wanted
+        self._decided = False
+        self.guesses: dict[str, Values] = {}  # of the last frame that was given
+
+    def frame(self, time: float) -> Frame:
+        """The frame at a time.
+
+        Raises:
+            InputError: if no known frame is before or after it.
+        """
+        stream, self.guesses = self.stream, {}
+        before, after = stream.around(time)
+        if before is None and after is None:
+            raise InputError("no frame of the footage is known.")
+        if before is None or after is None or before == after:
+            return stream.kept[after if before is None else before]  # type: ignore[index]
+        share = (time - before) / (after - before)
+        stream.reach(after + max(AROUND, after - before))
+        if self._cut(before, after):
+            return stream.kept[before if share < 0.5 else after]
+        if self.backtest.method == "blend":
+            self._test()
+        gap = after - before - 1
+        near = {number: stream.kept[number] for number in sorted(stream.known) if number in stream.kept}
+        self.guesses = self._guesses(near, before, after, time)
+        return to_frame(self.backtest.given(gap, self.guesses))
+
+    def forget(self, number: int) -> None:
+        """Frames long before that one are not needed any more; tests are of what is kept."""
+        self.tested = max(self.tested, number - READ_AHEAD)
+        self.stream.forget(self.tested - READ_AHEAD)
+
+    def _cut(self, before: int, after: int) -> bool:
+        kept, known = self.stream.kept, self.stream.known
+        jump = _difference(kept[before], kept[after])
+        neighbours = [(before - 1, before), (after, after + 1)]
+        around = [_difference(kept[one], kept[two]) for one, two in neighbours if {one, two} <= known]
+        # A gap of several frames holds the motion of all of them.
+        return jump >= CUT and jump >= STICKS_OUT * (after - before) * max(around, default=math.inf)
+
+    def _test(self) -> None:
+        """Hide known frames all over what has been read, and guess them."""
+        self.stream.reach(max(READ_AHEAD, self.stream.count) - 1)
+        while self.tested + 2 * (max(self.gaps) + 1) < self.stream.count:
+            if self.tested >= self.due and sum(self._test_one(self.tested, gap) for gap in self.gaps):
+                self.due = self.tested + (FIRST_STEP if self.tested < READ_AHEAD else LATER_STEP)
+                if len(self.backtest.scores) >= DECIDED and not self._decided:
+                    self._decided = True
+                    for name in ("model", "fine_flow"):
+                        self.backtest.leave_out(name)
+            self.tested += 1
+
+    def _test_one(self, first: int, gap: int) -> bool:
+        hidden = range(first + 1, first + 1 + max(gap, 1))
+        last = hidden[-1] + 1
+        near = [number for number in sorted(self.stream.known) if abs(number - first) <= 4 * (last - first) + AROUND]
+        if not {first, *hidden, last} <= set(near) or self._cut(first, last):
+            return False
+        frames = {number: self.stream.kept[number] for number in near}
+        if not gap:
+            frames = {number: _halved(frame) for number, frame in frames.items()}
+        shown = {number: frame for number, frame in frames.items() if number not in hidden}
+        for number in hidden:
+            guesses = self._guesses(shown, first, last, float(number))
+            self.backtest.learn(gap, guesses, to_values(frames[number]))
+        return True
+
+    def _guesses(self, near: dict[int, Frame], before: int, after: int, time: float) -> dict[str, Values]:
+        """What every method makes of known frames by their numbers, at a time between two of them."""
+        share, gap = (time - before) / (after - before), after - before
+        one, two = to_values(near[before]), to_values(near[after])
+        method = self.backtest.method
+        wanted = {*self.backtest.names, "mean"} if method == "blend" else {method, "mean"}
+        guesses = {"mean": references.mean_of_neighbours(one, two, share)}
+        for name in ("optical_flow", "fine_flow"):
+            if name in wanted:
+                guesses[name] = references.optical_flow_between(one, two, share, fine=name == "fine_flow")
+        outer = [near.get(before - gap), near.get(after + gap)]
+        if all(frame is not None for frame in outer):
+            four = [outer[0], near[before], near[after], outer[1]]
+            guesses["cubic"] = references.cubic([to_values(frame) for frame in four if frame is not None], share)
+        elif method == "cubic":
+            guesses["cubic"] = guesses["mean"]
+        if "model" in wanted:
+            earliest, latest = before - AROUND + 1, after + AROUND - 1
+            shown = [near.get(number) for number in range(earliest, latest + 1)]
+            guesses["model"] = to_values(self.trained.model_between(shown, time - earliest))
+        return guesses
+
+
+def filled(trained: "TrainedModel", frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between]]:
+    """All frames, those that are missing as the others tell; each with the tests so far.
+
+    Raises:
+        InputError: if a missing frame is beyond the end.
+    """
+    gone = frozenset(missing)
+    stream = Stream(frames, gone, duplicates=False)
+    between = Between(trained, stream, frozenset(_runs(gone)) or frozenset({1}))
+    number = 0
+    while stream.reach(number):
+        between.guesses = {}
+        yield (between.frame(float(number)) if number in gone else stream.kept[number]), between
+        number += 1
+        between.forget(number)
+    beyond = [one for one in gone if one >= stream.count]
+    if beyond:
+        raise InputError(f"missing names frame {min(beyond)}, but the footage has {counted(stream.count)}.")
+
+
+def retimed(trained: "TrainedModel", frames: Iterable[Frame], factor: float) -> Iterator[tuple[Frame, Between]]:
+    """Frames at times 0, 1/factor, 2/factor, ..., up to the last frame's; each with the tests so far."""
+    stream = Stream(frames, frozenset(), duplicates=True)
+    between = Between(trained, stream, frozenset({0}))
+    given = 0
+    while True:
+        time = given / factor
+        nearest = round(time)
+        time = float(nearest) if abs(time - nearest) < 1e-6 else time
+        if not stream.reach(math.ceil(time)):
+            break
+        yield between.frame(time), between
+        given += 1
+        between.forget(math.floor(time))
+    if stream.count < 2:
+        raise InputError(f"the footage has {counted(stream.count)}, but this needs at least 2 (parameter context).")
+
+
+def _runs(numbers: Iterable[int]) -> list[int]:
+    """Lengths of the runs of consecutive numbers."""
+    runs: list[int] = []
+    last: int | None = None
+    for number in sorted(numbers):
+        if last is not None and number == last + 1:
+            runs[-1] += 1
+        else:
+            runs.append(1)
+        last = number
+    return runs
+
+
+def _difference(one: Frame, two: Frame) -> float:
+    return float(cv2.absdiff(one, two).mean() / 255)
+
+
+def _halved(frame: Frame) -> Frame:
+    size = (max(1, frame.shape[1] // 2), max(1, frame.shape[0] // 2))
+    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8).reshape(size[1], size[0], -1)
+
+
+def shown_frames(frames: Sequence[Frame | None]) -> list[Frame]:
+    """Frames, with the nearest one in place of each that is None."""
+    there = [number for number, frame in enumerate(frames) if frame is not None]
+    nearest = [min(there, key=lambda known: abs(known - number)) for number in range(len(frames))]
+    return [frame for frame in (frames[number] for number in nearest) if frame is not None]

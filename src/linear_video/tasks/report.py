@@ -1,0 +1,98 @@
+"""One page on a video: what was done with it, beside what anybody would have without a model. Needs no other files."""
+
+import base64
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+
+from linear_video.clips.writing import VideoWriter
+from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO
+
+LINES = 320  # of the players' frames, at most
+REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
+REFERENCES |= {"retime": "the mean of the neighbours", "denoise": "a Gaussian blur"}
+WORDS = {
+    "extrapolate": "What comes after the last frame. Frames with a border are made.",
+    "retime": "In slow motion. The picture shows the moments that move most.",
+    "fill_in": "Frames that were missing, from the others.",
+    "denoise": "Without noise.",
+    "surprise": "How unlikely each frame is, given those before it.",
+    "magnify": "Small changes of one frequency band, made large.",
+}
+
+
+def page(results: pd.DataFrame, told: Mapping[str, Any]) -> str:
+    """HTML of the results of one video: a row for each task, with its ``folder``.
+
+    ``told`` are facts by name, shown on top.
+    """
+    sections = [_section(Path(row["folder"]), str(row["task"])) for row in results.to_dict("records")]
+    environment = Environment(loader=PackageLoader("linear_video.tasks", ""), autoescape=True)
+    return environment.get_template("report.html").render(
+        title=f"{results['footage'].iloc[0]}", told=told, sections=sections
+    )
+
+
+def _section(folder: Path, task: str) -> dict[str, Any]:
+    facts = json.loads((folder / FACTS).read_text())
+    players = {}
+    for name, file in (("made", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):
+        if (folder / file).is_file():
+            players[name] = _small_video(folder / file)
+    return {
+        "task": task.replace("_", " "),
+        "words": WORDS.get(task, ""),
+        "facts": facts["done"],
+        "players": players,
+        "backtest": _backtest(folder / BACKTEST),
+        "picture": base64.b64encode((folder / PICTURE).read_bytes()).decode(),
+    }
+
+
+def _backtest(file: Path) -> dict[str, Any] | None:
+    """PSNR of each method by distance, and its share of the blend; the best of each column is marked."""
+    if not file.is_file():
+        return None
+    table = pd.read_csv(file)
+    if table.empty:
+        return None
+    wide = table.pivot_table(index="method", columns="distance", values="psnr")
+    best = {column: wide[column].idxmax() for column in wide}
+    shares = table.groupby("method")["share"].mean() if "share" in table else pd.Series(dtype=float)
+    rows = []
+    for method in wide.mean(axis=1).sort_values(ascending=False).index:
+        cells = [
+            {"text": "" if np.isnan(value) else f"{value:.1f}", "best": best[column] == method}
+            for column, value in wide.loc[method].items()
+        ]
+        share = shares.get(method, np.nan)
+        rows.append(
+            {"name": str(method).replace("_", " "), "cells": cells, "share": "" if np.isnan(share) else f"{share:.2f}"}
+        )
+    return {"columns": [int(str(column)) for column in wide], "rows": rows}
+
+
+def _small_video(file: Path) -> str:
+    """A video as text, in frames of at most ``LINES``."""
+    capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
+    fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.webm"
+        with VideoWriter(path, fps) as writer:
+            while True:
+                there, frame = capture.read()
+                if not there:
+                    break
+                height, width = frame.shape[:2]
+                if height > LINES:
+                    size = (2 * round(width * LINES / height / 2), LINES)
+                    frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                writer.write(np.ascontiguousarray(np.asarray(frame, np.uint8)[..., ::-1]))
+        return base64.b64encode(path.read_bytes()).decode()

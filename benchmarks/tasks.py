@@ -426,11 +426,13 @@ def main() -> None:
         elif part == "what_if":
             if arguments.actions_model is None:
                 parser.error("what_if needs --actions-model.")
-            plain = linear_video.load(arguments.plain_model) if arguments.plain_model else None
-            pushed = linear_video.load(arguments.actions_model)
+            plain = linear_video.load(arguments.plain_model, method="model") if arguments.plain_model else None
+            pushed = linear_video.load(arguments.actions_model, method="model")
             results = what_if(pushed, plain, symbols, arguments.split, arguments.clips)
         else:
-            results = PARTS[part](linear_video.load(arguments.model), symbols, arguments.split, arguments.clips)
+            results = PARTS[part](
+                linear_video.load(arguments.model, method="model"), symbols, arguments.split, arguments.clips
+            )
         for title, table in results:
             print(f"\n### {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}", flush=True)
 

@@ -95,8 +95,20 @@ def write_turntable(folder: Path) -> None:
         assert cv2.imwrite(str(folder / f"obj1__{view}.png"), picture)
 
 
+def write_own_footage(folder: Path) -> None:
+    """Forty pictures: waves that wander over them, in colour, with some noise."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    t, y, x = np.ogrid[:40, :24, :32]
+    planes = [np.sin(x / 4 + t / 5 + shift) * np.cos(y / 6 - t / 9) for shift in (0, 1, 2)]
+    noisy = 127.5 + 100 * np.stack(planes, -1) + random.normal(0, 6, (40, 24, 32, 3))
+    for number, picture in enumerate(np.rint(noisy).clip(0, 255).astype(np.uint8)):
+        assert cv2.imwrite(str(folder / f"{number}.png"), picture)
+
+
 def write_raw_data(project: Path) -> None:
     """What the datasets that are read from files need."""
     write_footage(project / "data/01_raw/ucf_sports")
+    write_own_footage(project / "data/01_raw/own_footage")
     write_textures(project / "data/01_raw/ucla_textures/waves")
     write_turntable(project / "data/01_raw/small_norb")

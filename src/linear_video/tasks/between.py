@@ -10,6 +10,7 @@ import numpy as np
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
 from linear_video.tasks.backtest import Backtest
+from linear_video.tasks.blend import bands, whole
 from linear_video.tasks.parts import Frame, checked, counted, to_frame, to_values
 from linear_video.tasks.references import Values
 from linear_video.tasks.settings import check_method
@@ -21,6 +22,7 @@ READ_AHEAD = 48  # frames on which methods are tested before the first frame is 
 FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, and after them
 DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
 AROUND = 3  # frames on either side that a model sees
+MODEL_LINES, FINE_LINES = 400, 480  # of larger frames, the model sees smaller copies, and the flow is not fine
 CUT, STICKS_OUT = 0.1, 3.0  # mean difference, and how many times those before and after, that make a cut
 MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
 DUPLICATE = 0.1  # of the usual difference: less is the same frame again
@@ -169,7 +171,7 @@ class Between:
             return False
         frames = {number: self.stream.kept[number] for number in near}
         if not gap:
-            frames = {number: _halved(frame) for number, frame in frames.items()}
+            frames = {number: smaller(frame) for number, frame in frames.items()}
         shown = {number: frame for number, frame in frames.items() if number not in hidden}
         for number in hidden:
             guesses = self._guesses(shown, first, last, float(number))
@@ -185,7 +187,8 @@ class Between:
         guesses = {"mean": references.mean_of_neighbours(one, two, share)}
         for name in ("optical_flow", "fine_flow"):
             if name in wanted:
-                guesses[name] = references.optical_flow_between(one, two, share, fine=name == "fine_flow")
+                fine = name == "fine_flow" and min(one.shape[:2]) <= FINE_LINES
+                guesses[name] = references.optical_flow_between(one, two, share, fine)
         outer = [near.get(before - gap), near.get(after + gap)]
         if all(frame is not None for frame in outer):
             four = [outer[0], near[before], near[after], outer[1]]
@@ -195,8 +198,17 @@ class Between:
         if "model" in wanted:
             earliest, latest = before - AROUND + 1, after + AROUND - 1
             shown = [near.get(number) for number in range(earliest, latest + 1)]
-            guesses["model"] = to_values(self.trained.model_between(shown, time - earliest))
+            guesses["model"] = self._model_guess(shown, time - earliest, guesses)
         return guesses
+
+    def _model_guess(self, frames: list[Frame | None], time: float, guesses: dict[str, Values]) -> Values:
+        """Of large frames, the model's are smaller copies; what is finer than those is the optical flow's."""
+        lines, halvings = min(next(frame for frame in frames if frame is not None).shape[:2]), 0
+        while "optical_flow" in guesses and lines >> halvings > MODEL_LINES:
+            halvings += 1
+            frames = [None if frame is None else smaller(frame) for frame in frames]
+        made = to_values(self.trained.model_between(frames, time))
+        return whole([*bands(guesses["optical_flow"])[:halvings], made]) if halvings else made
 
 
 def filled(trained: "TrainedModel", frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between]]:
@@ -254,9 +266,10 @@ def _difference(one: Frame, two: Frame) -> float:
     return float(cv2.absdiff(one, two).mean() / 255)
 
 
-def _halved(frame: Frame) -> Frame:
-    size = (max(1, frame.shape[1] // 2), max(1, frame.shape[0] // 2))
-    return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8).reshape(size[1], size[0], -1)
+def smaller(frame: Frame) -> Frame:
+    """Half as high and wide, as the next band of ``blend.bands`` is."""
+    found = cv2.pyrDown(frame)
+    return np.asarray(found, np.uint8).reshape(*found.shape[:2], -1)
 
 
 def shown_frames(frames: Sequence[Frame | None]) -> list[Frame]:

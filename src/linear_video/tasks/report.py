@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from linear_video.clips.writing import VideoWriter
 from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO
 
-LINES = 320  # of the players' frames, at most
+LINES = 240  # of the players' frames, at most
 REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
 REFERENCES |= {"retime": "the mean of the neighbours", "denoise": "a Gaussian blur"}
 WORDS = {

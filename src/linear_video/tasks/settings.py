@@ -110,7 +110,7 @@ class OwnFootageSettings:
         noise: grey levels of noise, at least, for which denoising is worth while.
     """
 
-    video: str = "data/01_raw/own_footage.mp4"
+    video: str = "data/01_raw/own_footage"
     model: str | None = None
     tasks: tuple[Task, ...] = ("extrapolate", "retime", "denoise", "surprise")
     context: int = 5

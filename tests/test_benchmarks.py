@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -80,3 +81,22 @@ def test_tasks_are_measured_and_examples_written(repository: Path, tmp_path: Pat
         "oscillating": (800, 16, 16),
         "before_a_push": (10, 16, 16),
     }
+
+
+@pytest.mark.slow
+def test_tasks_are_measured_on_footage(repository: Path, tmp_path: Path) -> None:
+    across = np.arange(48)[:, None] + 2 * np.arange(40)
+    frames = np.stack([127 + 100 * np.sin((across + t) / 5) for t in range(40)])
+    np.save(tmp_path / "waves.npy", np.rint(frames).astype(np.uint8))
+    model = build("last_frame", (1, 16, 16), {})
+    save_checkpoint(tmp_path / "model", model, describe("last_frame", model))
+    table = tmp_path / "table.csv"
+    printed = run(
+        repository, "benchmarks/footage_tasks.py", str(tmp_path / "waves.npy"), f"--model={tmp_path / 'model'}",
+        f"--table={table}",
+    )  # fmt: skip
+    assert "blend: dB above the best reference of each video" in printed
+    found = pd.read_csv(table).set_index(["measure", "method"])["psnr"]
+    for measure in ("frame 1", "frame 5", "fill in 3", "retime x2", "denoise"):
+        assert found[measure, "blend"] > 20
+    assert found["frame 1", "model"] == pytest.approx(found["frame 1", "last_frame"], abs=1e-6)

@@ -127,7 +127,7 @@ def test_tiles_leave_no_seams() -> None:
 
 
 def test_the_modes_know_the_frequency() -> None:
-    found = oscillations(video((3, 1.15), (5, 3.0), noise=5), FPS, BAND)
+    found = oscillations(iter(video((3, 1.15), (5, 3.0), noise=5)), FPS, BAND)
     assert found.frequency_hz == pytest.approx(1.15, rel=0.01)
     assert found.table["frequency_hz"].between(*BAND).all()
     assert found.part.shape == (160, 16, 20, 1)

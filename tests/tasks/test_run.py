@@ -108,7 +108,7 @@ TESTED = ("extrapolate", "fill_in", "retime", "denoise")  # with methods that ar
 
 
 def test_every_task_is_tried() -> None:
-    assert set(LEAVES) == set(PRESENTERS) == set(NEEDS)
+    assert set(LEAVES) | {"fourier", "magnify"} == set(PRESENTERS) == set(NEEDS)
 
 
 @pytest.mark.parametrize("task", LEAVES)
@@ -168,6 +168,30 @@ def test_other_models_leave_as_much(models: Path, tmp_path: Path, video: Path, n
     _, folder = run(models, tmp_path, task, video, name, drawn=task in ("surprise", "spectrum"))  # others are alike
     assert {"facts.json", "picture.png", "table.csv"} <= {path.name for path in folder.iterdir()}
     assert list(pd.read_csv(folder / "table.csv").columns) == LEAVES[task][3]
+
+
+@pytest.mark.parametrize("task", ["fourier", "magnify"])
+def test_what_oscillates_is_found_and_magnified(models: Path, tmp_path: Path, task: str) -> None:
+    """A picture whose brightness swings by 4 grey levels at 2.5 Hz."""
+    t = np.arange(100)
+    swing = 4 * np.sin(2 * np.pi * 2.5 * t / FPS)[:, None, None, None]
+    still = np.random.default_rng(0).uniform(60, 180, (1, HEIGHT, WIDTH, 3))
+    video = tmp_path / "swing.npy"
+    np.save(video, np.rint(still + swing).astype(np.uint8))
+    changes: dict[str, Any] = {"fps": FPS, "band": "1.5-3.5", "magnification": 5.0}
+    _, folder = run(models, tmp_path, task, video, drawn=True, **changes)
+    table = pd.read_csv(folder / "table.csv")
+    found = table["peak_hz" if task == "fourier" else "agreed_hz"]
+    assert found.iloc[0] == pytest.approx(2.5, rel=0.02)
+    if task == "magnify":
+        for name in ("video.webm", "reference.webm"):
+            level = decoded(folder / name).mean((1, 2, 3))[20:80]
+            assert level.max() - level.min() == pytest.approx(2 * 5 * 4, rel=0.2)
+
+
+def test_magnify_wants_a_band(models: Path, tmp_path: Path, video: Path) -> None:
+    with pytest.raises(InputError, match=r"film\.avi: predict\.band names no frequencies"):
+        run(models, tmp_path, "magnify", video)
 
 
 # --- what is in it ----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import numpy as np
 
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
-from linear_video.tasks.backtest import Backtest
+from linear_video.tasks.backtest import WORTH, Backtest
 from linear_video.tasks.blend import bands, whole
 from linear_video.tasks.parts import Frame, checked, counted, to_frame, to_values
 from linear_video.tasks.references import Values
@@ -23,6 +23,7 @@ FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, an
 DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
 AROUND = 3  # frames on either side that a model sees
 MODEL_LINES, FINE_LINES = 400, 480  # of larger frames, the model sees smaller copies, and the flow is not fine
+WORTH_OF_LARGE = 0.2  # dB, that a slow guess of those must add to the blend
 CUT, STICKS_OUT = 0.1, 3.0  # mean difference, and how many times those before and after, that make a cut
 MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
 DUPLICATE = 0.1  # of the usual difference: less is the same frame again
@@ -159,8 +160,9 @@ class Between:
                 self.due = self.tested + (FIRST_STEP if self.tested < READ_AHEAD else LATER_STEP)
                 if len(self.backtest.scores) >= DECIDED and not self._decided:
                     self._decided = True
+                    large = self.stream.shape is not None and min(self.stream.shape[:2]) > MODEL_LINES
                     for name in ("model", "fine_flow"):
-                        self.backtest.leave_out(name)
+                        self.backtest.leave_out(name, WORTH_OF_LARGE if large else WORTH)
             self.tested += 1
 
     def _test_one(self, first: int, gap: int) -> bool:

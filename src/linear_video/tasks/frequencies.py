@@ -219,13 +219,14 @@ def magnified_linear(frames: Iterable[Frame], fps: float, band: tuple[float, flo
         factor: of the amplitude; 1 changes nothing.
 
     Raises:
-        InputError: if the footage is too short, or the band is impossible.
+        InputError: if the footage is too short or can be read only once, or the band is impossible.
     """
+    _check_twice(frames)
     cells = _copy(frames, fps, band)
     sections = butter(2, band, "bandpass", fs=fps, output="sos")
     padding = min(len(cells) - 1, int(3 * fps / band[0]))
     part = np.asarray(sosfiltfilt(sections, cells, axis=0, padlen=padding), np.float32)
-    return _magnified(frames, part, factor)
+    return magnified(frames, part, factor)
 
 
 def magnified_modes(
@@ -235,7 +236,8 @@ def magnified_modes(
 
     Arguments and errors are those of ``magnified_linear``; ``order`` is that of ``oscillations``.
     """
-    return _magnified(frames, oscillations(frames, fps, band, order).part, factor)
+    _check_twice(frames)
+    return magnified(frames, oscillations(frames, fps, band, order).part, factor)
 
 
 def oscillations(frames: Iterable[Frame], fps: float, band: tuple[float, float], order: int = ORDER) -> Oscillations:
@@ -306,9 +308,8 @@ def _modes(series: Reals, fps: float, band: tuple[float, float], order: int) -> 
         filtering[lag : lag + count, lag : lag + count] += kernel
     times = np.convolve(np.ones(count), np.ones(delays))  # how often each time is in an h_k
     filtered = filtering / times[:, None] @ coarse
-    left, strengths, patterns = np.linalg.svd(filtered, full_matrices=False)
-    strongest = slice(int(chosen.sum()))
-    filtered = (left[:, strongest] * strengths[strongest]) @ patterns[strongest]
+    courses = np.linalg.eigh(filtered @ filtered.T)[1][:, kept - int(chosen.sum()) :]  # in time, the strongest last
+    filtered = courses @ (courses.T @ filtered)
     once = chosen & (eigenvalues.imag >= 0)
     coordinates = np.abs(states @ inverse[once].T) ** 2
     table = pd.DataFrame(
@@ -323,16 +324,20 @@ def _modes(series: Reals, fps: float, band: tuple[float, float], order: int) -> 
     return table, np.asarray(idct(padded, axis=0, norm="ortho"))
 
 
+def _check_twice(frames: Iterable[Frame]) -> None:
+    """Raise InputError if frames can be read only once."""
+    if isinstance(frames, Iterator):
+        raise InputError("frames are read twice: give a list, an array, or what starts anew each time it is iterated.")
+
+
 def _copy(frames: Iterable[Frame], fps: float, band: tuple[float, float]) -> Values:
     """Frames shrunk for magnification, (T, rows, columns, planes).
 
     Raises:
-        InputError: if the frames cannot be read twice or are too few, or the band is impossible.
+        InputError: if the frames are too few, or the band is impossible.
     """
     if not 0 < band[0] < band[1] < fps / 2:
         raise InputError(f"band must be two frequencies within (0, {fps / 2:g}) Hz, in order, not {band}.")
-    if isinstance(frames, Iterator):
-        raise InputError("frames are read twice: give a list, an array, or what starts anew each time it is iterated.")
     least = max(LEAST_FRAMES, int(np.ceil(PERIODS * fps / band[0])))
     return np.stack(list(_shrunk(frames, CELLS, SHRINKAGE, least)))
 
@@ -353,7 +358,7 @@ def _shrunk(frames: Iterable[Frame], cells: int, shrinkage: int, least: int) -> 
         raise InputError(f"the footage has {count} frames, but this needs at least {least}; give a longer video.")
 
 
-def _magnified(frames: Iterable[Frame], part: Values, factor: float) -> Iterator[Frame]:
+def magnified(frames: Iterable[Frame], part: Values, factor: float) -> Iterator[Frame]:
     """Frames with a part (T, rows, columns, planes) of their shrunk copies ``factor`` times as strong."""
     for frame, change in zip(frames, part, strict=True):
         values = to_values(frame)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from linear_video.evaluation.figures import COLOURS, bare, name_line, sheet, show
 from linear_video.tasks.alarms import Calibration
+from linear_video.tasks.frequencies import Peak
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.trained import Modes
 
@@ -107,6 +108,22 @@ def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
         frequency, energy = table["frequency_hz"].iloc[number], table["energy"].iloc[number]
         axes[2 * number].set_title(f"{frequency:.2f} Hz, {100 * energy:.0f} %", fontsize=8)
         axes[2 * number + 1].set_title("a quarter period on", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def power_plot(peak: Peak, title: str) -> Figure:
+    """Power by frequency, on logarithmic scales, and the strongest peak with its interval."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axis = figure.subplots()
+    table = peak.table[peak.table["frequency_hz"] > 0]
+    axis.loglog(table["frequency_hz"], table["power"].clip(lower=1e-15), color=BLUE, linewidth=1)
+    if np.isfinite(peak.frequency_hz):
+        axis.axvspan(*peak.interval_hz, color=ORANGE, alpha=0.3, label="95 % interval")
+        axis.axvline(peak.frequency_hz, color=ORANGE, label=f"{peak.frequency_hz:.3f} Hz")
+        axis.legend()
+    axis.set(xlabel="frequency / Hz", ylabel="power / (1/Hz)")
+    axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=10)
     return figure
 

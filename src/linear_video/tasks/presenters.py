@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from linear_video.evaluation.scores import score_frames
-from linear_video.tasks import denoising, pictures
+from linear_video.tasks import denoising, frequencies, pictures
 from linear_video.tasks.ahead import Ahead
 from linear_video.tasks.alarms import Calibration, forecast_error, ordinary_errors
 from linear_video.tasks.backtest import Backtest
 from linear_video.tasks.between import Between
 from linear_video.tasks.parts import Frame, to_frame, to_values
 from linear_video.tasks.references import Values, blurred, non_local_means
-from linear_video.tasks.settings import PredictSettings, parse_frames
+from linear_video.tasks.settings import PredictSettings, parse_band, parse_frames
 from linear_video.tasks.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ class Job:
     trained: TrainedModel
     settings: PredictSettings
     frames: Iterator[Frame]
+    again: Iterable[Frame]  # the same, from the start, as often as one likes
     fps: float
     seed: int
     title: str
@@ -315,6 +316,40 @@ def _spectrum(job: Job) -> Result:
     return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title))
 
 
+def _fourier(job: Job) -> Result:
+    """Without a model: what oscillates, and the strongest frequency with its interval."""
+    low, high = parse_band(job.settings.band) or (None, None)
+    peak = frequencies.fourier(job.frames, job.fps, low, high, job.seed)
+    first, last = peak.interval_hz
+    logger.info(f"{job.title}: strongest at {peak.frequency_hz:.3f} Hz (95 % within {first:.3f} to {last:.3f} Hz).")
+    table = peak.table.assign(peak_hz=peak.frequency_hz, peak_from_hz=first, peak_to_hz=last)
+    return Result(table, pictures.power_plot(peak, job.title))
+
+
+def _magnify(job: Job) -> Result:
+    """Linear modes of the video's own; beside it, linear Eulerian magnification."""
+    band, factor = parse_band(job.settings.band), job.settings.magnification
+    if band is None:
+        raise InputError('predict.band names no frequencies; as in --params="predict.band=0.5-0.9".')
+    found = frequencies.oscillations(job.frames, job.fps, band)
+    was, made = pictures.Thumbnails(6), pictures.Thumbnails(6)
+    magnified = frequencies.magnified(job.again, found.part, factor)
+    linear = frequencies.magnified_linear(job.again, job.fps, band, factor)
+    for before, frame, other in zip(job.again, magnified, linear, strict=True):
+        job.write([frame])
+        job.reference.write(other)
+        was.add(before)
+        made.add(frame)
+    logger.info(f"{job.title}: most modes agree on {found.frequency_hz:.3f} Hz.")
+    strips = {"footage": _numbered_ones(was.kept), "magnified": _numbered_ones(made.kept)}
+    table = found.table.assign(agreed_hz=found.frequency_hz)
+    return Result(table, pictures.strip(strips, job.title))
+
+
+def _numbered_ones(kept: list[tuple[int, Frame]]) -> list[tuple[str, Frame]]:
+    return [(str(number), frame) for number, frame in kept]
+
+
 def _sample(job: Job) -> Result:
     settings = job.settings
     futures = job.trained.sample(job.frames, settings.horizon, settings.futures, settings.noise, job.seed)
@@ -371,6 +406,8 @@ PRESENTERS: dict[str, Callable[[Job], Result]] = {
     "denoise": _denoise,
     "surprise": _surprise,
     "spectrum": _spectrum,
+    "fourier": _fourier,
+    "magnify": _magnify,
     "sample": _sample,
     "what_if": _what_if,
 }

@@ -18,12 +18,14 @@ from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO
 LINES = 240  # of the players' frames, at most
 REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
 REFERENCES |= {"retime": "the mean of the neighbours", "denoise": "a Gaussian blur"}
+REFERENCES |= {"magnify": "linear Eulerian magnification"}
 WORDS = {
     "extrapolate": "What comes after the last frame. Frames with a border are made.",
     "retime": "In slow motion. The picture shows the moments that move most.",
     "fill_in": "Frames that were missing, from the others.",
     "denoise": "Without noise.",
     "surprise": "How unlikely each frame is, given those before it.",
+    "fourier": "What oscillates, and how sure its frequency is.",
     "magnify": "Small changes of one frequency band, made large.",
 }
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from linear_video.clips.readers.recordings import Recording
+from linear_video.clips.readers.recordings import Recording, Source
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_folder
@@ -62,10 +62,11 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
                 name = f"{name}.{len(rows)}"
             if settings.lines is not None:
                 recording = replace(recording, frames=_shrunk(recording.frames, settings.lines))
+            again = Again(source, recording.name, settings.lines)
             with named(recording.name):
                 place = folder / settings.task / name / variant(settings)
                 try:
-                    rows.append(_run_one(settings, trained, recording, place, seed, calibration))
+                    rows.append(_run_one(settings, trained, recording, again, place, seed, calibration))
                 finally:
                     with suppress(OSError):  # it is not empty
                         place.parent.rmdir()
@@ -76,6 +77,7 @@ def _run_one(
     settings: PredictSettings,
     trained: TrainedModel,
     recording: Recording,
+    again: "Again",
     place: Path,
     seed: int,
     calibration: Calibration | None,
@@ -88,13 +90,15 @@ def _run_one(
         logger.info(f"{recording.name} does not say its frame rate; taken to be {FPS:g} frames per second.")
     done = str(Parts(trained.sized(first.shape).frame_shape, first.shape, trained.fit))
     logger.info(f"{recording.name}: {done}; {fps:g} frames per second.")
-    bar = tqdm(itertools.chain([first], recording.frames), desc=f"{settings.task}: {recording.name}", unit="frame")
+    bar = tqdm(
+        itertools.chain([first], recording.frames), desc=f"{settings.task}: {recording.name}", unit="frame", miniters=1
+    )
     footage = Remembered(bar, 1)
     with replacing_folder(place) as part:
         speed = settings.factor if settings.task == "retime" and settings.playback == "rate" else 1.0
         with VideoWriter(part / VIDEO, fps * speed) as writer, VideoWriter(part / REFERENCE, fps * speed) as beside:
             title = f"{settings.task.replace('_', ' ')}: {recording.name}, {trained.name}"
-            job = Job(trained, settings, iter(footage), fps, seed, title, writer, beside, calibration)
+            job = Job(trained, settings, iter(footage), again, fps, seed, title, writer, beside, calibration)
             result = PRESENTERS[settings.task](job)
         table = result.table
         table.to_csv(part / TABLE, index=False)
@@ -112,6 +116,17 @@ def _run_one(
         means = result.backtest.groupby("method")["psnr"].mean()
         row |= {f"backtest_{name}_psnr": float(value) for name, value in means.items()}
     return row | ({"alarms": int(table["alarm"].sum())} if "alarm" in table else {})
+
+
+class Again:
+    """The frames of a recording, read anew each time they are iterated."""
+
+    def __init__(self, source: Source, name: str, lines: int | None) -> None:
+        self.source, self.name, self.lines = source, name, lines
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = next(one.frames for one in open_footage(self.source) if one.name == self.name)
+        return frames if self.lines is None else _shrunk(frames, self.lines)
 
 
 def _shrunk(frames: Iterator[Frame], lines: int) -> Iterator[Frame]:

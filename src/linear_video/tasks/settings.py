@@ -1,12 +1,25 @@
 """Settings of the pipeline ``predict``: a trained model, footage, and what to do with it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from linear_video.common.checks import check_least, check_within
 from linear_video.common.errors import InputError
 
-Task = Literal["extrapolate", "hindcast", "fill_in", "retime", "denoise", "surprise", "spectrum", "sample", "what_if"]
+Task = Literal[
+    "extrapolate",
+    "hindcast",
+    "fill_in",
+    "retime",
+    "denoise",
+    "surprise",
+    "spectrum",
+    "fourier",
+    "magnify",
+    "sample",
+    "what_if",
+]
 Fit = Literal["auto", "whole", "resize", "tile"]
 Method = Literal["blend", "model", "last_frame", "optical_flow", "mean", "cubic"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -54,6 +67,8 @@ class PredictSettings:
         false_alarm_rate: surprise: share of normal frames that may be taken for an alarm.
         window: spectrum: frames whose motion is taken apart at once.
         modes: spectrum: strongest modes that are drawn.
+        band: fourier and magnify: frequencies in Hz, as in "0.5-0.9"; magnify needs them.
+        magnification: magnify: how many times as large changes become.
         futures: sample: how many.
         noise: sample: size of the noise, 1 for the model's own.
         actions: what_if: CSV file with a column ``frame`` (from 0, those after the video's end too) and one for each
@@ -78,6 +93,8 @@ class PredictSettings:
     false_alarm_rate: float = 0.01
     window: int = 50
     modes: int = 6
+    band: str = ""
+    magnification: float = 10.0
     futures: int = 16
     noise: float = 1.0
     actions: str | None = None
@@ -90,7 +107,8 @@ class PredictSettings:
         check_within(self, "(0, inf)", "fps")
         check_within(self, "[0.1, 10]", "factor")
         check_within(self, "(0, 1)", "false_alarm_rate")
-        check_within(self, "[0, inf)", "noise")
+        check_within(self, "[0, inf)", "noise", "magnification")
+        parse_band(self.band)
         parse_frames(self.missing)
         parse_frames(self.dropped)
 
@@ -108,22 +126,45 @@ class OwnFootageSettings:
         factor: frames to give for each one, in slow motion.
         lines: frames of more are made smaller first.
         noise: grey levels of noise, at least, for which denoising is worth while.
+        band: frequencies in Hz, as in "0.5-0.9", in which changes are magnified; where it is empty, nothing is.
+        magnification: how many times as large those become.
     """
 
     video: str = "data/01_raw/own_footage"
     model: str | None = None
-    tasks: tuple[Task, ...] = ("extrapolate", "retime", "denoise", "surprise")
+    tasks: tuple[Task, ...] = ("extrapolate", "retime", "denoise", "surprise", "fourier", "magnify")
     context: int = 5
     horizon: int = 5
     factor: float = 2.0
     lines: int = 720
     noise: float = 2.0
+    band: str = ""
+    magnification: float = 10.0
 
     def __post_init__(self) -> None:
         check_least(self, 2, "context")
         check_least(self, 1, "horizon", "lines")
         check_within(self, "[0.1, 10]", "factor")
-        check_within(self, "[0, inf)", "noise")
+        check_within(self, "[0, inf)", "noise", "magnification")
+        parse_band(self.band)
+
+
+def parse_band(text: str) -> tuple[float, float] | None:
+    """The two frequencies of a text like "0.5-0.9"; None for an empty one.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if not text:
+        return None
+    low, _, high = text.partition("-")
+    try:
+        found = float(low), float(high)
+    except ValueError:
+        found = (0.0, 0.0)
+    if not 0 < found[0] < found[1] < math.inf:
+        raise ValueError(f"band must be two frequencies in Hz, the lower one first, as in '0.5-0.9', not {text!r}.")
+    return found
 
 
 def parse_frames(text: str | int) -> list[int]:

@@ -41,6 +41,8 @@ NEEDS: dict[str, type[VideoModel]] = {
     "denoise": KnowsAnyTime,
     "surprise": VideoModel,
     "spectrum": HasSpectrum,
+    "fourier": VideoModel,
+    "magnify": VideoModel,
     "sample": DrawsFutures,
     "what_if": KnowsActions,
 }

@@ -128,8 +128,12 @@ class WarpPrior(MovingPrior):
         Between frames, each variance grows with the time from the frame that was seen.
         """
         length, there = seen.embeddings.shape[1], observed.expand(len(seen.embeddings), -1)
-        forth, back = self.filter(seen, there), self.filter(seen.reversed(), there.flip(1))
         numbers = observed.nonzero().flatten().tolist()
+        # What comes after the last moment does not matter on the way forth, nor what comes before the first one back.
+        end = max([n for n in numbers if n <= float(times.max())], default=numbers[0]) + 1
+        start = min([n for n in numbers if n >= float(times.min())], default=numbers[-1])
+        forth = self.filter(seen.first(end), there[:, :end])
+        back = self.filter(seen.from_frame(start).reversed(), there[:, start:].flip(1))
         found = []
         for time in times.tolist():
             before = max((n for n in numbers if n <= time), default=None)

@@ -48,6 +48,8 @@ def _run_all(trained: Any, footage: OwnFootageSettings, seed: int, folder: Path)
         if task == "denoise" and noise < footage.noise:
             logger.info(f"{source.name}: noise of {noise:.1f} grey levels is left as it is (footage.noise).")
             continue
+        if task == "magnify" and not footage.band:
+            continue
         settings = PredictSettings(
             model=footage.model or "own",
             video=footage.video,
@@ -55,6 +57,8 @@ def _run_all(trained: Any, footage: OwnFootageSettings, seed: int, folder: Path)
             context=footage.context,
             horizon=footage.horizon,
             factor=footage.factor,
+            band=footage.band if task == "magnify" else "",
+            magnification=footage.magnification,
             lines=min(footage.lines, SURPRISE_LINES) if task == "surprise" else footage.lines,
         )
         tables.append(run_all(settings, trained, folder, seed))

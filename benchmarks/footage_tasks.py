@@ -38,15 +38,17 @@ REFERENCES = {"last_frame", "optical_flow", "mean", "cubic", "blur", "non_local_
 
 
 def extrapolated(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
-    """Windows of the second half, each with what was learned of windows that had ended before."""
+    """Windows of the second half, each with what was learned of frames that had come before."""
     ahead = Ahead(trained, HORIZON)
     context = max(2, trained.context)
-    pending: list[tuple[int, list[dict[str, NDArray[np.float32]]]]] = []
+    windows: list[tuple[int, list[dict[str, NDArray[np.float32]]]]] = []
     for end in range(context, len(frames) - HORIZON + 1, 2):
         guesses = ahead.guesses(frames[:end])
-        while pending and pending[0][0] + HORIZON <= end:
-            start, earlier = pending.pop(0)
-            ahead.learn(earlier, frames[start:end])
+        for start, earlier in windows:  # what has come since the last time
+            for lead in range(1, HORIZON + 1):
+                if end - 2 < start + lead <= end:
+                    ahead.backtest.learn(lead, earlier[lead - 1], to_values(frames[start + lead - 1]))
+        windows = [*windows[-HORIZON:], (end, guesses)]
         if end >= len(frames) // 2:
             given = ahead.given(guesses)
             for lead in (1, HORIZON):
@@ -54,7 +56,6 @@ def extrapolated(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]
                 yield f"frame {lead}", "blend", to_values(given[lead - 1]), truth
                 for name, guess in guesses[lead - 1].items():
                     yield f"frame {lead}", name, guess, truth
-        pending.append((end, guesses))
 
 
 def filled_in(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
@@ -119,7 +120,8 @@ def read(path: Path, lines: int, most: int) -> Iterator[tuple[str, list[Frame]]]
                     shrunk = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
                     frame = np.asarray(shrunk, np.uint8).reshape(size[1], size[0], -1)
                 frames.append(frame)
-            yield recording.name, frames
+            place = "/".join(path.absolute().parts[-2:])
+            yield place if recording.name == path.name else f"{place}/{recording.name}", frames
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.optimize import lsq_linear
 
 from linear_video.tasks.backtest import psnr
-from linear_video.tasks.blend import BANDS, COARSEST, MEMORY, SHRINKAGE, Blend, bands, whole
+from linear_video.tasks.blend import BANDS, COARSEST, LOCAL, MEMORY, SHRINKAGE, Blend, bands, whole
 from linear_video.tasks.references import Values, blurred
 from tests.tasks.pictures_that_move import noisy, texture
 
@@ -62,11 +63,24 @@ def learned(tests: int = 3, planes: int = 1, first: str = "noisy") -> tuple[Blen
 
 
 @pytest.mark.parametrize("planes", [1, 3])
-def test_weights_are_never_negative_and_add_up_to_one_in_the_coarsest_band(planes: int) -> None:
+def test_weights_are_never_negative_and_add_up_to_one(planes: int) -> None:
     blend, _ = learned(planes=planes)
-    assert blend.weights.shape == (len(bands(np.zeros((40, 52, 1), np.float32))), 3)
+    assert blend.weights.shape == (len(bands(np.zeros((40, 52, 1), np.float32))), 3 + 1)
     assert (blend.weights >= 0).all()
-    assert blend.weights[-1].sum() == pytest.approx(1, abs=1e-2)
+    np.testing.assert_allclose(blend.weights[:, :-1].sum(1), 1, atol=1e-2)
+    assert blend.weights[-1, -1] == pytest.approx(0, abs=1e-6)  # the coarsest band is never weakened
+
+
+def columns_of(made: Guesses, names: list[str], number: int) -> NDArray[np.float64]:
+    """By the definition: guesses, and minus their mean times its doubt. (values, guesses + 1)"""
+    parts = np.stack([bands(made[name])[number] for name in names]).astype(np.float64)
+    mean = parts.mean(0)
+    apart, energy = (
+        gaussian_filter(np.square(values).mean((0, -1)), LOCAL, mode="mirror", radius=8)
+        for values in (parts - mean, mean[None])
+    )
+    doubt = apart / (apart + energy) if number < len(bands(made[names[0]])) - 1 else np.zeros_like(apart)
+    return np.concatenate((parts, -(doubt[..., None] * mean)[None])).reshape(len(names) + 1, -1).T
 
 
 def test_weights_are_those_of_another_solver() -> None:
@@ -75,22 +89,18 @@ def test_weights_are_those_of_another_solver() -> None:
     names = blend.names
     errors = np.array([[np.square(made[name] - truth).mean() for name in names] for made, truth in known])
     factors = np.sqrt(MEMORY ** np.arange(len(known))[::-1] / errors.min(1) / known[0][1].size)
+    weight = MEMORY ** np.arange(len(known))[::-1]
+    best = np.append(np.eye(len(names))[np.average(np.log(errors), axis=0, weights=weight).argmin()], 0)
     for number in range(len(blend.weights)):
-        columns, wanted = [], []
-        for factor, (made, truth) in zip(factors, known, strict=True):
-            columns.append(factor * np.stack([bands(made[name])[number].ravel() for name in names], 1))
-            wanted.append(factor * bands(truth)[number].ravel())
-        A, b = np.concatenate(columns).astype(np.float64), np.concatenate(wanted)
-        energies = np.square(A).sum(0)
-        wrong = np.square(A - b[:, None]).sum(0)
-        shrink = np.sqrt(SHRINKAGE * wrong + 1e-6 * energies.mean())
-        best = np.eye(len(names))[np.log(errors).mean(0).argmin()]
-        if number == len(blend.weights) - 1:
-            adds_up = np.sqrt(1e3 * energies.sum())
-            A, b = np.concatenate((A, np.full((1, len(names)), adds_up))), np.append(b, adds_up)
-        A, b = np.concatenate((A, np.diag(shrink))), np.append(b, shrink * best)
+        rows = [f * columns_of(made, names, number) for f, (made, _) in zip(factors, known, strict=True)]
+        truths = [f * bands(truth)[number].ravel() for f, (_, truth) in zip(factors, known, strict=True)]
+        A, b = np.concatenate(rows), np.concatenate(truths)
+        wrong = np.append(np.square(A[:, :-1] - b[:, None]).sum(0), np.square(A[:, -1]).sum())
+        shrink = np.sqrt(SHRINKAGE * wrong + 1e-9)
+        adds_up = 1e3 * np.append(np.ones(len(names)), 0)[None]
+        A, b = np.concatenate((A, np.diag(shrink), adds_up)), np.concatenate((b, shrink * best, [1e3]))
         expected = lsq_linear(A, b, (0, np.inf), tol=1e-12).x
-        np.testing.assert_allclose(blend.weights[number], expected, atol=2e-3)
+        np.testing.assert_allclose(blend.weights[number], expected, atol=0.02)
 
 
 def test_a_perfect_guess_is_taken() -> None:
@@ -99,6 +109,7 @@ def test_a_perfect_guess_is_taken() -> None:
     blend = Blend(list(made), "noisy")
     blend.learn(made, truth)
     np.testing.assert_allclose(blend.weights[:, blend.names.index("perfect")], 1, atol=0.02)
+    assert (blend.weights[:, -1] < 0.02).all()
     assert psnr(blend.blended(made), truth) > 50
     assert blend.shares()["perfect"] == pytest.approx(1, abs=0.02)
 
@@ -113,7 +124,7 @@ def test_two_guesses_of_independent_noise_are_better_together() -> None:
         blend.learn(*made(seed))
     both, truth = made(9)
     assert psnr(blend.blended(both), truth) > max(psnr(one, truth) for one in both.values()) + 2.5
-    np.testing.assert_allclose(blend.weights[0], blend.weights[0].mean(), atol=0.02)
+    np.testing.assert_allclose(blend.weights[0, :2], 0.5, atol=0.03)
 
 
 def test_detail_at_the_wrong_place_is_left_out() -> None:
@@ -122,7 +133,20 @@ def test_detail_at_the_wrong_place_is_left_out() -> None:
     for seed in range(3):
         truth = texture(64, 64, smooth=0.5, seed=seed)
         blend.learn({"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=seed + 50)}, truth)
-    assert blend.weights[0].sum() < 0.1
+    truth = texture(64, 64, smooth=0.5, seed=9)
+    made = {"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=59)}
+    left, known = (np.square(bands(frame)[0]).mean() for frame in (blend.blended(made), truth))
+    assert left < 0.1 * known
+
+
+def test_detail_on_which_all_agree_stays_as_it_is() -> None:
+    """Even where the blend has learned to weaken detail that is at the wrong place."""
+    blend = Blend(["moved", "other"], "moved")
+    for seed in range(3):
+        truth = texture(64, 64, smooth=0.5, seed=seed)
+        blend.learn({"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=seed + 50)}, truth)
+    still = texture(64, 64, smooth=0.5, seed=9)
+    np.testing.assert_allclose(blend.blended({"moved": still, "other": still}), still, atol=1e-3)
 
 
 @pytest.mark.parametrize("first", ["noisy", "blurred", "mixed"])
@@ -164,11 +188,10 @@ def test_the_error_is_that_of_the_blend_on_what_it_has_learned() -> None:
     found = 0.0
     for made, truth in known:
         best = min(float(np.square(guess - truth).mean()) for guess in made.values())
-        parts = [bands(made[name]) for name in blend.names]
         wrong = 0.0
         for number, wanted in enumerate(bands(truth)):
-            mixed = sum(blend.weights[number, k] * part[number] for k, part in enumerate(parts))
-            wrong += float(np.square(mixed - wanted).sum())
+            mixed = columns_of(made, blend.names, number) @ blend.weights[number]
+            wrong += float(np.square(mixed - wanted.ravel()).sum())
         found = MEMORY * found + wrong / (best * truth.size)
     assert blend.error == pytest.approx(found, rel=0.01)
 
@@ -180,7 +203,7 @@ def test_the_gain_is_what_would_be_lost_without_a_guess() -> None:
         blend.learn(made | {"useless": texture(40, 52, seed=99)}, truth)
     assert blend.gain("useless") == pytest.approx(0, abs=0.03)
     gains = {name: blend.gain(name) for name in blend.names[:3]}
-    assert max(gains.values()) > 0.5
+    assert max(gains.values()) > 0.3
     for name, gain in gains.items():
         assert gain == pytest.approx(10 * np.log10(blend.without(name).error / blend.error), abs=1e-3)
 
@@ -192,7 +215,7 @@ def weight_of_one(order: list[str]) -> float:
         truth = texture(40, 52, seed=seed)
         wrong = noisy(truth, 0.1, seed)
         blend.learn({"one": truth if right == "one" else wrong, "two": truth if right == "two" else wrong}, truth)
-    return float((blend.weights[:, 0] / blend.weights.sum(1)).mean())
+    return float(blend.weights[:, 0].mean())
 
 
 def test_later_tests_count_more_than_earlier_ones() -> None:
@@ -211,14 +234,14 @@ def test_tests_count_alike_whatever_the_size_of_their_errors() -> None:
         one_is_better = size < 0.05
         one, two = (small, large) if one_is_better else (large, small)
         blend.learn({"one": one, "two": two}, truth)
-    np.testing.assert_allclose(blend.weights[0] / blend.weights[0].sum(), 0.5, atol=0.15)
+    np.testing.assert_allclose(blend.weights[1, :2], 0.5, atol=0.15)  # the finest is hardly more than noise
 
 
 def test_frames_smaller_than_those_learned_of_are_blended_by_the_finest_bands() -> None:
     blend, _ = learned()
     made = guesses(texture(9, 12), 3)
     mixed = sum(blend.weights[0, number] * made[name] for number, name in enumerate(blend.names))
-    np.testing.assert_allclose(blend.blended(made), np.clip(mixed, 0, 1), atol=1e-5)
+    np.testing.assert_allclose(blend.blended(made), np.clip(mixed, 0, 1), atol=1e-4)
 
 
 def test_blends_stay_within_black_and_white() -> None:

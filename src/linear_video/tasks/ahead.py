@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
 from linear_video.tasks.backtest import Backtest
-from linear_video.tasks.parts import Frame, all_checked, counted, to_frame, to_values
+from linear_video.tasks.blend import with_detail_of
+from linear_video.tasks.parts import Frame, all_checked, counted, halvings, smaller, to_frame, to_values
 from linear_video.tasks.references import Values
 from linear_video.tasks.settings import check_method
 
@@ -43,8 +44,13 @@ class Ahead:
             "last_frame": references.last_frame(values, self.horizon),
         }
         if "model" in self.backtest.names:
-            future = self.trained.model_ahead(list(seen)[-self.trained.context :], self.horizon)
-            made["model"] = [to_values(frame) for frame in future]
+            context = list(seen)[-self.trained.context :]
+            times = halvings(min(context[0].shape[:2])) if self.trained.fit == "whole" else 0
+            future = self.trained.model_ahead([smaller(frame, times) for frame in context], self.horizon)
+            made["model"] = [
+                with_detail_of(to_values(frame), detail, times)
+                for frame, detail in zip(future, made["optical_flow"], strict=True)
+            ]
         return [{name: frames[lead] for name, frames in made.items()} for lead in range(self.horizon)]
 
     def learn(self, guesses: Sequence[Mapping[str, Values]], truth: Sequence[Frame]) -> None:

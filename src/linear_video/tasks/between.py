@@ -10,8 +10,8 @@ import numpy as np
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
 from linear_video.tasks.backtest import WORTH, Backtest
-from linear_video.tasks.blend import bands, whole
-from linear_video.tasks.parts import Frame, checked, counted, to_frame, to_values
+from linear_video.tasks.blend import with_detail_of
+from linear_video.tasks.parts import MODEL_LINES, Frame, checked, counted, halvings, smaller, to_frame, to_values
 from linear_video.tasks.references import Values
 from linear_video.tasks.settings import check_method
 
@@ -22,7 +22,7 @@ READ_AHEAD = 48  # frames on which methods are tested before the first frame is 
 FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, and after them
 DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
 AROUND = 3  # frames on either side that a model sees
-MODEL_LINES, FINE_LINES = 400, 480  # of larger frames, the model sees smaller copies, and the flow is not fine
+FINE_LINES = 480  # of larger frames, the flow is not fine
 WORTH_OF_LARGE = 0.2  # dB, that a slow guess of those must add to the blend
 CUT, STICKS_OUT = 0.1, 3.0  # mean difference, and how many times those before and after, that make a cut
 MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
@@ -205,12 +205,12 @@ class Between:
 
     def _model_guess(self, frames: list[Frame | None], time: float, guesses: dict[str, Values]) -> Values:
         """Of large frames, the model's are smaller copies; what is finer than those is the optical flow's."""
-        lines, halvings = min(next(frame for frame in frames if frame is not None).shape[:2]), 0
-        while "optical_flow" in guesses and lines >> halvings > MODEL_LINES:
-            halvings += 1
-            frames = [None if frame is None else smaller(frame) for frame in frames]
-        made = to_values(self.trained.model_between(frames, time))
-        return whole([*bands(guesses["optical_flow"])[:halvings], made]) if halvings else made
+        shape = next(frame for frame in frames if frame is not None).shape
+        whole = self.trained.fit == "whole" and "optical_flow" in guesses
+        times = halvings(min(shape[:2])) if whole else 0
+        shown = [None if frame is None else smaller(frame, times) for frame in frames]
+        made = to_values(self.trained.model_between(shown, time))
+        return with_detail_of(made, guesses["optical_flow"], times) if times else made
 
 
 def filled(trained: "TrainedModel", frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between]]:
@@ -266,12 +266,6 @@ def _runs(numbers: Iterable[int]) -> list[int]:
 
 def _difference(one: Frame, two: Frame) -> float:
     return float(cv2.absdiff(one, two).mean() / 255)
-
-
-def smaller(frame: Frame) -> Frame:
-    """Half as high and wide, as the next band of ``blend.bands`` is."""
-    found = cv2.pyrDown(frame)
-    return np.asarray(found, np.uint8).reshape(*found.shape[:2], -1)
 
 
 def shown_frames(frames: Sequence[Frame | None]) -> list[Frame]:

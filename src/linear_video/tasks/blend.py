@@ -1,9 +1,13 @@
 """The best mean of several guesses of a frame, as known frames tell it.
 
-A frame is taken apart into bands of detail (Burt and Adelson's Laplacian pyramid, 1983), and each band of the blend is
-a mean of the same band of the guesses, with weights that are never negative. They minimise the squared error on frames
-that are known, and are shrunk towards the guess that was best there. Weights of fine bands may add up to less than
-one, since detail that is guessed at the wrong place is worse than none; those of the coarsest band add up to one.
+A frame is taken apart into bands of detail (Burt and Adelson's Laplacian pyramid, 1983). In each band the blend is
+
+    m + sum_i w_i (g_i - m) - c h m        g_i: the guesses, m: their mean, sum_i w_i = 1, w_i >= 0, c >= 0
+    h = D / (D + M)                        local energies, D of the guesses about their mean, M of the mean
+
+so that detail on which the guesses agree stays as it is, and detail on which they do not (at the wrong place it is
+worse than none) is weakened. w and c minimise the squared error on frames that are known, and are shrunk towards the
+guess that was best there. The coarsest band has c = 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +21,9 @@ from linear_video.tasks.references import Values
 
 BANDS = 5  # at most
 COARSEST = 8  # pixels of the shorter side of the coarsest band, at least
-SHRINKAGE = 0.02  # towards the best guess, relative to each guess's own error
-MEMORY = 0.9  # weight of a test against the next one: videos change
+SHRINKAGE = 0.05  # towards the best guess, relative to each guess's own error
+LOCAL = 2.0  # pixels of a band, in which energies are averaged
+MEMORY = 0.8  # weight of a test against the next one: videos change
 LEAST_ERROR = 1e-6  # squared, of values in [0, 1]
 
 
@@ -38,6 +43,11 @@ def whole(parts: Sequence[Values]) -> Values:
     for part in reversed(parts[:-1]):
         frame = part + _enlarged(frame, part)
     return frame
+
+
+def with_detail_of(frame: Values, other: Values, halvings: int) -> Values:
+    """A frame that was halved so often, at full size again, with the finer detail of another one."""
+    return whole([*bands(other)[:halvings], frame]) if halvings else frame
 
 
 def _enlarged(frame: Values, like: Values) -> Values:
@@ -61,37 +71,50 @@ class Blend:
         self.errors = np.zeros(len(names))  # mean logarithm of each guess's squared error
         self.errors[self.names.index(first)] = -1e-9
         self.count = 0.0
-        self.products: list[NDArray[np.float64]] = []  # of the guesses with each other, for each band
-        self.with_truth: list[NDArray[np.float64]] = []
-        self.truth: list[float] = []  # with itself
+        # Of each band: products of the columns with each other: differences g_i - m, -h m, and the truth less m.
+        self.products: list[NDArray[np.float64]] = []
         self._weights: NDArray[np.float64] | None = None
 
     def learn(self, guesses: Mapping[str, Values], truth: Values) -> None:
         """Take in guesses of a frame that is known. Every test counts as much, however large its errors are."""
-        made = [guesses[name] for name in self.names]
-        errors = np.array([max(float(np.square(one - truth).mean()), LEAST_ERROR) for one in made])
-        parts, true = [bands(one) for one in made], bands(truth)
-        if not self.products:
-            self.products = [np.zeros((len(made), len(made))) for _ in true]
-            self.with_truth = [np.zeros(len(made)) for _ in true]
-            self.truth = [0.0 for _ in true]
+        errors = np.array([max(float(np.square(guesses[n] - truth).mean()), LEAST_ERROR) for n in self.names])
+        scale = 1 / (errors.min() * truth.size)
+        found = []
+        for (mean, differences, doubtful), wanted in zip(self._columns(guesses), bands(truth), strict=True):
+            columns = np.concatenate((differences, -doubtful[None], (wanted - mean)[None])).reshape(
+                len(self.names) + 2, -1
+            )
+            found.append(scale * np.float64(columns @ columns.T))
+        before = self.products or [np.zeros_like(one) for one in found]
+        self.products = [MEMORY * old + new for old, new in zip(before, found, strict=True)]
         self.count = MEMORY * self.count + 1
         self.errors += (np.log(errors) - self.errors) / self.count
-        scale = 1 / (errors.min() * truth.size)
-        for number, wanted in enumerate(true):
-            flat = np.stack([one[number].ravel() for one in parts])
-            self.truth[number] = MEMORY * self.truth[number] + scale * float(np.square(wanted).sum())
-            self.products[number] = MEMORY * self.products[number] + scale * np.float64(flat @ flat.T)
-            self.with_truth[number] = MEMORY * self.with_truth[number] + scale * np.float64(flat @ wanted.ravel())
         self._weights = None
 
+    def _columns(self, guesses: Mapping[str, Values]) -> list[tuple[Values, Values, Values]]:
+        """Of each band: the mean m, the differences from it (guesses, h, w, planes), and h m."""
+        of_bands = [np.stack(parts) for parts in zip(*(bands(guesses[name]) for name in self.names), strict=True)]
+        found = []
+        for number, parts in enumerate(of_bands):
+            mean = parts.mean(axis=0)
+            differences = parts - mean
+            doubtful = np.zeros_like(mean)
+            if number < len(of_bands) - 1 and len(parts) > 1:
+                disagreement, energy = _local(np.square(differences).mean(axis=0)), _local(np.square(mean))
+                doubtful = disagreement / (disagreement + energy + 1e-12) * mean
+            found.append((mean, differences, doubtful))
+        return found
+
     def without(self, name: str) -> "Blend":
-        """What would have been learned without one of the guesses."""
+        """What would have been learned without one of the guesses (but for h, which it has had a part in)."""
         kept = [number for number, one in enumerate(self.names) if one != name]
         other = Blend([self.names[number] for number in kept], self.names[kept[0]])
         other.errors, other.count = self.errors[kept], self.count
-        other.products = [product[np.ix_(kept, kept)] for product in self.products]
-        other.with_truth, other.truth = [with_truth[kept] for with_truth in self.with_truth], list(self.truth)
+        last = len(self.names)
+        about = np.zeros((len(kept) + 2, last + 2))  # columns of the others, of these
+        about[np.arange(len(kept) + 2), [*kept, last, last + 1]] = 1
+        about[[*range(len(kept)), len(kept) + 1], :last] -= np.isin(np.arange(last), kept) / len(kept)
+        other.products = [about @ product @ about.T for product in self.products]
         return other
 
     def gain(self, name: str) -> float:
@@ -101,52 +124,50 @@ class Blend:
     @property
     def error(self) -> float:
         """Squared error of the blend on what it has learned from, in units of the best guess's; of all bands."""
-        found = sum(self.truth)
-        for weights, product, with_truth in zip(self.weights, self.products, self.with_truth, strict=True):
-            found += float(weights @ product @ weights - 2 * weights @ with_truth)
+        found = 0.0
+        for weights, product in zip(self.weights, self.products, strict=True):
+            left = np.append(weights, -1)
+            found += float(left @ product @ left)
         return max(found, 1e-12)
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Of each band, from fine to coarse, and each guess: (bands, guesses)."""
+        """Of each band, from fine to coarse: w of each guess, and c. (bands, guesses + 1)."""
         if self._weights is None:
             self._weights = self._solved()
         return self._weights
 
     def _solved(self) -> NDArray[np.float64]:
-        preferred = np.eye(len(self.names))[self.errors.argmin()]
-        if not self.products:
-            return np.asarray(preferred[None], np.float64)
-        found = []
-        of_bands = zip(self.products, self.with_truth, self.truth, strict=True)
-        for number, (product, with_truth, truth) in enumerate(of_bands):
-            errors = np.maximum(np.diag(product) - 2 * with_truth + truth, 0)
-            shrinkage = SHRINKAGE * errors + 1e-6 * np.trace(product) / len(product)
-            matrix, vector = product + np.diag(shrinkage), with_truth + shrinkage * preferred
-            if number == len(self.products) - 1:
-                one = 1e3 * np.trace(product)
-                matrix, vector = matrix + one, vector + one
-            matrix += 1e-12 * np.trace(matrix) * np.eye(len(matrix))
+        count = len(self.names)
+        preferred = np.append(np.eye(count)[self.errors.argmin()], 0)
+        found = [preferred] if not self.products else []
+        for product in self.products:
+            matrix, vector, truth = product[:-1, :-1], product[:-1, -1], product[-1, -1]
+            errors = np.maximum(np.diag(matrix) - 2 * vector + truth, 0)
+            shrinkage = SHRINKAGE * np.append(errors[:-1], matrix[-1, -1]) + 1e-6 * truth + 1e-12
+            one = np.append(np.ones(count), 0)
+            large = 1e3 * (np.trace(matrix) + truth) + 1e-9
+            matrix = matrix + np.diag(shrinkage) + large * np.outer(one, one)
             root = np.linalg.cholesky(matrix)
-            found.append(nnls(root.T, np.linalg.solve(root, vector))[0])
+            wanted = vector + shrinkage * preferred + large * one
+            found.append(nnls(root.T, np.linalg.solve(root, wanted))[0])
         solved: NDArray[np.float64] = np.stack(found)
         return solved
 
     def blended(self, guesses: Mapping[str, Values]) -> Values:
         """The blend of guesses of one frame."""
-        weights = self.weights
-        parts = {name: bands(guesses[name]) for name, w in zip(self.names, weights.T, strict=True) if w.any()}
-        count = len(next(iter(parts.values())))
-        weights = weights[np.minimum(np.arange(count), len(weights) - 1)]
-        mixed = [
-            sum(
-                (np.float32(weights[n, self.names.index(name)]) * part[n] for name, part in parts.items()),
-                np.float32(0),
-            )
-            for n in range(count)
-        ]
-        return whole([np.asarray(one, np.float32) for one in mixed]).clip(0, 1)
+        mixed = []
+        for number, (mean, differences, doubtful) in enumerate(self._columns(guesses)):
+            weights = self.weights[min(number, len(self.weights) - 1)].astype(np.float32)
+            mixed.append(mean + np.tensordot(weights[:-1], differences, 1) - weights[-1] * doubtful)
+        return whole(mixed).clip(0, 1)
 
     def shares(self) -> dict[str, float]:
         """How much of each guess there is in the coarsest and the finest band: their mean."""
-        return dict(zip(self.names, self.weights[[0, -1]].mean(0).tolist(), strict=True))
+        return dict(zip(self.names, self.weights[[0, -1], :-1].mean(0).tolist(), strict=True))
+
+
+def _local(energy: Values) -> Values:
+    """Mean over planes and the neighbourhood, (h, w, 1)."""
+    blurred = cv2.GaussianBlur(np.ascontiguousarray(energy.mean(axis=2)), (0, 0), LOCAL)
+    return np.asarray(blurred, np.float32)[..., None]

@@ -1,5 +1,6 @@
 """Frames of any size as frames of a model's size, and back."""
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from linear_video.common.errors import InputError
 from linear_video.common.images import resized
 from linear_video.tasks.settings import Fit
+
+MODEL_LINES = 400  # of larger frames, blends ask the model about smaller copies
 
 Frame = NDArray[np.uint8]  # (h, w, planes)
 Values = NDArray[np.float32]
@@ -77,6 +80,18 @@ class Parts:
         if self.exact or self.fit != "resize":
             return np.asarray(whole[: self.size[0], : self.size[1]], np.float32)
         return resized(np.ascontiguousarray(whole, np.float32), *self.size[:2])
+
+
+def halvings(lines: int) -> int:
+    """How often frames of so many lines are halved before a model that takes any size sees them."""
+    return max(0, math.ceil(math.log2(lines / MODEL_LINES)))
+
+
+def smaller(frame: Frame, times: int = 1) -> Frame:
+    """Half as high and wide, so many times; as the bands of ``blend.bands`` are."""
+    for _ in range(times):
+        frame = np.asarray(cv2.pyrDown(frame), np.uint8)
+    return frame.reshape(*frame.shape[:2], -1)
 
 
 def checked(frame: Frame, number: int, before: tuple[int, ...] | None) -> Frame:

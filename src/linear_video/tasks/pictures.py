@@ -81,8 +81,11 @@ def surprise_plot(
     return figure
 
 
-def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
-    """Energy by frequency, and what the strongest modes do: what frames would lack without each."""
+def modes_plot(modes: Modes, fps: float, title: str, peak: Peak | None = None) -> Figure:
+    """Energy by frequency, and what the strongest modes do: what frames would lack without each.
+
+    Beside it, what one has without a model: the strongest ``peak`` of the Fourier transform, with its interval.
+    """
     count, table = len(modes.responses), modes.table
     lines = (count + 2) // 3
     figure = Figure(figsize=(11, 3 + 1.5 * lines), layout="constrained")
@@ -92,6 +95,9 @@ def modes_plot(modes: Modes, fps: float, title: str) -> Figure:
     axis.vlines(table["frequency_hz"], 0, table["energy"], color=BLUE, linewidth=1)
     sizes = np.where(np.arange(len(table)) < count, 38, 8)
     axis.scatter(table["frequency_hz"], table["energy"], s=sizes, color=BLUE)
+    if peak is not None and np.isfinite(peak.frequency_hz):
+        axis.axvspan(*peak.interval_hz, color=ORANGE, alpha=0.25, label=f"Fourier peak, {peak.frequency_hz:.2f} Hz")
+        axis.legend(fontsize=8)
     axis.set(xlabel="frequency / Hz", ylabel="share of energy", xlim=(-0.01 * fps, fps / 2), ylim=(0, None))
     axis.grid(alpha=0.3)
     axes = lower.subplots(lines, 6, squeeze=False).ravel()

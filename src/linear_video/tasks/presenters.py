@@ -308,12 +308,15 @@ def _surprise(job: Job) -> Result:
 
 
 def _spectrum(job: Job) -> Result:
-    modes = job.trained.spectrum(job.frames, job.fps, job.settings.window, job.settings.modes)
+    footage = Remembered(job.frames, 1)
+    modes = job.trained.spectrum(footage, job.fps, job.settings.window, job.settings.modes)
+    long_enough = footage.count >= frequencies.LEAST_FRAMES
+    peak = frequencies.fourier(job.again, job.fps, seed=job.seed) if long_enough else None
     scale = max(float(np.abs(modes.responses).max()), 1e-6)
     for moment in range(modes.responses.shape[1]):  # side by side, what each does, about grey
         row = [np.uint8(np.rint(127.5 * (1 + response[moment] / scale))) for response in modes.responses]
         job.write([np.hstack([modes.frames[moment], *row])])
-    return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title))
+    return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title, peak))
 
 
 def _fourier(job: Job) -> Result:

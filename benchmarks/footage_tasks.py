@@ -100,7 +100,7 @@ def scored(task: str, trained: TrainedModel, frames: list[Frame]) -> pd.DataFram
     """A row for each measure and method: PSNR and SSIM, means over frames; of several strengths, those of the best."""
     rows = []
     for measure, method, guess, truth in TASKS[task](trained, frames):
-        guess, true = guess.clip(0, 1), to_values(truth)
+        guess, true = to_values(to_frame(guess)), to_values(truth)  # all as the frames of 8 bits that users get
         similarity = structural_similarity(guess, true, data_range=1.0, channel_axis=2)
         rows.append({"measure": measure, "method": method, "psnr": psnr(guess, true), "ssim": similarity})
     table = pd.DataFrame(rows).groupby(["measure", "method"], as_index=False).mean()

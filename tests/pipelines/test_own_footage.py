@@ -11,7 +11,7 @@ import pytest
 from tests.pipelines.project import DATA, copy_of_project, fails, succeeds, write_own_footage
 
 RESULTS = DATA / "08_reporting/footage"
-TASKS = ["extrapolate", "retime", "denoise", "surprise"]
+TASKS = ["extrapolate", "retime", "denoise", "surprise", "fourier"]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def test_one_command_does_every_task_and_writes_a_page(made: Path, tmp_path: Pat
     for name in ("model", "optical flow", "last frame", "mean", "blur", "non local means", "untouched"):
         assert f"<td>{name}</td>" in page
     players = re.findall(r'data:video/webm;base64,([^"]+)', page)
-    assert len(players) == 2 * 3  # the result and a reference, of all but surprise
+    assert len(players) == 1 + 2 * 3  # the footage; the result and a reference of all but surprise and Fourier
     (tmp_path / "player.webm").write_bytes(base64.b64decode(players[0]))
     assert cv2.VideoCapture(str(tmp_path / "player.webm"), cv2.CAP_FFMPEG).read()[0]
 

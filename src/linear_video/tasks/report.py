@@ -3,17 +3,18 @@
 import base64
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from linear_video.clips.writing import VideoWriter
-from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO
+from linear_video.tasks.footage import FPS, find_footage, open_footage
+from linear_video.tasks.parts import Frame
+from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO, shrunk
 
 LINES = 240  # of the players' frames, at most
 REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
@@ -30,24 +31,24 @@ WORDS = {
 }
 
 
-def page(results: pd.DataFrame, told: Mapping[str, Any]) -> str:
+def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame], fps: float) -> str:
     """HTML of the results of one video: a row for each task, with its ``folder``.
 
-    ``told`` are facts by name, shown on top.
+    ``told`` are facts by name, shown on top, above the video itself: ``frames`` uint8 (h, w, planes).
     """
     sections = [_section(Path(row["folder"]), str(row["task"])) for row in results.to_dict("records")]
     environment = Environment(loader=PackageLoader("linear_video.tasks", ""), autoescape=True)
     return environment.get_template("report.html").render(
-        title=f"{results['footage'].iloc[0]}", told=told, sections=sections
+        title=f"{results['footage'].iloc[0]}", told=told, footage=_small_video(frames, fps), sections=sections
     )
 
 
 def _section(folder: Path, task: str) -> dict[str, Any]:
     facts = json.loads((folder / FACTS).read_text())
     players = {}
-    for name, file in (("made", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):
+    for name, file in (("result", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):
         if (folder / file).is_file():
-            players[name] = _small_video(folder / file)
+            players[name] = _small_video(*_read(folder / file))
     return {
         "task": task.replace("_", " "),
         "words": WORDS.get(task, ""),
@@ -81,20 +82,17 @@ def _backtest(file: Path) -> dict[str, Any] | None:
     return {"columns": [int(str(column)) for column in wide], "rows": rows}
 
 
-def _small_video(file: Path) -> str:
+def _small_video(frames: Iterable[Frame], fps: float) -> str:
     """A video as text, in frames of at most ``LINES``."""
-    capture = cv2.VideoCapture(str(file), cv2.CAP_FFMPEG)
-    fps = capture.get(cv2.CAP_PROP_FPS) or 25.0
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.webm"
         with VideoWriter(path, fps) as writer:
-            while True:
-                there, frame = capture.read()
-                if not there:
-                    break
-                height, width = frame.shape[:2]
-                if height > LINES:
-                    size = (2 * round(width * LINES / height / 2), LINES)
-                    frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-                writer.write(np.ascontiguousarray(np.asarray(frame, np.uint8)[..., ::-1]))
+            for frame in shrunk(frames, LINES):
+                writer.write(frame)
         return base64.b64encode(path.read_bytes()).decode()
+
+
+def _read(file: Path) -> tuple[Iterator[Frame], float]:
+    """Frames of a video that a task has left, and how many there are in a second."""
+    recording = next(open_footage(find_footage(file)[0]))
+    return recording.frames, recording.fps or FPS

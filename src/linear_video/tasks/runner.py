@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -61,7 +61,7 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
             if any(Path(row["folder"]).parent.name == name for row in rows):  # a b.avi after a_b.avi
                 name = f"{name}.{len(rows)}"
             if settings.lines is not None:
-                recording = replace(recording, frames=_shrunk(recording.frames, settings.lines))
+                recording = replace(recording, frames=shrunk(recording.frames, settings.lines))
             again = Again(source, recording.name, settings.lines)
             with named(recording.name):
                 place = folder / settings.task / name / variant(settings)
@@ -126,10 +126,11 @@ class Again:
 
     def __iter__(self) -> Iterator[Frame]:
         frames = next(one.frames for one in open_footage(self.source) if one.name == self.name)
-        return frames if self.lines is None else _shrunk(frames, self.lines)
+        return frames if self.lines is None else shrunk(frames, self.lines)
 
 
-def _shrunk(frames: Iterator[Frame], lines: int) -> Iterator[Frame]:
+def shrunk(frames: Iterable[Frame], lines: int) -> Iterator[Frame]:
+    """Frames, made smaller where they have more lines than that."""
     for frame in frames:
         height, width = frame.shape[:2]
         if height > lines:

@@ -69,6 +69,7 @@ def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
     """One page that needs no other files, on the first video of the results."""
     import json
 
+    from linear_video.tasks.footage import find_footage, open_footage
     from linear_video.tasks.report import page
     from linear_video.tasks.runner import FACTS
 
@@ -80,4 +81,5 @@ def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
         "model": footage.model
         or f"{facts['model']}, trained on this video for {training.get('seconds', 0):.0f} seconds",
     }
-    return page(of_first, told)
+    recording = next(open_footage(find_footage(Path(footage.video))[0]))
+    return page(of_first, told, recording.frames, facts["fps"])

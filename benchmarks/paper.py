@@ -81,7 +81,9 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
     )
     history.to_csv(folder / "history.csv", index=False)
     save_checkpoint(folder, model, {**config, "commit": git_commit(), "seconds": float(history["seconds"].iloc[-1])})
-    evaluation = EvaluationSettings(**parameters.get("evaluation", {}))
+    given = parameters.get("evaluation", {})
+    given = merged({k: v for k, v in given.items() if not isinstance(v, dict)}, given.get("moving_symbols", {}))
+    evaluation = EvaluationSettings(**given)
     predictions = predict_clips(model, evaluation.chosen(clips["validation"], clips["test"]).frames, evaluation)
     context, truth = evaluation.context_and_truth(evaluation.scored_frames(clips["validation"], clips["test"]))
     mean_frame = clips["train"].frames.mean(axis=(0, 1), dtype=np.float64) / 255

@@ -9,9 +9,9 @@ import numpy as np
 
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
-from linear_video.tasks.backtest import WORTH, Backtest
+from linear_video.tasks.backtest import Backtest
 from linear_video.tasks.blend import with_detail_of
-from linear_video.tasks.parts import MODEL_LINES, Frame, checked, counted, halvings, smaller, to_frame, to_values
+from linear_video.tasks.parts import Frame, checked, counted, halvings, smaller, to_frame, to_values
 from linear_video.tasks.references import Values
 from linear_video.tasks.settings import check_method
 
@@ -23,7 +23,6 @@ FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, an
 DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
 AROUND = 3  # frames on either side that a model sees
 FINE_LINES = 480  # of larger frames, the flow is not fine
-WORTH_OF_LARGE = 0.5  # dB, that a slow guess of those must add to the blend
 CUT, STICKS_OUT = 0.1, 3.0  # mean difference, and how many times those before and after, that make a cut
 MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
 DUPLICATE = 0.1  # of the usual difference: less is the same frame again
@@ -155,14 +154,15 @@ class Between:
     def _test(self) -> None:
         """Hide known frames all over what has been read, and guess them."""
         self.stream.reach(max(READ_AHEAD, self.stream.count) - 1)
+        if 0 in self.gaps and halvings(min((self.stream.shape or (1, 1))[:2])) and "model" in self.backtest.names:
+            self.backtest.names.remove("model")  # it would be asked for every second frame, and adds least to those
         while self.tested + 2 * (max(self.gaps) + 1) < self.stream.count:
             if self.tested >= self.due and sum(self._test_one(self.tested, gap) for gap in self.gaps):
                 self.due = self.tested + (FIRST_STEP if self.tested < READ_AHEAD else LATER_STEP)
                 if len(self.backtest.scores) >= DECIDED and not self._decided:
                     self._decided = True
-                    large = self.stream.shape is not None and min(self.stream.shape[:2]) > MODEL_LINES
                     for name in ("model", "fine_flow"):
-                        self.backtest.leave_out(name, WORTH_OF_LARGE if large else WORTH)
+                        self.backtest.leave_out(name)
             self.tested += 1
 
     def _test_one(self, first: int, gap: int) -> bool:

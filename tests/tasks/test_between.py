@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 import linear_video
 from linear_video.common.errors import InputError
-from linear_video.tasks import references
+from linear_video.models.checkpoint import save_checkpoint
+from linear_video.models.registry import build, describe
+from linear_video.tasks import parts, references
 from linear_video.tasks.backtest import Backtest, psnr
 from linear_video.tasks.between import AROUND, READ_AHEAD, Between, filled, retimed
 from linear_video.tasks.parts import Frame, to_frame, to_values
@@ -373,3 +375,26 @@ def test_what_is_no_frame_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         task(load(), frames)
+
+
+def test_large_frames_are_filled_in_by_smaller_copies_and_retimed_without_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("ile", (3, 16, 16), {"dynamics": "warp", "couplings": 0, "blocks": 1, "motion_channels": 4})
+    save_checkpoint(tmp_path, model, describe("ile", model))
+    trained = linear_video.load(tmp_path, context=5, device="cpu")
+    seen: list[tuple[int, ...]] = []
+    asked = trained.model_between
+    monkeypatch.setattr(parts, "MODEL_LINES", 32)
+
+    def counted(frames: list[Frame | None], time: float) -> Frame:
+        seen.extend(frame.shape for frame in frames if frame is not None)
+        return asked(frames, time)
+
+    monkeypatch.setattr(trained, "model_between", counted)
+    frames = np.repeat(pan(20, 48, 64), 3, axis=3)
+    retime(trained, frames, 2)
+    assert not seen
+    found = fill(trained, frames, [9])
+    assert found.shape == frames.shape
+    assert set(seen) == {(24, 32, 3)}

@@ -22,7 +22,7 @@ from linear_video.models.base import (
 from linear_video.models.registry import MODELS, model_class
 from linear_video.parameters import check_parameters, merged
 from linear_video.pipeline_registry import register_pipelines
-from linear_video.tasks.settings import ABLE
+from linear_video.tasks.settings import BLENDED
 from linear_video.tasks.trained import NEEDS
 from tests.pipelines.project import ROOT
 from tests.test_parameters import load
@@ -74,7 +74,7 @@ def test_the_table_of_kinds_names_every_one_with_its_settings() -> None:
 def test_the_table_of_tasks_names_the_models_that_can(task: str) -> None:
     [row] = re.findall(rf"^\| `{task}` \|.*\| ([^|]*) \|$", PAGES["docs/footage.md"], re.MULTILINE)
     able = [name for name in MODELS if issubclass(model_class(name), NEEDS[task])]
-    if task in ABLE["blend"] and able != list(MODELS):  # in a blend, all are; the model alone, some
+    if task in BLENDED and able != list(MODELS):  # in a blend, all are; the model alone, some
         row = row.removeprefix("all; alone ")
     assert row.startswith("all" if able == list(MODELS) else ", ".join(f"`{name}`" for name in able)), able
 

@@ -100,11 +100,6 @@ def test_non_local_means_take_noise_away(planes: int, strength: float) -> None:
     assert psnr(references.non_local_means(frame, strength), clean) > psnr(frame, clean) + 4
 
 
-def test_differences_are_those_of_frames_that_follow_each_other() -> None:
-    frames = [np.full((2, 3, 1), value, np.float32) for value in (0.1, 0.4, 0.2)]
-    assert references.frame_differences(frames) == pytest.approx([0.3, 0.2])
-
-
 MAKERS: dict[str, Callable[[Values], Values]] = {
     "last_frame": lambda frame: references.last_frame([frame, frame], 1)[0],
     "optical_flow": lambda frame: references.optical_flow([frame, frame], 2)[1],

@@ -61,11 +61,11 @@ class Backtest:
         """What the method makes of guesses of a frame that nobody knows."""
         return self.nearest(distance).blended(guesses) if self.method == "blend" else guesses[self.method].clip(0, 1)
 
-    def leave_out(self, name: str, worth: float = WORTH) -> bool:
-        """Do without a guess from now on if it adds less than so many dB to the blend; whether it is so."""
+    def leave_out(self, name: str) -> bool:
+        """Do without a guess from now on if it adds next to nothing to the blend; whether it is so."""
         if name not in self.names or len(self.names) == 1 or not self.blends:
             return False
-        if max(blend.gain(name) for blend in self.blends.values()) > worth:
+        if max(blend.gain(name) for blend in self.blends.values()) > WORTH:
             return False
         for distance, blend in self.blends.items():
             self.blends[distance] = blend.without(name)

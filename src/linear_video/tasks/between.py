@@ -4,14 +4,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
 from linear_video.tasks.backtest import Backtest
 from linear_video.tasks.blend import with_detail_of
-from linear_video.tasks.parts import Frame, checked, counted, halvings, smaller, to_frame, to_values
+from linear_video.tasks.parts import Frame, checked, counted, difference, halvings, smaller, to_frame, to_values
 from linear_video.tasks.references import Values
 from linear_video.tasks.settings import check_method
 
@@ -72,11 +71,11 @@ class Stream:
         before = self.kept.get(self.count - 1)
         if not self.duplicates or before is None:
             return False
-        difference = _difference(before, frame)
+        change = difference(before, frame)
         usual = float(np.median(self.differences)) if self.differences else 0.0
-        if difference < DUPLICATE * usual:
+        if change < DUPLICATE * usual:
             return True
-        self.differences = [*self.differences[-8:], difference]
+        self.differences = [*self.differences[-8:], change]
         return False
 
     def around(self, time: float) -> tuple[int | None, int | None]:
@@ -145,9 +144,9 @@ class Between:
 
     def _cut(self, before: int, after: int) -> bool:
         kept, known = self.stream.kept, self.stream.known
-        jump = _difference(kept[before], kept[after])
+        jump = difference(kept[before], kept[after])
         neighbours = [(before - 1, before), (after, after + 1)]
-        around = [_difference(kept[one], kept[two]) for one, two in neighbours if {one, two} <= known]
+        around = [difference(kept[one], kept[two]) for one, two in neighbours if {one, two} <= known]
         # A gap of several frames holds the motion of all of them.
         return jump >= CUT and jump >= STICKS_OUT * (after - before) * max(around, default=math.inf)
 
@@ -262,10 +261,6 @@ def _runs(numbers: Iterable[int]) -> list[int]:
             runs.append(1)
         last = number
     return runs
-
-
-def _difference(one: Frame, two: Frame) -> float:
-    return float(cv2.absdiff(one, two).mean() / 255)
 
 
 def shown_frames(frames: Sequence[Frame | None]) -> list[Frame]:

@@ -117,6 +117,11 @@ def all_checked(frames: Iterable[Frame]) -> Iterator[Frame]:
         yield frame
 
 
+def difference(one: Frame, two: Frame) -> float:
+    """Mean absolute difference of two frames, of values in [0, 1]."""
+    return float(cv2.absdiff(one, two).mean() / 255)
+
+
 def counted(frames: int) -> str:
     """So many frames, in words."""
     return "1 frame" if frames == 1 else f"{frames} frames"

@@ -20,7 +20,7 @@ from linear_video.tasks.ahead import Ahead
 from linear_video.tasks.alarms import Calibration, forecast_error, ordinary_errors
 from linear_video.tasks.backtest import Backtest
 from linear_video.tasks.between import Between
-from linear_video.tasks.parts import Frame, to_frame, to_values
+from linear_video.tasks.parts import Frame, difference, to_frame, to_values
 from linear_video.tasks.references import Values, blurred, non_local_means
 from linear_video.tasks.settings import PredictSettings, parse_band, parse_frames
 from linear_video.tasks.trained import TrainedModel
@@ -263,12 +263,15 @@ def _denoise(job: Job) -> Result:
         job.reference.write(to_frame(blurred(to_values(before), 1.0)))
         was.add(before)
         made.add(frame)
-        changes.append(float(np.abs(before.astype(np.float32) - frame).mean() / 255))
+        changes.append(difference(before, frame))
     middle = first[len(first) // 2]
     strips = {"footage": was.kept, "denoised": made.kept}
     captioned = {name: [(str(number), frame) for number, frame in kept] for name, kept in strips.items()}
     noise = denoising.noise_of(to_values(middle))
-    for name, guess in (("blur", blurred(to_values(middle), 1.0)), ("non local means", non_local(middle, noise))):
+    for name, guess in (
+        ("blur", blurred(to_values(middle), 1.0)),
+        ("non local means", non_local_means(to_values(middle), 255 * max(noise, 1 / 255))),
+    ):
         captioned[name] = [(str(len(first) // 2), to_frame(guess))]
     backtest = None
     if job.trained.method == "blend" and len(first) > 2 * denoising.AROUND:
@@ -276,11 +279,6 @@ def _denoise(job: Job) -> Result:
         backtest = pd.DataFrame([{"distance": 0, "method": name, "psnr": value} for name, value in found.items()])
         logger.info(f"{job.title}: noise of {255 * noise:.1f} grey levels.")
     return Result(_table(job, range(len(changes)), change=changes), pictures.strip(captioned, job.title), backtest)
-
-
-def non_local(frame: Frame, noise: float) -> Values:
-    """OpenCV's non-local means, as strong as the noise."""
-    return non_local_means(to_values(frame), 255 * max(noise, 1 / 255))
 
 
 def _surprise(job: Job) -> Result:
@@ -293,7 +291,7 @@ def _surprise(job: Job) -> Result:
         nonlocal before
         for frame in job.frames:
             thumbnails.add(frame)
-            changes.append(np.nan if before is None else float(np.abs(frame.astype(np.float32) - before).mean() / 255))
+            changes.append(np.nan if before is None else difference(before, frame))
             before = frame
             yield frame
 
@@ -379,8 +377,8 @@ def _what_if(job: Job) -> Result:
     with_them, without = (job.trained.what_if(last, horizon, given) for given in (actions, seen_alone))
     job.write(np.hstack([frame, frame]) for frame in last)
     job.write(np.hstack([one, two]) for one, two in zip(without, with_them, strict=True))
-    difference = np.abs(with_them.astype(np.float32) - without).mean(axis=(1, 2, 3)) / 255
-    table = pd.DataFrame({"frame": footage.count + np.arange(horizon), "difference": difference})
+    apart = np.abs(with_them.astype(np.float32) - without).mean(axis=(1, 2, 3)) / 255
+    table = pd.DataFrame({"frame": footage.count + np.arange(horizon), "difference": apart})
     rows = {
         "footage": _numbered(last, first)[-horizon:],
         "without": _numbered(without, 1, "+{}"),

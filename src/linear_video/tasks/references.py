@@ -3,7 +3,6 @@
 Frames are float32 (h, w, planes) in [0, 1].
 """
 
-import itertools
 from collections.abc import Sequence
 
 import cv2
@@ -81,8 +80,3 @@ def non_local_means(frame: Values, strength: float) -> Values:
     else:
         found = cv2.fastNlMeansDenoising(levels, None, strength)
     return np.asarray(found, np.float32).reshape(frame.shape) / np.float32(255)
-
-
-def frame_differences(frames: Sequence[Values]) -> list[float]:
-    """Mean absolute difference of each frame from the one before."""
-    return [float(np.abs(after - before).mean()) for before, after in itertools.pairwise(frames)]

@@ -23,7 +23,7 @@ from linear_video.tasks.alarms import Calibration, calibrate
 from linear_video.tasks.footage import FPS, find_footage, named, open_footage
 from linear_video.tasks.parts import Frame, Parts
 from linear_video.tasks.presenters import PRESENTERS, Job, Remembered
-from linear_video.tasks.settings import ABLE, PredictSettings
+from linear_video.tasks.settings import BLENDED, PredictSettings
 from linear_video.tasks.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
     """
     if settings.video is None:
         raise InputError("predict.video names no footage: give a video, or a folder of images or of videos.")
-    if trained.method == "model" or settings.task not in ABLE["blend"]:
+    if trained.method == "model" or settings.task not in BLENDED:
         trained.able(settings.task)
     sources = find_footage(Path(settings.video))
     calibration = None

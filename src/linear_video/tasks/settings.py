@@ -23,9 +23,9 @@ Task = Literal[
 Fit = Literal["auto", "whole", "resize", "tile"]
 Method = Literal["blend", "model", "last_frame", "optical_flow", "mean", "cubic"]
 METHODS: tuple[str, ...] = get_args(Method)
-# The tasks that methods which are no model alone can do.
+BLENDED = ("extrapolate", "fill_in", "retime", "denoise")  # tasks that methods are for; others have their own way
+# What the methods can do that are neither a blend nor the model.
 ABLE: dict[str, tuple[str, ...]] = {
-    "blend": ("extrapolate", "fill_in", "retime", "denoise"),
     "last_frame": ("extrapolate",),
     "optical_flow": ("extrapolate", "fill_in", "retime"),
     "mean": ("fill_in", "retime"),
@@ -100,8 +100,7 @@ class PredictSettings:
     actions: str | None = None
 
     def __post_init__(self) -> None:
-        if self.method != "blend" and self.task not in (able := ABLE.get(self.method, (self.task,))):
-            raise ValueError(f"method {self.method} cannot {self.task}; it can {', '.join(able)}.")
+        check_method(self.method, self.task)
         check_least(self, 2, "context", "window", "futures")
         check_least(self, 1, "horizon", "modes", "window_step", "lines")
         check_within(self, "(0, inf)", "fps")

@@ -101,7 +101,7 @@ class TrainedModel:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = model.to(self.device)
         self.config, self.context, self.method = config, context, method
-        self._sized: tuple[tuple[int, ...], VideoModel] = (model.frame_shape[1:], self.model)
+        self._sized: dict[tuple[int, int], VideoModel] = {model.frame_shape[1:]: self.model}  # by height and width
 
     @property
     def name(self) -> str:
@@ -120,9 +120,9 @@ class TrainedModel:
         assert isinstance(self.model, TakesAnySize)
         step = self.model.size_step
         height, width = (-(-side // step) * step for side in shape[:2])
-        if self._sized[0] != (height, width):
-            self._sized = ((height, width), self.model.sized(height, width))
-        return self._sized[1]
+        if (height, width) not in self._sized:
+            self._sized[height, width] = self.model.sized(height, width)
+        return self._sized[height, width]
 
     def able(self, task: str) -> Any:
         """The model, if it can do a task: of the capability that the task ``NEEDS``.

@@ -157,9 +157,9 @@ class TakesAnySize(VideoModel):
         return 1
 
     def sized(self, height: int, width: int) -> Self:
-        """The same model for frames of another size, with the same weights."""
+        """The same model for frames of another size, with copies of the weights."""
         other = type(self)((self.frame_shape[0], height, width), self.settings)
-        other.load_state_dict(self.state_dict(), assign=True)
+        other.load_state_dict(self.state_dict())
         return other.to(self.device).eval()
 
 

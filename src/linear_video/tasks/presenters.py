@@ -1,81 +1,29 @@
-"""What each task leaves of a piece of footage: frames in a video, a table, and a picture."""
+"""What each task leaves that makes frames: a video, a table, and a picture; and the table of all tasks."""
 
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from linear_video.evaluation.scores import score_frames
-from linear_video.tasks import denoising, frequencies, pictures
+from linear_video.tasks import denoising, pictures, signals
 from linear_video.tasks.ahead import Ahead
-from linear_video.tasks.alarms import Calibration, forecast_error, ordinary_errors
 from linear_video.tasks.backtest import Backtest
 from linear_video.tasks.between import Between
+from linear_video.tasks.job import Job, Remembered, Result, captioned, framed, frames_table, numbered
 from linear_video.tasks.parts import Frame, difference, to_frame, to_values
 from linear_video.tasks.references import Values, blurred, non_local_means
-from linear_video.tasks.settings import PredictSettings, parse_band, parse_frames
-from linear_video.tasks.trained import TrainedModel
+from linear_video.tasks.settings import parse_frames
 
 logger = logging.getLogger(__name__)
 
 SHOWN = ("model", "optical_flow", "mean", "last_frame")  # methods in pictures
 SHOWN_AT_ONCE = 12  # frames
-BORDER = (213, 94, 0)  # of frames that a model has made, beside others
-
-
-class Result(NamedTuple):
-    """What a task leaves beside its video."""
-
-    table: pd.DataFrame
-    picture: Figure
-    backtest: pd.DataFrame | None = None  # what each method was worth on known frames of the same footage
-
-
-@dataclass
-class Job:
-    """One piece of footage on its way through a task."""
-
-    trained: TrainedModel
-    settings: PredictSettings
-    frames: Iterator[Frame]
-    again: Iterable[Frame]  # the same, from the start, as often as one likes
-    fps: float
-    seed: int
-    title: str
-    writer: VideoWriter
-    reference: VideoWriter  # for what one would have without a model
-    calibration: Calibration | None
-
-    def write(self, frames: Iterable[Frame]) -> None:
-        """Add frames to the video."""
-        for frame in frames:
-            self.writer.write(frame)
-
-    def write_beside(self, frame: Frame, guesses: dict[str, Values], name: str) -> None:
-        """Add a frame to the video of the reference: its guess, if there is one, else the frame itself."""
-        self.reference.write(_framed(to_frame(guesses[name])) if name in guesses else frame)
-
-
-class Remembered:
-    """Frames on their way, of which the last few are kept."""
-
-    def __init__(self, frames: Iterable[Frame], most: int) -> None:
-        self.frames, self.last, self.count = frames, deque[Frame](maxlen=most), 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        for frame in self.frames:
-            self.last.append(frame)
-            self.count += 1
-            yield frame
 
 
 def _extrapolate(job: Job) -> Result:
@@ -86,14 +34,14 @@ def _extrapolate(job: Job) -> Result:
     guesses = ahead.run(footage)
     future = ahead.given(guesses)
     job.write(footage.last)
-    job.write(_framed(frame) for frame in future)
+    job.write(framed(frame) for frame in future)
     for frame, guess in [*((frame, {}) for frame in footage.last), *zip(future, guesses, strict=True)]:
         job.write_beside(frame, guess, "last_frame")
     rows = {
-        "footage": _numbered(footage.last, footage.count - len(footage.last)),
-        "what comes": _numbered(future, footage.count),
+        "footage": numbered(footage.last, footage.count - len(footage.last)),
+        "what comes": numbered(future, footage.count),
     } | _guessed([(str(footage.count + lead), guess) for lead, guess in enumerate(guesses)])
-    table = _table(job, footage.count + np.arange(len(future)))
+    table = frames_table(job, footage.count + np.arange(len(future)))
     return Result(table, pictures.strip(rows, job.title), _tested(job, ahead.backtest))
 
 
@@ -104,16 +52,6 @@ def _guessed(guesses: Sequence[tuple[str, dict[str, Values]]]) -> dict[str, list
         name.replace("_", " "): [(caption, to_frame(guess[name])) for caption, guess in guesses if name in guess]
         for name in shown
     }
-
-
-def _table(job: Job, numbers: Any, **columns: Any) -> pd.DataFrame:
-    """A row for each frame: its number, its time, and what else is known of it."""
-    return pd.DataFrame({"frame": numbers, "seconds": np.asarray(numbers) / job.fps, **columns})
-
-
-def _numbered(frames: Iterable[Frame], first: int = 0, form: str = "{}") -> list[tuple[str, Frame]]:
-    """Frames with their numbers from ``first`` on as captions."""
-    return [(form.format(number), frame) for number, frame in enumerate(frames, first)]
 
 
 def _forecasts(job: Job, step: int) -> Result:
@@ -139,7 +77,7 @@ def _forecasts(job: Job, step: int) -> Result:
             for name, guess in latest[lead].items():
                 row |= _scores(to_frame(guess), frame, f"{name}_")
             rows.append(row)
-            job.write([np.hstack([frame, _framed(given[lead])])])
+            job.write([np.hstack([frame, framed(given[lead])])])
             truth.add(frame)
             made.add(given[lead])
         seen.append(frame)
@@ -167,12 +105,12 @@ def _hindcast(job: Job) -> Result:
             f"Modes that decay too quickly to be traced back {len(past)} frames are left out there: "
             f"{', '.join(map(str, lost['mode']))} (half-lives of at most {lost['half_life_frames'].max():.2g} frames)."
         )
-    job.write(_framed(frame) for frame in past)
+    job.write(framed(frame) for frame in past)
     job.write(first)
-    strips = {"what came before": _numbered(past, -len(past)), "footage": _numbered(first)}
+    strips = {"what came before": numbered(past, -len(past)), "footage": numbered(first)}
     back = range(len(past), 0, -1)
     left_out = [" ".join(map(str, job.trained.forgotten(frames)["mode"])) for frames in back]
-    return Result(_table(job, -np.array(back), modes_left_out=left_out), pictures.strip(strips, job.title))
+    return Result(frames_table(job, -np.array(back), modes_left_out=left_out), pictures.strip(strips, job.title))
 
 
 def _fill_in(job: Job) -> Result:
@@ -199,7 +137,7 @@ def _fill_in(job: Job) -> Result:
         "filled in": [(f"{number}{'*' if number in missing else ''}", frame) for number, _, frame in shown],
     } | _guessed(guesses)
     return Result(
-        _table(job, sorted(missing)),
+        frames_table(job, sorted(missing)),
         pictures.strip(rows, job.title),
         _tested(job, None if between is None else between.backtest),
     )
@@ -266,89 +204,19 @@ def _denoise(job: Job) -> Result:
         changes.append(difference(before, frame))
     middle = first[len(first) // 2]
     strips = {"footage": was.kept, "denoised": made.kept}
-    captioned = {name: [(str(number), frame) for number, frame in kept] for name, kept in strips.items()}
+    rows = {name: captioned(kept) for name, kept in strips.items()}
     noise = denoising.noise_of(to_values(middle))
     for name, guess in (
         ("blur", blurred(to_values(middle), 1.0)),
         ("non local means", non_local_means(to_values(middle), 255 * max(noise, 1 / 255))),
     ):
-        captioned[name] = [(str(len(first) // 2), to_frame(guess))]
+        rows[name] = [(str(len(first) // 2), to_frame(guess))]
     backtest = None
     if job.trained.method == "blend" and len(first) > 2 * denoising.AROUND:
         found = denoising.backtest([to_values(frame) for frame in first], job.seed)
         backtest = pd.DataFrame([{"distance": 0, "method": name, "psnr": value} for name, value in found.items()])
         logger.info(f"{job.title}: noise of {255 * noise:.1f} grey levels.")
-    return Result(_table(job, range(len(changes)), change=changes), pictures.strip(captioned, job.title), backtest)
-
-
-def _surprise(job: Job) -> Result:
-    thumbnails = pictures.Thumbnails()
-
-    changes: list[float] = []
-    before: Frame | None = None
-
-    def seen() -> Iterator[Frame]:
-        nonlocal before
-        for frame in job.frames:
-            thumbnails.add(frame)
-            changes.append(np.nan if before is None else difference(before, frame))
-            before = frame
-            yield frame
-
-    surprises = job.trained.surprise(seen(), job.settings.horizon)
-    ordinary = job.calibration.errors if job.calibration else ordinary_errors([surprises])
-    errors = forecast_error(surprises.errors, ordinary)
-    columns = {"likelihood_bits": surprises.likelihood, "forecast_error": errors, "frame_difference": changes}
-    table = _table(job, range(len(errors)), **columns)
-    if job.calibration:
-        table["alarm"] = job.calibration.alarms(surprises)
-    return Result(table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title))
-
-
-def _spectrum(job: Job) -> Result:
-    footage = Remembered(job.frames, 1)
-    modes = job.trained.spectrum(footage, job.fps, job.settings.window, job.settings.modes)
-    long_enough = footage.count >= frequencies.LEAST_FRAMES
-    peak = frequencies.fourier(job.again, job.fps, seed=job.seed) if long_enough else None
-    scale = max(float(np.abs(modes.responses).max()), 1e-6)
-    for moment in range(modes.responses.shape[1]):  # side by side, what each does, about grey
-        row = [np.uint8(np.rint(127.5 * (1 + response[moment] / scale))) for response in modes.responses]
-        job.write([np.hstack([modes.frames[moment], *row])])
-    return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title, peak))
-
-
-def _fourier(job: Job) -> Result:
-    """Without a model: what oscillates, and the strongest frequency with its interval."""
-    low, high = parse_band(job.settings.band) or (None, None)
-    peak = frequencies.fourier(job.frames, job.fps, low, high, job.seed)
-    first, last = peak.interval_hz
-    logger.info(f"{job.title}: strongest at {peak.frequency_hz:.3f} Hz (95 % within {first:.3f} to {last:.3f} Hz).")
-    table = peak.table.assign(peak_hz=peak.frequency_hz, peak_from_hz=first, peak_to_hz=last)
-    return Result(table, pictures.power_plot(peak, job.title))
-
-
-def _magnify(job: Job) -> Result:
-    """Linear modes of the video's own; beside it, linear Eulerian magnification."""
-    band, factor = parse_band(job.settings.band), job.settings.magnification
-    if band is None:
-        raise InputError('predict.band names no frequencies; as in --params="predict.band=0.5-0.9".')
-    found = frequencies.oscillations(job.frames, job.fps, band)
-    was, made = pictures.Thumbnails(6), pictures.Thumbnails(6)
-    magnified = frequencies.magnified(job.again, found.part, factor)
-    linear = frequencies.magnified_linear(job.again, job.fps, band, factor)
-    for before, frame, other in zip(job.again, magnified, linear, strict=True):
-        job.write([frame])
-        job.reference.write(other)
-        was.add(before)
-        made.add(frame)
-    logger.info(f"{job.title}: most modes agree on {found.frequency_hz:.3f} Hz.")
-    strips = {"footage": _numbered_ones(was.kept), "magnified": _numbered_ones(made.kept)}
-    table = found.table.assign(agreed_hz=found.frequency_hz)
-    return Result(table, pictures.strip(strips, job.title))
-
-
-def _numbered_ones(kept: list[tuple[int, Frame]]) -> list[tuple[str, Frame]]:
-    return [(str(number), frame) for number, frame in kept]
+    return Result(frames_table(job, range(len(changes)), change=changes), pictures.strip(rows, job.title), backtest)
 
 
 def _sample(job: Job) -> Result:
@@ -380,9 +248,9 @@ def _what_if(job: Job) -> Result:
     apart = np.abs(with_them.astype(np.float32) - without).mean(axis=(1, 2, 3)) / 255
     table = pd.DataFrame({"frame": footage.count + np.arange(horizon), "difference": apart})
     rows = {
-        "footage": _numbered(last, first)[-horizon:],
-        "without": _numbered(without, 1, "+{}"),
-        "with": _numbered(with_them, 1, "+{}"),
+        "footage": numbered(last, first)[-horizon:],
+        "without": numbered(without, 1, "+{}"),
+        "with": numbered(with_them, 1, "+{}"),
     }
     return Result(table, pictures.strip(rows, job.title))
 
@@ -405,20 +273,10 @@ PRESENTERS: dict[str, Callable[[Job], Result]] = {
     "fill_in": _fill_in,
     "retime": _retime,
     "denoise": _denoise,
-    "surprise": _surprise,
-    "spectrum": _spectrum,
-    "fourier": _fourier,
-    "magnify": _magnify,
+    "surprise": signals.surprise,
+    "spectrum": signals.spectrum,
+    "fourier": signals.fourier,
+    "magnify": signals.magnify,
     "sample": _sample,
     "what_if": _what_if,
 }
-
-
-def _framed(frame: Frame) -> Frame:
-    """A frame with a mark that a model has made it: a border of a fortieth of its height, at least a pixel."""
-    width = max(1, frame.shape[0] // 40)
-    marked = np.empty_like(frame)
-    marked[:] = BORDER if frame.shape[2] == 3 else (200,)
-    inner = (slice(width, -width), slice(width, -width))
-    marked[inner] = frame[inner]
-    return marked

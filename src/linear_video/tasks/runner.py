@@ -21,8 +21,9 @@ from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_folder
 from linear_video.tasks.alarms import Calibration, calibrate
 from linear_video.tasks.footage import FPS, find_footage, named, open_footage
+from linear_video.tasks.job import Job, Remembered
 from linear_video.tasks.parts import Frame, Parts
-from linear_video.tasks.presenters import PRESENTERS, Job, Remembered
+from linear_video.tasks.presenters import PRESENTERS
 from linear_video.tasks.settings import BLENDED, PredictSettings
 from linear_video.tasks.trained import TrainedModel
 

@@ -26,7 +26,7 @@ from linear_video.models.ile.interpolation import check_observed, interpolation_
 from linear_video.models.ile.modal import ModalPrior
 from linear_video.models.ile.moving import MovingPrior
 from linear_video.models.ile.prior import Encoded, Prior
-from linear_video.models.ile.settings import IleSettings
+from linear_video.models.ile.settings import TRAINING, IleSettings
 from linear_video.models.ile.warp import WarpPrior
 
 FORMS: dict[str, type[DensePrior] | type[ModalPrior] | type[WarpPrior]] = {
@@ -50,29 +50,7 @@ class InvertibleLinearEmbedding(
     """
 
     settings_class = IleSettings
-    training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 3600,
-        "learning_rate": 4e-3,
-        "learning_rates": {"prior.motion": 3e-3, "prior": 3e-3, "prior.log": 1e-2},
-        "warmup_steps": 200,  # forecasts are decoded from embeddings that nothing bounds at first
-        "weight_average": 0.99,
-        "validate_every": 500,
-        "threads": 1,  # a second one gains under 10 %, and costs much where another program keeps the core busy
-    }
-    warp_training_defaults: ClassVar[dict[str, Any]] = {
-        **training_defaults,
-        "steps": 10_000,
-        "clips_per_step": 4,  # each with a field at every frame
-        "learning_rates": {**training_defaults["learning_rates"], "prior.motion": 1.5e-3},
-    }
-    dense_training_defaults: ClassVar[dict[str, Any]] = {
-        **training_defaults,
-        "steps": 7000,
-        "learning_rate": 6e-3,
-        "weight_average": 0.998,
-        # Were the eigenvalues faster, many modes would decay so quickly that they explain the first frame alone.
-        "learning_rates": {"prior.observation": 1e-2, "prior.theta": 2e-4},
-    }
+    training_defaults: ClassVar[dict[str, Any]] = TRAINING["modal"]
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
@@ -94,8 +72,7 @@ class InvertibleLinearEmbedding(
     @classmethod
     def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
         """Training settings that suit model settings."""
-        others = {"dense": cls.dense_training_defaults, "warp": cls.warp_training_defaults}
-        return others.get(model.get("dynamics", "modal"), cls.training_defaults)
+        return TRAINING[model.get("dynamics", "modal")]
 
     @classmethod
     def check_clips(cls, settings: IleSettings, frames: int) -> None:
@@ -252,17 +229,13 @@ class InvertibleLinearEmbedding(
     @torch.no_grad()
     def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
         """As that of every model, with each frame encoded once."""
-        if self._forgets(context) and horizon <= (self.prior.reach or 0):
-            ahead = self.prior.forecast_each(self.project(clips), context - 1)[:, :, :horizon]
-            of_each = [self.decode(one.flatten(0, 1)[None])[0].clamp(0, 1) for one in ahead]
-            found: Tensor = torch.stack(of_each).unflatten(1, ahead.shape[1:3])
-            return found
-        frames = self._ahead(self.project(clips).windows(context), horizon)
-        return frames.reshape(len(clips), -1, *frames.shape[1:])
-
-    def _forgets(self, frames: int) -> bool:
-        """Whether so many frames tell all that a longer past would."""
-        return self.prior.forgets and frames > self.settings.look_back + 1
+        seen = self.project(clips)
+        if horizon > (self.prior.reach or horizon):
+            frames = self._ahead(seen.windows(context), horizon)
+            return frames.reshape(len(clips), -1, *frames.shape[1:])
+        ahead = self.prior.forecast_windows(seen, context, horizon)  # (N, windows, horizon, D)
+        frames = self.decode(ahead.flatten(0, 1).to(clips.dtype)).clamp(0, 1)
+        return frames.unflatten(0, ahead.shape[:2])
 
     def _seen(self, clips: Tensor, observed: Tensor | None, actions: Tensor | None = None) -> Encoded:
         """Frames as the prior wants them; in place of missing ones, what those before them tell."""
@@ -371,13 +344,7 @@ class InvertibleLinearEmbedding(
     def surprise(self, clips: Tensor, past: int) -> Tensor:
         """Exact, of all frames: the predictive density of the filter, and the flow's log-determinant."""
         embeddings, log_abs_det = self.encode(clips)
-        seen, length = Encoded(clips, embeddings), clips.shape[1]
-        if self._forgets(past):
-            return -(self.prior.log_density(seen) + log_abs_det) / embeddings.shape[2]
-        known = self.prior.log_density(seen.first(min(past, length)))
-        if length > past:
-            rest = self.prior.log_density(seen.windows(past + 1), first=past)
-            known = torch.cat((known, rest.unflatten(0, (len(clips), -1))[..., 0]), 1)
+        known = self.prior.density_windows(Encoded(clips, embeddings), past)
         return -(known + log_abs_det) / embeddings.shape[2]
 
     @torch.no_grad()

@@ -116,13 +116,6 @@ class MovingPrior(Prior):
         filtered = self.filter(seen, observed)
         return self.forecast_from(filtered.states[:, -1], filtered.motion[:, -1, :horizon])
 
-    def forecast_each(self, seen: Encoded, first: int) -> Tensor:
-        """As of every form."""
-        filtered = self.filter(seen)
-        states, motion = (part[:, first:].flatten(0, 1) for part in (filtered.states, filtered.motion))
-        ahead: Tensor = self.forecast_from(states, motion).unflatten(0, (len(seen.frames), -1))
-        return ahead
-
     @abstractmethod
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtering:
         """Filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""

@@ -58,13 +58,10 @@ class Prior(nn.Module, ABC):
 
     Attributes:
         pictures: whether it wants embeddings in the order of a picture's pixels, ``Flow.as_pictures``.
-        forgets: whether frames some steps back do not matter any more, so that going over a clip once tells the same,
-            to a thousandth of a grey value, as going over each window of it.
         reach: steps that one forecast goes at most; None for any number.
     """
 
     pictures: ClassVar[bool] = True
-    forgets: ClassVar[bool] = False
     reach: int | None = None
 
     @abstractmethod
@@ -83,9 +80,17 @@ class Prior(nn.Module, ABC):
     def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
         """Embeddings expected after those seen, at most ``reach`` of them: (N, horizon, D)."""
 
-    def forecast_each(self, seen: Encoded, first: int) -> Tensor:
-        """Of a form that ``forgets``, ``reach`` embeddings expected after each frame from one on: (N, T', reach, D)."""
-        raise ValueError("these dynamics do not forget; forecast from each window.")
+    def forecast_windows(self, seen: Encoded, context: int, horizon: int) -> Tensor:
+        """What ``forecast`` gives after each window of ``context`` frames: (N, windows, horizon, D)."""
+        return self.forecast(seen.windows(context), horizon).unflatten(0, (len(seen.frames), -1))
+
+    def density_windows(self, seen: Encoded, past: int) -> Tensor:
+        """Log p(z_t | the frames before it, at most ``past``) in nats: (N, T)."""
+        known = self.log_density(seen.first(past))
+        if seen.frames.shape[1] <= past:
+            return known
+        rest = self.log_density(seen.windows(past + 1), first=past)
+        return torch.cat((known, rest.unflatten(0, (len(known), -1))[..., 0]), 1)
 
     @abstractmethod
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:

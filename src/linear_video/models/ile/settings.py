@@ -1,7 +1,7 @@
 """Settings of the Invertible Linear Embedding."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from linear_video.common.checks import check_least, check_literals, check_pair, check_within
 
@@ -106,3 +106,32 @@ class IleSettings:
                 f"loss_frames {self.loss_frames} leave none to forecast after forecast_context "
                 f"{self.forecast_context}; set forecast_weight to 0.0, or raise loss_frames."
             )
+
+
+MODAL: dict[str, Any] = {
+    "steps": 3600,
+    "learning_rate": 4e-3,
+    "learning_rates": {"prior.motion": 3e-3, "prior": 3e-3, "prior.log": 1e-2},
+    "warmup_steps": 200,  # forecasts are decoded from embeddings that nothing bounds at first
+    "weight_average": 0.99,
+    "validate_every": 500,
+    "threads": 1,  # a second one gains under 10 %, and costs much where another program keeps the core busy
+}
+# Training settings that suit each form of dynamics.
+TRAINING: dict[str, dict[str, Any]] = {
+    "modal": MODAL,
+    "warp": {
+        **MODAL,
+        "steps": 10_000,
+        "clips_per_step": 4,  # each with a field at every frame
+        "learning_rates": {**MODAL["learning_rates"], "prior.motion": 1.5e-3},
+    },
+    "dense": {
+        **MODAL,
+        "steps": 7000,
+        "learning_rate": 6e-3,
+        "weight_average": 0.998,
+        # Were the eigenvalues faster, many modes would decay so quickly that they explain the first frame alone.
+        "learning_rates": {"prior.observation": 1e-2, "prior.theta": 2e-4},
+    },
+}

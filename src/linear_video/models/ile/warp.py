@@ -10,7 +10,7 @@ steps go straight from the last frame to each of the next.
 """
 
 import math
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +43,6 @@ class WarpPrior(MovingPrior):
     Its likelihood is exact where all frames are there. Where some are missing, it leaves out what that adds to the
     variances: what is not known of a frame is moved on as the frame is, and would no longer be diagonal.
     """
-
-    forgets: ClassVar[bool] = True  # what is left of a frame after k others is (1 - K)^k
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
@@ -118,6 +116,23 @@ class WarpPrior(MovingPrior):
         """As of every one."""
         steps = torch.arange(1, motion.shape[1] + 1, device=states.device)[:, None, None, None]
         return self.decayed(self.carried(states, motion), steps).flatten(2)
+
+    def _forgets(self, frames: int) -> bool:
+        """Whether so many frames tell all that a longer past would: what is left of one after k others is (1 - K)^k."""
+        return frames > self.settings.look_back + 1
+
+    def forecast_windows(self, seen: Encoded, context: int, horizon: int) -> Tensor:
+        """As of every form; of windows that are long enough, going over the sequence once."""
+        if not self._forgets(context):
+            return super().forecast_windows(seen, context, horizon)
+        filtered = self.filter(seen)
+        states = filtered.states[:, context - 1 :].flatten(0, 1)
+        motion = filtered.motion[:, context - 1 :, :horizon].flatten(0, 1)
+        return self.forecast_from(states, motion).unflatten(0, (len(seen.frames), -1))
+
+    def density_windows(self, seen: Encoded, past: int) -> Tensor:
+        """As of every form; of windows that are long enough, going over the sequence once."""
+        return self.log_density(seen) if self._forgets(past) else super().density_windows(seen, past)
 
     # --- between and before -----------------------------------------------------------------------------------------
 

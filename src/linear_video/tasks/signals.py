@@ -1,0 +1,83 @@
+"""What each task leaves that tells of footage, and makes no frames of it: how unlikely it is, and what oscillates."""
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from linear_video.common.errors import InputError
+from linear_video.tasks import frequencies, pictures
+from linear_video.tasks.alarms import forecast_error, ordinary_errors
+from linear_video.tasks.job import Job, Remembered, Result, captioned, frames_table
+from linear_video.tasks.parts import Frame, difference
+from linear_video.tasks.settings import parse_band
+
+logger = logging.getLogger(__name__)
+
+
+def surprise(job: Job) -> Result:
+    """How unlikely each frame is; beside it, the difference from the one before."""
+    thumbnails = pictures.Thumbnails()
+
+    changes: list[float] = []
+    before: Frame | None = None
+
+    def seen() -> Iterator[Frame]:
+        nonlocal before
+        for frame in job.frames:
+            thumbnails.add(frame)
+            changes.append(np.nan if before is None else difference(before, frame))
+            before = frame
+            yield frame
+
+    surprises = job.trained.surprise(seen(), job.settings.horizon)
+    ordinary = job.calibration.errors if job.calibration else ordinary_errors([surprises])
+    errors = forecast_error(surprises.errors, ordinary)
+    columns = {"likelihood_bits": surprises.likelihood, "forecast_error": errors, "frame_difference": changes}
+    table = frames_table(job, range(len(errors)), **columns)
+    if job.calibration:
+        table["alarm"] = job.calibration.alarms(surprises)
+    return Result(table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title))
+
+
+def spectrum(job: Job) -> Result:
+    """Modes of the model; beside them, the strongest peak of the Fourier transform."""
+    footage = Remembered(job.frames, 1)
+    modes = job.trained.spectrum(footage, job.fps, job.settings.window, job.settings.modes)
+    long_enough = footage.count >= frequencies.LEAST_FRAMES
+    peak = frequencies.fourier(job.again, job.fps, seed=job.seed) if long_enough else None
+    scale = max(float(np.abs(modes.responses).max()), 1e-6)
+    for moment in range(modes.responses.shape[1]):  # side by side, what each does, about grey
+        row = [np.uint8(np.rint(127.5 * (1 + response[moment] / scale))) for response in modes.responses]
+        job.write([np.hstack([modes.frames[moment], *row])])
+    return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title, peak))
+
+
+def fourier(job: Job) -> Result:
+    """Without a model: what oscillates, and the strongest frequency with its interval."""
+    low, high = parse_band(job.settings.band) or (None, None)
+    peak = frequencies.fourier(job.frames, job.fps, low, high, job.seed)
+    first, last = peak.interval_hz
+    logger.info(f"{job.title}: strongest at {peak.frequency_hz:.3f} Hz (95 % within {first:.3f} to {last:.3f} Hz).")
+    table = peak.table.assign(peak_hz=peak.frequency_hz, peak_from_hz=first, peak_to_hz=last)
+    return Result(table, pictures.power_plot(peak, job.title))
+
+
+def magnify(job: Job) -> Result:
+    """Linear modes of the video's own; beside it, linear Eulerian magnification."""
+    band, factor = parse_band(job.settings.band), job.settings.magnification
+    if band is None:
+        raise InputError('predict.band names no frequencies; as in --params="predict.band=0.5-0.9".')
+    found = frequencies.oscillations(job.frames, job.fps, band)
+    was, made = pictures.Thumbnails(6), pictures.Thumbnails(6)
+    magnified = frequencies.magnified(job.again, found.part, factor)
+    linear = frequencies.magnified_linear(job.again, job.fps, band, factor)
+    for before, frame, other in zip(job.again, magnified, linear, strict=True):
+        job.write([frame])
+        job.reference.write(other)
+        was.add(before)
+        made.add(frame)
+    logger.info(f"{job.title}: most modes agree on {found.frequency_hz:.3f} Hz.")
+    strips = {"footage": captioned(was.kept), "magnified": captioned(made.kept)}
+    table = found.table.assign(agreed_hz=found.frequency_hz)
+    return Result(table, pictures.strip(strips, job.title))

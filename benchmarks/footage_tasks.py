@@ -40,19 +40,11 @@ REFERENCES = {"last_frame", "optical_flow", "mean", "cubic", "blur", "non_local_
 def extrapolated(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
     """Windows of the second half, each with what was learned of frames that had come before."""
     ahead = Ahead(trained, HORIZON)
-    context = max(2, trained.context)
-    windows: list[tuple[int, list[dict[str, NDArray[np.float32]]]]] = []
-    for end in range(context, len(frames) - HORIZON + 1, 2):
-        guesses = ahead.guesses(frames[:end])
-        for start, earlier in windows:  # what has come since the last time
-            for lead in range(1, HORIZON + 1):
-                if end - 2 < start + lead <= end:
-                    ahead.backtest.learn(lead, earlier[lead - 1], to_values(frames[start + lead - 1]))
-        windows = [*windows[-HORIZON:], (end, guesses)]
-        if end >= len(frames) // 2:
+    for start, guesses in ahead.windows(frames, 2):
+        if len(frames) // 2 <= start <= len(frames) - HORIZON:
             given = ahead.given(guesses)
             for lead in (1, HORIZON):
-                truth = frames[end + lead - 1]
+                truth = frames[start + lead - 1]
                 yield f"frame {lead}", "blend", to_values(given[lead - 1]), truth
                 for name, guess in guesses[lead - 1].items():
                     yield f"frame {lead}", name, guess, truth

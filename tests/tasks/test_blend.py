@@ -127,12 +127,17 @@ def test_two_guesses_of_independent_noise_are_better_together() -> None:
     np.testing.assert_allclose(blend.weights[0, :2], 0.5, atol=0.03)
 
 
-def test_detail_at_the_wrong_place_is_left_out() -> None:
-    """Bands that the guesses know nothing of count for nothing, not for one."""
+def taught_by_wrong_places() -> Blend:
     blend = Blend(["moved", "other"], "moved")
     for seed in range(3):
         truth = texture(64, 64, smooth=0.5, seed=seed)
         blend.learn({"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=seed + 50)}, truth)
+    return blend
+
+
+def test_detail_at_the_wrong_place_is_left_out() -> None:
+    """Bands that the guesses know nothing of count for nothing, not for one."""
+    blend = taught_by_wrong_places()
     truth = texture(64, 64, smooth=0.5, seed=9)
     made = {"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=59)}
     left, known = (np.square(bands(frame)[0]).mean() for frame in (blend.blended(made), truth))
@@ -141,10 +146,7 @@ def test_detail_at_the_wrong_place_is_left_out() -> None:
 
 def test_detail_on_which_all_agree_stays_as_it_is() -> None:
     """Even where the blend has learned to weaken detail that is at the wrong place."""
-    blend = Blend(["moved", "other"], "moved")
-    for seed in range(3):
-        truth = texture(64, 64, smooth=0.5, seed=seed)
-        blend.learn({"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=seed + 50)}, truth)
+    blend = taught_by_wrong_places()
     still = texture(64, 64, smooth=0.5, seed=9)
     np.testing.assert_allclose(blend.blended({"moved": still, "other": still}), still, atol=1e-3)
 

@@ -1,7 +1,7 @@
 """The frames after the last one: the model's, and what anybody would guess, blended as the video itself tells."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +57,24 @@ class Ahead:
         """Score guesses of as many frames as are known by now, and learn from them."""
         for lead, (guess, frame) in enumerate(zip(guesses, truth, strict=False), 1):
             self.backtest.learn(lead, guess, to_values(frame))
+
+    def windows(self, frames: Iterable[Frame], step: int) -> Iterator[tuple[int, list[dict[str, Values]]]]:
+        """Windows all over a video, ``step`` frames apart: number of the first frame to come, and guesses of those.
+
+        Each comes before the frame after it is read, and after all have learned from the frames that have come.
+        """
+        context = max(2, self.trained.context)
+        seen = deque[Frame](maxlen=context)
+        pending: list[tuple[int, list[dict[str, Values]]]] = []
+        for number, frame in enumerate(all_checked(frames)):
+            pending = [(start, guesses) for start, guesses in pending if number - start < self.horizon]
+            for start, guesses in pending:
+                lead = number - start
+                self.backtest.learn(lead + 1, guesses[lead], to_values(frame))
+            seen.append(frame)
+            if len(seen) == context and (number + 1 - context) % step == 0:
+                pending.append((number + 1, self.guesses(seen)))
+                yield pending[-1]
 
     def given(self, guesses: Sequence[Mapping[str, Values]]) -> NDArray[np.uint8]:
         """What the method makes of guesses: (horizon, h, w, planes)."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from linear_video.clips.windows import find_cuts
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
 from linear_video.tasks.backtest import Backtest
@@ -22,7 +23,7 @@ FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, an
 DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
 AROUND = 3  # frames on either side that a model sees
 FINE_LINES = 480  # of larger frames, the flow is not fine
-CUT, STICKS_OUT = 0.1, 3.0  # mean difference, and how many times those before and after, that make a cut
+CUT = 0.1  # difference, at least, that makes a cut
 MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
 DUPLICATE = 0.1  # of the usual difference: less is the same frame again
 
@@ -144,11 +145,13 @@ class Between:
 
     def _cut(self, before: int, after: int) -> bool:
         kept, known = self.stream.kept, self.stream.known
-        jump = difference(kept[before], kept[after])
-        neighbours = [(before - 1, before), (after, after + 1)]
-        around = [difference(kept[one], kept[two]) for one, two in neighbours if {one, two} <= known]
+        beside = [(before - 1, before), (after, after + 1)]
         # A gap of several frames holds the motion of all of them.
-        return jump >= CUT and jump >= STICKS_OUT * (after - before) * max(around, default=math.inf)
+        around = [(after - before) * difference(kept[one], kept[two]) for one, two in beside if {one, two} <= known]
+        if not around:
+            return False
+        jump = difference(kept[before], kept[after])
+        return bool(find_cuts(np.array([max(around), jump]), CUT)[1])
 
     def _test(self) -> None:
         """Hide known frames all over what has been read, and guess them."""

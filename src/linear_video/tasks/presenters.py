@@ -57,19 +57,18 @@ def _guessed(guesses: Sequence[tuple[str, dict[str, Values]]]) -> dict[str, list
 def _forecasts(job: Job, step: int) -> Result:
     """Side by side, footage and the latest forecast of it; PSNR and SSIM of every method."""
     context, horizon = max(2, job.trained.context), job.settings.horizon
-    ahead, seen = Ahead(job.trained, horizon), deque[Frame](maxlen=context + horizon)
-    pending = deque[tuple[int, list[dict[str, Values]]]]()  # windows whose frames have not all come yet
+    ahead = Ahead(job.trained, horizon)
+    first, second = itertools.tee(job.frames)
+    windows = ahead.windows(first, step)
+    upcoming = next(windows, None)
     start, latest, given = 0, list[dict[str, Values]](), np.empty(0, np.uint8)
     rows = []
     truth, made = pictures.Thumbnails(), pictures.Thumbnails()
-    for number, frame in enumerate(job.frames):
-        while pending and pending[0][0] + horizon <= number:
-            first, guesses = pending.popleft()
-            ahead.learn(guesses, list(seen)[first - number :][:horizon])
-        if number >= context and (number - context) % step == 0:
-            latest = ahead.guesses(list(seen))
-            start, given = number, ahead.given(latest)
-            pending.append((number, latest))
+    for number, frame in enumerate(second):
+        if upcoming is not None and upcoming[0] == number:
+            start, latest = upcoming
+            given = ahead.given(latest)
+            upcoming = next(windows, None)
         lead = number - start
         if lead < len(latest):
             row = {"frame": number, "seconds": number / job.fps, "lead": lead + 1}
@@ -80,7 +79,6 @@ def _forecasts(job: Job, step: int) -> Result:
             job.write([np.hstack([frame, framed(given[lead])])])
             truth.add(frame)
             made.add(given[lead])
-        seen.append(frame)
     if not rows:
         raise InputError(f"no frame follows a window of {context}: lower the parameter context.")
     pairs = {

@@ -234,8 +234,8 @@ class InvertibleLinearEmbedding(
             frames = self._ahead(seen.windows(context), horizon)
             return frames.reshape(len(clips), -1, *frames.shape[1:])
         ahead = self.prior.forecast_windows(seen, context, horizon)  # (N, windows, horizon, D)
-        frames = self.decode(ahead.flatten(0, 1).to(clips.dtype)).clamp(0, 1)
-        return frames.unflatten(0, ahead.shape[:2])
+        found: Tensor = self.decode(ahead.flatten(0, 1).to(clips.dtype)).clamp(0, 1).unflatten(0, ahead.shape[:2])
+        return found
 
     def _seen(self, clips: Tensor, observed: Tensor | None, actions: Tensor | None = None) -> Encoded:
         """Frames as the prior wants them; in place of missing ones, what those before them tell."""

@@ -82,7 +82,8 @@ class Prior(nn.Module, ABC):
 
     def forecast_windows(self, seen: Encoded, context: int, horizon: int) -> Tensor:
         """What ``forecast`` gives after each window of ``context`` frames: (N, windows, horizon, D)."""
-        return self.forecast(seen.windows(context), horizon).unflatten(0, (len(seen.frames), -1))
+        ahead: Tensor = self.forecast(seen.windows(context), horizon).unflatten(0, (len(seen.frames), -1))
+        return ahead
 
     def density_windows(self, seen: Encoded, past: int) -> Tensor:
         """Log p(z_t | the frames before it, at most ``past``) in nats: (N, T)."""

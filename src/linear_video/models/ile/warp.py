@@ -128,7 +128,8 @@ class WarpPrior(MovingPrior):
         filtered = self.filter(seen)
         states = filtered.states[:, context - 1 :].flatten(0, 1)
         motion = filtered.motion[:, context - 1 :, :horizon].flatten(0, 1)
-        return self.forecast_from(states, motion).unflatten(0, (len(seen.frames), -1))
+        ahead: Tensor = self.forecast_from(states, motion).unflatten(0, (len(seen.frames), -1))
+        return ahead
 
     def density_windows(self, seen: Encoded, past: int) -> Tensor:
         """As of every form; of windows that are long enough, going over the sequence once."""

@@ -66,7 +66,7 @@ def test_a_video_is_retimed_and_tracked(project: Path, store: Store) -> None:
     assert "32x24 resized to 16x16" in told
     (made,) = (project / RESULTS / "retime/waves.avi").iterdir()
     assert made.name == "ile.moving_symbols"  # all settings but the model's are the defaults
-    left = {"video.webm", "reference.webm", "picture.png", "table.csv", "backtest.csv", "facts.json"}
+    left = {"video.webm", "reference.webm", "picture.png", "compared.png", "table.csv", "backtest.csv", "facts.json"}
     assert {path.name for path in made.iterdir()} == left
     frames = decoded(made / "video.webm")
     assert frames.shape == (79, 24, 32, 3)

@@ -10,6 +10,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from linear_video.tasks.backtest import Backtest, psnr
 from linear_video.tasks.blend import Blend
+from linear_video.tasks.parts import to_frame
 from linear_video.tasks.references import Values, blurred
 from tests.tasks.pictures_that_move import noisy, texture
 
@@ -162,7 +163,7 @@ def test_a_model_that_is_worse_than_a_reference_is_told(
 ) -> None:
     backtest = learned(model=model)
     with caplog.at_level(logging.WARNING, "linear_video"):
-        backtest.warn("film.avi")
+        backtest.warn("film.avi", None)
     if not warned:
         assert not caplog.records
         return
@@ -174,12 +175,44 @@ def test_a_model_that_is_worse_than_a_reference_is_told(
 
 def test_no_model_and_no_test_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "linear_video"):
-        Backtest("blend", NAMES, "optical_flow").warn("film.avi")
+        Backtest("blend", NAMES, "optical_flow").warn("film.avi", None)
         without = Backtest("blend", NAMES[1:], "optical_flow")
         for seed in range(3):
             without.learn(1, *guessed(seed))
         without.names = NAMES[1:]
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("least", "warned"), [(20.0, False), (36.0, False), (38.0, True)])
+def test_footage_on_which_a_model_is_much_worse_than_on_its_own_is_told(
+    caplog: pytest.LogCaptureFixture, least: float, warned: bool
+) -> None:
+    backtest = learned(distances=(1, 2))  # with noise of 0.02: 34 dB
+    with caplog.at_level(logging.WARNING, "linear_video"):
+        backtest.warn("film.avi", (least, 45.0))
+    assert [f"{least:.1f} to 45.0 dB" in text for text in caplog.messages] == [True] * warned
+
+
+def test_the_worst_test_is_kept_to_be_looked_at_and_few_others() -> None:
+    backtest = Backtest("blend", NAMES, "optical_flow")
+    for seed in range(40):
+        backtest.learn(1, *guessed(seed, **({"model": 0.4, "flow": 0.4, "mean": 0.4} if seed == 13 else {})))
+    scores = [row["blend"] for row in backtest.scores if "blend" in row]
+    worst, *others = backtest.examples()
+    assert worst.psnr == min(scores) == backtest.scores[13]["blend"]
+    assert 3 <= len(others) <= 6
+    assert {example.psnr for example in others} <= set(scores)
+    assert list(worst.frames) == ["truth", "blend", *NAMES]
+    np.testing.assert_array_equal(worst.frames["truth"], to_frame(guessed(13)[1]))
+    assert worst.captions["model"] == f", {backtest.scores[13]['model']:.1f} dB"
+    assert not learned(count=1).examples()  # nothing was given yet
+
+
+def test_examples_of_large_frames_are_smaller_copies() -> None:
+    backtest = Backtest("mean", NAMES, "optical_flow")
+    truth = texture(400, 300, planes=3)
+    backtest.learn(1, dict.fromkeys(NAMES, blurred(truth, 1.0)), truth)
+    assert {frame.shape for frame in backtest.examples()[0].frames.values()} == {(320, 240, 3)}
 
 
 def test_the_blend_is_as_good_as_the_best_of_its_guesses() -> None:

@@ -14,7 +14,7 @@ from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.registry import build, describe
 from linear_video.tasks import parts, references
 from linear_video.tasks.backtest import Backtest, psnr
-from linear_video.tasks.between import AROUND, READ_AHEAD, Between, filled, retimed
+from linear_video.tasks.between import AROUND, CALM, READ_AHEAD, Between, filled, retimed
 from linear_video.tasks.parts import Frame, to_frame, to_values
 from linear_video.tasks.references import Values
 from linear_video.tasks.trained import TrainedModel
@@ -135,6 +135,18 @@ def test_the_blend_fills_what_moves_better_than_the_mean(load: Load) -> None:
     for number in missing:
         truth = to_values(frames[number])
         assert psnr(to_values(blend[number]), truth) > psnr(to_values(mean[number]), truth) + 5
+
+
+@pytest.mark.parametrize(("speed", "pace", "lines"), [(0.3, CALM, 64), (3.0, 0, 32)])
+def test_moments_between_are_tested_at_half_the_size_unless_little_moves(
+    load: Load, speed: float, pace: int, lines: int
+) -> None:
+    last: Between | None = None
+    for _, between in load().retimed(pan(24, 64, 80, speed=speed), 2):
+        last = between
+    assert last is not None
+    assert set(last.backtest.table()["distance"]) == {pace}
+    assert {example.frames["truth"].shape[0] for example in last.backtest.examples()} == {lines}
 
 
 # --- cuts and repeated frames -----------------------------------------------------------------------------------------

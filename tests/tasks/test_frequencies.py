@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
+from linear_video.tasks.bagged_modes import bagged_modes
 from linear_video.tasks.frequencies import fourier, magnified_linear, magnified_modes, oscillations
 
 FPS = 20.0
@@ -181,3 +182,32 @@ def test_frames_of_other_kinds_are_refused() -> None:
 def test_an_order_without_any_pair_is_refused() -> None:
     with pytest.raises(InputError, match="order must be at least 2"):
         oscillations(video(), FPS, BAND, order=1)
+
+
+# --- bags of frames ---------------------------------------------------------------------------------------------------
+
+
+def test_bags_find_the_frequencies_of_two_sines_and_their_order() -> None:
+    pytest.importorskip("pydmd")
+    rows, columns = np.mgrid[:24, :32]
+    time = np.arange(120)[:, None, None] / FPS
+    one, other = (np.cos(2 * np.pi * f * time + 2 * np.pi * x / 32) for f, x in ((0.7, rows), (2.3, columns)))
+    noise = np.random.default_rng(0).normal(0, 2, (120, 24, 32))
+    frames = np.rint(128 + 40 * one + 15 * other + noise).clip(0, 255).astype(np.uint8)[..., None]
+    state: Any = np.random.get_state()  # noqa: NPY002
+    found = bagged_modes(frames, FPS, 4)
+    assert found["frequency_hz"].tolist() == pytest.approx([0.7, 2.3], abs=0.02)
+    assert (found["from_hz"] < found["frequency_hz"]).all()
+    assert found.equals(bagged_modes(frames, FPS, 4))
+    after: Any = np.random.get_state()  # noqa: NPY002
+    np.testing.assert_array_equal(after[1], state[1])
+    within = bagged_modes(frames, FPS, 2, (1.5, 4.0))
+    assert within["frequency_hz"].iloc[0] == pytest.approx(2.3, abs=0.05)
+
+
+def test_bags_refuse_short_footage_and_impossible_bands() -> None:
+    pytest.importorskip("pydmd")
+    with pytest.raises(InputError, match="10 frames, but this needs at least 16"):
+        bagged_modes(video(frames=10), FPS, 4)
+    with pytest.raises(InputError, match="band must be"):
+        bagged_modes(video(), FPS, 4, (3.0, 30.0))

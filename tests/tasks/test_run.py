@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from linear_video.common.errors import InputError
 from linear_video.tasks import pictures, references
 from linear_video.tasks import runner as module
 from linear_video.tasks.ahead import GUESSES, Ahead
+from linear_video.tasks.between import CALM
 from linear_video.tasks.parts import to_frame, to_values
 from linear_video.tasks.presenters import PRESENTERS
 from linear_video.tasks.runner import LONGEST, file_name, run_all, variant
@@ -68,7 +70,7 @@ def run(
     trained = linear_video.load(models / name, chosen.fit, chosen.context, "cpu", chosen.method)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "DPI", 60)
-        for picture in () if drawn else ("strip", "surprise_plot", "modes_plot", "spread_plot"):
+        for picture in () if drawn else ("strip", "compared", "surprise_plot", "modes_plot", "spread_plot"):
             patch.setattr(pictures, picture, lambda *_: Figure())
         rows = run_all(chosen, trained, tmp_path / "results", 3)
     return rows, Path(rows["folder"].iloc[0])
@@ -108,7 +110,7 @@ TESTED = ("extrapolate", "fill_in", "retime", "denoise")  # with methods that ar
 
 
 def test_every_task_is_tried() -> None:
-    assert set(LEAVES) | {"fourier", "magnify"} == set(PRESENTERS) == set(NEEDS)
+    assert set(LEAVES) | {"fourier", "dmd", "magnify"} == set(PRESENTERS) == set(NEEDS)
 
 
 @pytest.mark.parametrize("task", LEAVES)
@@ -121,6 +123,7 @@ def test_every_task_leaves_a_video_a_picture_a_table_and_facts(
     frames, widths, lines, columns = LEAVES[task]
     videos = (["video.webm"] if frames else []) + (["reference.webm"] if task in TESTED else [])
     backtest = ["backtest.csv"] if task in TESTED else []
+    backtest += ["compared.png"] if task in ("extrapolate", "fill_in", "retime") else []
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["facts.json", "picture.png", "table.csv", *videos, *backtest]
     )
@@ -187,6 +190,25 @@ def test_what_oscillates_is_found_and_magnified(models: Path, tmp_path: Path, ta
         for name in ("video.webm", "reference.webm"):
             level = decoded(folder / name).mean((1, 2, 3))[20:80]
             assert level.max() - level.min() == pytest.approx(2 * 5 * 4, rel=0.2)
+
+
+def test_bags_of_modes_are_a_table_and_a_picture(models: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pydmd")
+    video = write_video(tmp_path / "film.avi", waves(60, HEIGHT, WIDTH), fps=FPS)
+    _, folder = run(models, tmp_path, "dmd", video, "last_frame", drawn=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["facts.json", "picture.png", "table.csv"]
+    table = pd.read_csv(folder / "table.csv")
+    assert list(table.columns) == ["frequency_hz", "from_hz", "to_hz", "half_life_s", "amplitude"]
+    assert 1 <= len(table) <= 2
+
+
+def test_bags_of_modes_say_what_to_install(
+    models: Path, tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydmd", None)
+    with pytest.raises(InputError, match=r'film\.avi: the task dmd needs PyDMD: pip install "linear-video\[dmd\]"'):
+        run(models, tmp_path, "dmd", video)
+    assert nothing_is_left(tmp_path / "results")
 
 
 def test_magnify_wants_a_band(models: Path, tmp_path: Path, video: Path) -> None:
@@ -360,6 +382,19 @@ def test_alarms_are_raised_where_normal_footage_gives_none(models: Path, tmp_pat
     np.testing.assert_allclose(pd.read_csv(folder / "table.csv")["likelihood_bits"], surprises.likelihood, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("most", "warned"), [(30.0, False), (-30.0, True)])
+def test_footage_that_is_much_less_likely_than_the_models_own_is_told(
+    models: Path, tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture, most: float, warned: bool
+) -> None:
+    (folder := tmp_path / "model").mkdir()
+    for file in (models / "ile").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    trained = linear_video.load(folder, "tile", CONTEXT, "cpu")
+    trained.config["training"] = {"ordinary": {"psnr": None, "bits_per_value": [most - 1, most]}}
+    run_all(settings("surprise", video), trained, tmp_path / "results", 0)
+    assert any("the model does not fit" in message for message in caplog.messages) == warned
+
+
 def test_too_little_normal_footage_is_refused_before_any_work(models: Path, tmp_path: Path, video: Path) -> None:
     with pytest.raises(InputError, match=r"8 frames of normal footage.*false_alarm_rate of 0\.01; give at least"):
         run(models, tmp_path, "surprise", video, normal=str(video))
@@ -446,7 +481,7 @@ def test_methods_are_compared_on_the_footage_itself(models: Path, tmp_path: Path
     assert known == methods.get(task, between)
     for method, group in table.groupby("method"):
         assert rows[f"backtest_{method}_psnr"].item() == pytest.approx(group["psnr"].mean())
-    distances = {"extrapolate": {1, 2, 3}, "fill_in": {1, 2}, "retime": {0}, "denoise": {0}}
+    distances = {"extrapolate": {1, 2, 3}, "fill_in": {1, 2}, "retime": {CALM}, "denoise": {0}}
     assert set(table["distance"]) == distances[task]
 
 

@@ -2,15 +2,21 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
 
 from linear_video.tasks.blend import Blend
+from linear_video.tasks.parts import EvenlySpread, Frame, to_frame
 from linear_video.tasks.references import Values
 
 logger = logging.getLogger(__name__)
 
+EXAMPLES = 7  # tests of which frames are kept to be looked at
+EXAMPLE_LINES = 320  # of those, at most
+FAR = 3.0  # dB below the worst clip that was kept from a model's training: what it sees is something else
 WORTH = 0.05  # dB: a guess that makes the blend better by less may be left out
 
 
@@ -18,6 +24,14 @@ def psnr(guess: Values, truth: Values) -> float:
     """Peak signal-to-noise ratio in dB of values in [0, 1], at most 100."""
     error = float(np.square(guess.clip(0, 1) - truth).mean())
     return float(-10 * np.log10(max(error, 1e-10)))
+
+
+class Example(NamedTuple):
+    """One test to be looked at: the truth and what methods made of it, by their names, and what to write above."""
+
+    psnr: float  # dB, of the method that is given
+    frames: dict[str, Frame]
+    captions: dict[str, str]
 
 
 class Backtest:
@@ -36,15 +50,41 @@ class Backtest:
         self.method, self.names, self.trusted = method, list(names), trusted
         self.blends: dict[int, Blend] = {}
         self.scores: list[dict[str, float]] = []
+        self._worst: Example | None = None
+        self._others = EvenlySpread[Example](EXAMPLES - 1)
 
     def learn(self, distance: int, guesses: Mapping[str, Values], truth: Values) -> None:
         """Score guesses of a frame that is known, and learn from it; guesses beyond ``names`` are scored alone."""
         blend = self._blend(distance)
         scored = {name: psnr(guess, truth) for name, guess in guesses.items()}
+        shown = {"truth": truth}
         if blend.count:
-            scored["blend"] = psnr(blend.blended(guesses), truth)
+            shown["blend"] = blend.blended(guesses)
+            scored["blend"] = psnr(shown["blend"], truth)
         self.scores.append({"distance": distance, **scored})
+        if self.method in scored:
+            self._keep({**shown, **guesses}, scored)
         blend.learn(guesses, truth)
+
+    def _keep(self, frames: Mapping[str, Values], scored: Mapping[str, float]) -> None:
+        """Keep a test to be looked at, if it is the worst so far, or its turn."""
+        height, width = frames["truth"].shape[:2]
+        lines = min(height, EXAMPLE_LINES)
+        size = (max(1, round(width * lines / height)), lines)
+        smaller = {name: cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for name, frame in frames.items()}
+        captions = {name: f", {scored[name]:.1f} dB" if name in scored else "" for name in frames}
+        example = Example(
+            scored[self.method],
+            {name: to_frame(frame).reshape(*size[::-1], -1) for name, frame in smaller.items()},
+            captions,
+        )
+        if self._worst is None or example.psnr < self._worst.psnr:
+            self._worst = example
+        self._others.add(example)
+
+    def examples(self) -> list[Example]:
+        """The worst test, and some evenly spread over the others."""
+        return [] if self._worst is None else [self._worst, *(example for _, example in self._others.kept)]
 
     def _blend(self, distance: int) -> Blend:
         if distance not in self.blends:
@@ -91,8 +131,12 @@ class Backtest:
                 rows.append(row | {"share": shares.get(name, np.nan)})
         return pd.DataFrame(rows)
 
-    def warn(self, footage: str) -> None:
-        """Say in one line where the model does not help."""
+    def warn(self, footage: str, ordinary: tuple[float, float] | None) -> None:
+        """Say in one line where the model does not help, and in one where the footage is not what it is used to.
+
+        ``ordinary`` are the least and the greatest PSNR in dB, a frame ahead, of clips that were kept from its
+        training; None where they are not known.
+        """
         table = self.table()
         if "model" not in set(table["method"]):
             return
@@ -102,4 +146,10 @@ class Backtest:
             logger.warning(
                 f"{footage}: the model alone is worse here than {str(others.idxmax()).replace('_', ' ')} "
                 f"({means['model']:.1f} dB against {others.max():.1f} dB on known frames)."
+            )
+        nearest = table[table["distance"] == table["distance"].min()].set_index("method")["psnr"]
+        if ordinary is not None and nearest["model"] < ordinary[0] - FAR:
+            logger.warning(
+                f"{footage}: the model does not fit. It guesses known frames with {nearest['model']:.1f} dB, and clips "
+                f"that were kept from its training with {ordinary[0]:.1f} to {ordinary[1]:.1f} dB."
             )

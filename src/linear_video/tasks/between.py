@@ -26,6 +26,8 @@ FINE_LINES = 480  # of larger frames, the flow is not fine
 CUT = 0.1  # difference, at least, that makes a cut
 MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
 DUPLICATE = 0.1  # of the usual difference: less is the same frame again
+CALM = -1  # in place of a gap of 0, where next to nothing moves
+CALM_MOTION = 1.0  # pixels from a frame to the next, at most
 
 
 class Stream:
@@ -103,7 +105,8 @@ class Between:
         stream: the frames.
         gaps: how many frames in a row are to be guessed, for each of which is tested; 0 for moments between two
             frames that follow each other. What is known of those is how well every second frame is guessed when the
-            video is half as large: a gap twice as long, of motions half as wide.
+            video is half as large: a gap twice as long, of motions half as wide. Where next to nothing moves, noise
+            decides, of which the smaller video has less; so the test of those moments (``CALM``) is at full size.
     """
 
     def __init__(self, trained: "TrainedModel", stream: Stream, gaps: frozenset[int]) -> None:
@@ -134,6 +137,8 @@ class Between:
         if self.backtest.method == "blend":
             self._test()
         gap = after - before - 1
+        if gap == 0 and self.backtest.method == "blend":
+            gap = _pace(stream.kept[before], stream.kept[after], 1)
         near = {number: stream.kept[number] for number in sorted(stream.known) if number in stream.kept}
         self.guesses = self._guesses(near, before, after, time)
         return to_frame(self.backtest.given(gap, self.guesses))
@@ -175,7 +180,8 @@ class Between:
             return False
         frames = {number: self.stream.kept[number] for number in near}
         if not gap:
-            frames = {number: smaller(frame) for number, frame in frames.items()}
+            gap = _pace(frames[first], frames[last], 2)
+            frames = {number: frame if gap == CALM else smaller(frame) for number, frame in frames.items()}
         shown = {number: frame for number, frame in frames.items() if number not in hidden}
         for number in hidden:
             guesses = self._guesses(shown, first, last, float(number))
@@ -213,6 +219,11 @@ class Between:
         shown = [None if frame is None else smaller(frame, times) for frame in frames]
         made = to_values(self.trained.model_between(shown, time))
         return with_detail_of(made, guesses["optical_flow"], times) if times else made
+
+
+def _pace(before: Frame, after: Frame, steps: int) -> int:
+    """Whether next to nothing moves between two frames, so many steps apart: ``CALM`` if so, else 0."""
+    return CALM if references.motion(to_values(before), to_values(after)) <= steps * CALM_MOTION else 0
 
 
 def filled(trained: "TrainedModel", frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between]]:

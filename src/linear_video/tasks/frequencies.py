@@ -92,7 +92,7 @@ def fourier(
     Raises:
         InputError: if the footage is too short, or the limits are impossible.
     """
-    cells = np.stack([frame.ravel() for frame in _shrunk(frames, FOURIER_CELLS, 1, LEAST_FRAMES)])  # (T, C)
+    cells = np.stack([frame.ravel() for frame in shrunk_cells(frames, FOURIER_CELLS, 1, LEAST_FRAMES)])  # (T, C)
     duration = len(cells) / fps
     lowest, highest = 2 / duration if lowest is None else lowest, fps / 2 if highest is None else highest
     if not 0 < lowest < highest <= fps / 2:
@@ -339,10 +339,10 @@ def _copy(frames: Iterable[Frame], fps: float, band: tuple[float, float]) -> Val
     if not 0 < band[0] < band[1] < fps / 2:
         raise InputError(f"band must be two frequencies within (0, {fps / 2:g}) Hz, in order, not {band}.")
     least = max(LEAST_FRAMES, int(np.ceil(PERIODS * fps / band[0])))
-    return np.stack(list(_shrunk(frames, CELLS, SHRINKAGE, least)))
+    return np.stack(list(shrunk_cells(frames, CELLS, SHRINKAGE, least)))
 
 
-def _shrunk(frames: Iterable[Frame], cells: int, shrinkage: int, least: int) -> Iterator[Values]:
+def shrunk_cells(frames: Iterable[Frame], cells: int, shrinkage: int, least: int) -> Iterator[Values]:
     """Frames with at most so many cells on the longer side, and at least ``shrinkage`` times smaller."""
     count, shape = 0, None
     for count, frame in enumerate(frames, 1):

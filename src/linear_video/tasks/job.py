@@ -25,6 +25,7 @@ class Result(NamedTuple):
     table: pd.DataFrame
     picture: Figure
     backtest: pd.DataFrame | None = None  # what each method was worth on known frames of the same footage
+    compared: Figure | None = None  # the worst and the median of those, as each method guessed them
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ MODEL_LINES = 400  # of larger frames, blends ask the model about smaller copies
 
 Frame = NDArray[np.uint8]  # (h, w, planes)
 Values = NDArray[np.float32]
+Item = TypeVar("Item")
 
 
 class Parts:
@@ -80,6 +81,22 @@ class Parts:
         if self.exact or self.fit != "resize":
             return np.asarray(whole[: self.size[0], : self.size[1]], np.float32)
         return resized(np.ascontiguousarray(whole, np.float32), *self.size[:2])
+
+
+class EvenlySpread(Generic[Item]):
+    """Some items of a stream, evenly spread over it, however long it is: at most ``most``, with their numbers."""
+
+    def __init__(self, most: int = 12) -> None:
+        self.most, self.step, self.seen = most, 1, 0
+        self.kept: list[tuple[int, Item]] = []
+
+    def add(self, item: Item) -> None:
+        """See the next one of the stream."""
+        if self.seen % self.step == 0:
+            self.kept.append((self.seen, item))
+        if len(self.kept) > self.most:
+            self.kept, self.step = self.kept[::2], 2 * self.step
+        self.seen += 1
 
 
 def halvings(lines: int) -> int:

@@ -11,35 +11,21 @@ from numpy.typing import NDArray
 
 from linear_video.evaluation.figures import COLOURS, bare, name_line, sheet, show
 from linear_video.tasks.alarms import Calibration
+from linear_video.tasks.backtest import Example
 from linear_video.tasks.frequencies import Peak
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.trained import Modes
 
 BLUE, ORANGE = COLOURS[:2]
 CELL = 1.2  # inches of a frame's height
+DPI = 110
 
 
-class Thumbnails:
-    """Some frames of a stream, evenly spread over it, however long it is: at most ``most``."""
-
-    def __init__(self, most: int = 12) -> None:
-        self.most, self.step, self.seen = most, 1, 0
-        self.kept: list[tuple[int, Frame]] = []
-
-    def add(self, frame: Frame) -> None:
-        """See the next frame of the stream."""
-        if self.seen % self.step == 0:
-            self.kept.append((self.seen, frame))
-        if len(self.kept) > self.most:
-            self.kept, self.step = self.kept[::2], 2 * self.step
-        self.seen += 1
-
-
-def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str) -> Figure:
-    """Rows of frames, each with a caption."""
+def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str, height_inches: float = CELL) -> Figure:
+    """Rows of frames of that height, each with a caption."""
     columns = max(len(row) for row in rows.values())
     height, width = next(frame for row in rows.values() for _, frame in row).shape[:2]
-    size = (CELL * columns * width / height + 1.2, (CELL + 0.25) * len(rows) + 0.5)
+    size = (height_inches * columns * width / height + 1.2, (height_inches + 0.25) * len(rows) + 0.5)
     figure, axes = sheet(len(rows), columns, size, title)
     for line, (name, row) in zip(axes, rows.items(), strict=True):
         show(line, (frame.transpose(2, 0, 1) for _, frame in row), 255)
@@ -47,6 +33,19 @@ def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str) -> Figure
             axis.set_title(caption, fontsize=8)
         name_line(line[0], name, 9)
     return figure
+
+
+def compared(examples: Sequence[Example], title: str) -> Figure:
+    """The worst and the median of known frames that were guessed, beside the truth, as large as they are."""
+    ordered = sorted(examples, key=lambda example: example.psnr)
+    chosen = {"worst": ordered[0], "median": ordered[(len(ordered) - 1) // 2]}
+    names = [name for name in ordered[0].frames if all(name in example.frames for example in chosen.values())]
+    rows: dict[str, list[tuple[str, Frame]]] = {}
+    for name in names:
+        rows[name.replace("_", " ")] = [
+            (f"{word}{example.captions[name]}", example.frames[name]) for word, example in chosen.items()
+        ]
+    return strip(rows, title, ordered[0].frames[names[0]].shape[0] / DPI)
 
 
 def surprise_plot(
@@ -129,6 +128,18 @@ def power_plot(peak: Peak, title: str) -> Figure:
         axis.axvline(peak.frequency_hz, color=ORANGE, label=f"{peak.frequency_hz:.3f} Hz")
         axis.legend()
     axis.set(xlabel="frequency / Hz", ylabel="power / (1/Hz)")
+    axis.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def bags_plot(modes: pd.DataFrame, title: str) -> Figure:
+    """Amplitudes of modes by frequency, with the intervals of those."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axis = figure.subplots()
+    half = modes["to_hz"] - modes["frequency_hz"]
+    axis.errorbar(modes["frequency_hz"], modes["amplitude"], xerr=half, fmt="o", color=BLUE, ecolor=ORANGE, capsize=3)
+    axis.set(xlabel="frequency / Hz (bars: 95 % of bags)", ylabel="amplitude", ylim=(0, None), xlim=(0, None))
     axis.grid(alpha=0.3)
     figure.suptitle(title, fontsize=10)
     return figure

@@ -16,7 +16,7 @@ from linear_video.tasks.ahead import Ahead
 from linear_video.tasks.backtest import Backtest
 from linear_video.tasks.between import Between
 from linear_video.tasks.job import Job, Remembered, Result, captioned, framed, frames_table, numbered
-from linear_video.tasks.parts import Frame, difference, to_frame, to_values
+from linear_video.tasks.parts import EvenlySpread, Frame, difference, to_frame, to_values
 from linear_video.tasks.references import Values, blurred, non_local_means
 from linear_video.tasks.settings import parse_frames
 
@@ -42,7 +42,7 @@ def _extrapolate(job: Job) -> Result:
         "what comes": numbered(future, footage.count),
     } | _guessed([(str(footage.count + lead), guess) for lead, guess in enumerate(guesses)])
     table = frames_table(job, footage.count + np.arange(len(future)))
-    return Result(table, pictures.strip(rows, job.title), _tested(job, ahead.backtest))
+    return _result(job, table, rows, ahead.backtest)
 
 
 def _guessed(guesses: Sequence[tuple[str, dict[str, Values]]]) -> dict[str, list[tuple[str, Frame]]]:
@@ -63,7 +63,7 @@ def _forecasts(job: Job, step: int) -> Result:
     upcoming = next(windows, None)
     start, latest, given = 0, list[dict[str, Values]](), np.empty(0, np.uint8)
     rows = []
-    truth, made = pictures.Thumbnails(), pictures.Thumbnails()
+    truth, made = EvenlySpread[Frame](), EvenlySpread[Frame]()
     for number, frame in enumerate(second):
         if upcoming is not None and upcoming[0] == number:
             start, latest = upcoming
@@ -85,7 +85,7 @@ def _forecasts(job: Job, step: int) -> Result:
         "footage": [(f"frame {rows[number]['frame']}", frame) for number, frame in truth.kept],
         "forecast": [(f"+{rows[number]['lead']}", frame) for number, frame in made.kept],
     }
-    return Result(pd.DataFrame(rows), pictures.strip(pairs, job.title), _tested(job, ahead.backtest))
+    return _result(job, pd.DataFrame(rows), pairs, ahead.backtest)
 
 
 def _scores(frame: Frame, truth: Frame, prefix: str = "") -> dict[str, float]:
@@ -134,19 +134,20 @@ def _fill_in(job: Job) -> Result:
         "as it was": [(f"{number}", was) for number, was, _ in shown],
         "filled in": [(f"{number}{'*' if number in missing else ''}", frame) for number, _, frame in shown],
     } | _guessed(guesses)
-    return Result(
-        frames_table(job, sorted(missing)),
-        pictures.strip(rows, job.title),
-        _tested(job, None if between is None else between.backtest),
-    )
+    return _result(job, frames_table(job, sorted(missing)), rows, None if between is None else between.backtest)
 
 
-def _tested(job: Job, backtest: Backtest | None) -> pd.DataFrame | None:
-    """The backtest's table, if there was one; and a word where the model does not help."""
+def _result(
+    job: Job, table: pd.DataFrame, rows: dict[str, list[tuple[str, Frame]]], backtest: Backtest | None
+) -> Result:
+    """With the backtest's table and examples, if there was one; and a word where the model does not help."""
+    picture = pictures.strip(rows, job.title)
     if backtest is None or not backtest.scores:
-        return None
-    backtest.warn(job.title)
-    return backtest.table()
+        return Result(table, picture)
+    backtest.warn(job.title, job.trained.ordinary("psnr"))
+    examples = backtest.examples()
+    compared = pictures.compared(examples, f"known frames of {job.title}") if examples else None
+    return Result(table, picture, backtest.table(), compared)
 
 
 def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Frame]:
@@ -165,7 +166,7 @@ def _retime(job: Job) -> Result:
     factor = job.settings.factor
     rows = []
     between: Between | None = None
-    spread = pictures.Thumbnails(SHOWN_AT_ONCE // 2)
+    spread = EvenlySpread[Frame](SHOWN_AT_ONCE // 2)
     hardest: list[tuple[float, float, Frame, dict[str, Values]]] = []
     for given, (frame, between) in enumerate(job.trained.retimed(job.frames, factor)):
         job.write([frame])
@@ -181,11 +182,7 @@ def _retime(job: Job) -> Result:
     if hardest:
         strips["moves most"] = [(f"frame {time:.3g}", frame) for _, time, frame, _ in hardest]
         strips |= _guessed([(f"frame {time:.3g}", guess) for _, time, _, guess in hardest])
-    return Result(
-        pd.DataFrame(rows),
-        pictures.strip(strips, job.title),
-        _tested(job, None if between is None else between.backtest),
-    )
+    return _result(job, pd.DataFrame(rows), strips, None if between is None else between.backtest)
 
 
 def _denoise(job: Job) -> Result:
@@ -193,7 +190,7 @@ def _denoise(job: Job) -> Result:
     first = list(itertools.islice(job.frames, denoising.TESTS * denoising.TEST_STEP + 2 * denoising.AROUND))
     frames = itertools.chain(first, job.frames)
     one, two = itertools.tee(frames)
-    was, made, changes = pictures.Thumbnails(), pictures.Thumbnails(), []
+    was, made, changes = EvenlySpread[Frame](), EvenlySpread[Frame](), []
     for before, frame in zip(two, job.trained.denoise(one), strict=True):
         job.write([frame])
         job.reference.write(to_frame(blurred(to_values(before), 1.0)))
@@ -274,6 +271,7 @@ PRESENTERS: dict[str, Callable[[Job], Result]] = {
     "surprise": signals.surprise,
     "spectrum": signals.spectrum,
     "fourier": signals.fourier,
+    "dmd": signals.dmd,
     "magnify": signals.magnify,
     "sample": _sample,
     "what_if": _what_if,

@@ -60,6 +60,11 @@ def _partly(frame: Values, field: NDArray[np.float32], share: float) -> Values:
     return moved(frame, places - share * there, cv2.INTER_CUBIC)
 
 
+def motion(before: Values, after: Values) -> float:
+    """Pixels by which a tenth of the picture moves, at least, from one frame to the other."""
+    return float(np.quantile(np.hypot(*np.moveaxis(flow(before, after, 1), 2, 0)), 0.9))
+
+
 def onto(frame: Values, other: Values) -> Values:
     """Another frame, of the same scene, moved onto this one along the optical flow of both, smoothed."""
     one, two = (cv2.GaussianBlur(values, (0, 0), SMOOTHED).reshape(values.shape) for values in (frame, other))

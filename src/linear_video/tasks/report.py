@@ -1,6 +1,7 @@
 """One page on a video: what was done with it, beside what anybody would have without a model. Needs no other files."""
 
 import base64
+import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,11 +13,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from linear_video.clips.writing import VideoWriter
+from linear_video.tasks.between import CALM
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
-from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO, shrunk
+from linear_video.tasks.runner import BACKTEST, COMPARED, FACTS, PICTURE, REFERENCE, VIDEO, shrunk
 
 LINES = 240  # of the players' frames, at most
+PLAYED = 250  # frames of a player, at most: the page holds them all
 REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
 REFERENCES |= {"retime": "the mean of the neighbours", "denoise": "a Gaussian blur"}
 REFERENCES |= {"magnify": "linear Eulerian magnification"}
@@ -27,6 +30,7 @@ WORDS = {
     "denoise": "Without noise.",
     "surprise": "How unlikely each frame is, given those before it.",
     "fourier": "What oscillates, and how sure its frequency is.",
+    "dmd": "Linear modes, and the spread of their frequencies over bags of frames.",
     "magnify": "Small changes of one frequency band, made large.",
 }
 
@@ -55,8 +59,13 @@ def _section(folder: Path, task: str) -> dict[str, Any]:
         "facts": facts["done"],
         "players": players,
         "backtest": _backtest(folder / BACKTEST),
-        "picture": base64.b64encode((folder / PICTURE).read_bytes()).decode(),
+        "picture": _as_text(folder / PICTURE),
+        "compared": _as_text(folder / COMPARED) if (folder / COMPARED).is_file() else None,
     }
+
+
+def _as_text(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()
 
 
 def _backtest(file: Path) -> dict[str, Any] | None:
@@ -79,17 +88,18 @@ def _backtest(file: Path) -> dict[str, Any] | None:
         rows.append(
             {"name": str(method).replace("_", " "), "cells": cells, "share": "" if np.isnan(share) else f"{share:.2f}"}
         )
-    return {"columns": [int(str(column)) for column in wide], "rows": rows}
+    named = {0: "between", CALM: "between, where little moves"}
+    return {"columns": [named.get(int(str(column)), str(column)) for column in wide], "rows": rows}
 
 
 def _small_video(frames: Iterable[Frame], fps: float) -> str:
-    """A video as text, in frames of at most ``LINES``."""
+    """A video as text, its first ``PLAYED`` frames, of at most ``LINES``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.webm"
         with VideoWriter(path, fps) as writer:
-            for frame in shrunk(frames, LINES):
+            for frame in shrunk(itertools.islice(frames, PLAYED), LINES):
                 writer.write(frame)
-        return base64.b64encode(path.read_bytes()).decode()
+        return _as_text(path)
 
 
 def _read(file: Path) -> tuple[Iterator[Frame], float]:

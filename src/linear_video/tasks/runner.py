@@ -23,16 +23,16 @@ from linear_video.tasks.alarms import Calibration, calibrate
 from linear_video.tasks.footage import FPS, find_footage, named, open_footage
 from linear_video.tasks.job import Job, Remembered
 from linear_video.tasks.parts import Frame, Parts
+from linear_video.tasks.pictures import DPI
 from linear_video.tasks.presenters import PRESENTERS
 from linear_video.tasks.settings import BLENDED, PredictSettings
 from linear_video.tasks.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 
-VIDEO, REFERENCE, PICTURE = "video.webm", "reference.webm", "picture.png"
+VIDEO, REFERENCE, PICTURE, COMPARED = "video.webm", "reference.webm", "picture.png", "compared.png"
 TABLE, BACKTEST, FACTS = "table.csv", "backtest.csv", "facts.json"
 LONGEST = 120  # bytes of a folder's name
-DPI = 110
 
 
 def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed: int) -> pd.DataFrame:
@@ -104,6 +104,8 @@ def _run_one(
         table = result.table
         table.to_csv(part / TABLE, index=False)
         result.picture.savefig(part / PICTURE, dpi=DPI)
+        if result.compared is not None:
+            result.compared.savefig(part / COMPARED, dpi=DPI)
         if result.backtest is not None:
             result.backtest.to_csv(part / BACKTEST, index=False)
         facts = {"footage": recording.name, "frames": footage.count, "done": done, "fps": fps, "model": trained.name}

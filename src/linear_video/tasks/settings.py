@@ -16,6 +16,7 @@ Task = Literal[
     "surprise",
     "spectrum",
     "fourier",
+    "dmd",
     "magnify",
     "sample",
     "what_if",
@@ -66,8 +67,8 @@ class PredictSettings:
         normal: surprise: footage in which nothing is out of the ordinary, as ``video``; None for no alarms.
         false_alarm_rate: surprise: share of normal frames that may be taken for an alarm.
         window: spectrum: frames whose motion is taken apart at once.
-        modes: spectrum: strongest modes that are drawn.
-        band: fourier and magnify: frequencies in Hz, as in "0.5-0.9"; magnify needs them.
+        modes: spectrum: strongest modes that are drawn; dmd: pairs of eigenvalues that are fitted.
+        band: fourier, dmd and magnify: frequencies in Hz, as in "0.5-0.9"; magnify needs them.
         magnification: magnify: how many times as large changes become.
         futures: sample: how many.
         noise: sample: size of the noise, 1 for the model's own.

@@ -8,16 +8,20 @@ import numpy as np
 from linear_video.common.errors import InputError
 from linear_video.tasks import frequencies, pictures
 from linear_video.tasks.alarms import forecast_error, ordinary_errors
+from linear_video.tasks.bagged_modes import bagged_modes
 from linear_video.tasks.job import Job, Remembered, Result, captioned, frames_table
-from linear_video.tasks.parts import Frame, difference
+from linear_video.tasks.parts import EvenlySpread, Frame, difference
 from linear_video.tasks.settings import parse_band
+from linear_video.tasks.trained import Surprises
 
 logger = logging.getLogger(__name__)
+
+FAR = 1.0  # bits per value above the most of clips that were kept from a model's training
 
 
 def surprise(job: Job) -> Result:
     """How unlikely each frame is; beside it, the difference from the one before."""
-    thumbnails = pictures.Thumbnails()
+    thumbnails = EvenlySpread[Frame]()
 
     changes: list[float] = []
     before: Frame | None = None
@@ -31,6 +35,7 @@ def surprise(job: Job) -> Result:
             yield frame
 
     surprises = job.trained.surprise(seen(), job.settings.horizon)
+    _warn(job, surprises)
     ordinary = job.calibration.errors if job.calibration else ordinary_errors([surprises])
     errors = forecast_error(surprises.errors, ordinary)
     columns = {"likelihood_bits": surprises.likelihood, "forecast_error": errors, "frame_difference": changes}
@@ -38,6 +43,18 @@ def surprise(job: Job) -> Result:
     if job.calibration:
         table["alarm"] = job.calibration.alarms(surprises)
     return Result(table, pictures.surprise_plot(thumbnails.kept, table, job.calibration, job.title))
+
+
+def _warn(job: Job, surprises: Surprises) -> None:
+    """Say in one line where footage is much less likely than what the model was trained on."""
+    likelihood = surprises.likelihood[np.isfinite(surprises.errors[:, 0])]
+    ordinary = job.trained.ordinary("bits_per_value")
+    if ordinary is None or not len(likelihood) or not np.median(likelihood) > ordinary[1] + FAR:
+        return
+    logger.warning(
+        f"{job.title}: the model does not fit. Frames take {np.median(likelihood):.1f} bits per value, and clips that "
+        f"were kept from its training {ordinary[0]:.1f} to {ordinary[1]:.1f}."
+    )
 
 
 def spectrum(job: Job) -> Result:
@@ -63,13 +80,24 @@ def fourier(job: Job) -> Result:
     return Result(table, pictures.power_plot(peak, job.title))
 
 
+def dmd(job: Job) -> Result:
+    """Without a model: linear modes of the video by another's method, with the spread of their frequencies."""
+    modes = bagged_modes(job.frames, job.fps, 2 * job.settings.modes, parse_band(job.settings.band), job.seed)
+    first = modes.iloc[0]
+    logger.info(
+        f"{job.title}: strongest at {first['frequency_hz']:.3f} Hz "
+        f"({first['from_hz']:.3f} to {first['to_hz']:.3f} Hz by bagging, which is apt to be too narrow)."
+    )
+    return Result(modes, pictures.bags_plot(modes, job.title))
+
+
 def magnify(job: Job) -> Result:
     """Linear modes of the video's own; beside it, linear Eulerian magnification."""
     band, factor = parse_band(job.settings.band), job.settings.magnification
     if band is None:
         raise InputError('predict.band names no frequencies; as in --params="predict.band=0.5-0.9".')
     found = frequencies.oscillations(job.frames, job.fps, band)
-    was, made = pictures.Thumbnails(6), pictures.Thumbnails(6)
+    was, made = EvenlySpread[Frame](6), EvenlySpread[Frame](6)
     magnified = frequencies.magnified(job.again, found.part, factor)
     linear = frequencies.magnified_linear(job.again, job.fps, band, factor)
     for before, frame, other in zip(job.again, magnified, linear, strict=True):

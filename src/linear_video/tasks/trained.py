@@ -42,6 +42,7 @@ NEEDS: dict[str, type[VideoModel]] = {
     "surprise": VideoModel,
     "spectrum": HasSpectrum,
     "fourier": VideoModel,
+    "dmd": VideoModel,
     "magnify": VideoModel,
     "sample": DrawsFutures,
     "what_if": KnowsActions,
@@ -107,6 +108,14 @@ class TrainedModel:
     def name(self) -> str:
         """Which kind of model: ile, dynamic_vae, lds, adversarial, last_frame."""
         return str(self.config["model"])
+
+    def ordinary(self, measure: str) -> tuple[float, float] | None:
+        """Least and greatest ``psnr`` or ``bits_per_value`` of clips that were kept from its training, if known.
+
+        See ``evaluation.ordinary``.
+        """
+        found = self.config.get("training", {}).get("ordinary", {}).get(measure)
+        return None if found is None else (float(found[0]), float(found[1]))
 
     @property
     def knows_any_time(self) -> bool:

@@ -70,14 +70,15 @@ def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
     import json
 
     from linear_video.tasks.footage import find_footage, open_footage
-    from linear_video.tasks.report import page
+    from linear_video.tasks.report import PLAYED, page
     from linear_video.tasks.runner import FACTS
 
     of_first = results[results["footage"] == results["footage"].iloc[0]]
     facts = json.loads((Path(of_first["folder"].iloc[0]) / FACTS).read_text())
     training = facts["training"]
+    shortened = f" (players show the first {PLAYED})" if facts["frames"] > PLAYED else ""
     told = {
-        "frames": f"{facts['frames']}, {facts['fps']:g} per second",
+        "frames": f"{facts['frames']}, {facts['fps']:g} per second{shortened}",
         "model": footage.model
         or f"{facts['model']}, trained on this video for {training.get('seconds', 0):.0f} seconds",
     }

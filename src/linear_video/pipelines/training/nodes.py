@@ -29,6 +29,7 @@ def train(
     """
     import torch
 
+    from linear_video.evaluation.ordinary import ordinary
     from linear_video.models.base import FittedInClosedForm, TrainedBySteps
     from linear_video.models.registry import build, describe
     from linear_video.training.fit import fit
@@ -57,5 +58,6 @@ def train(
         if isinstance(model, FittedInClosedForm):
             model.fit_closed_form(train_clips.frames)
         history = pd.DataFrame({"step": [0], "seconds": [time.perf_counter() - started]})
+    facts["ordinary"] = ordinary(model.eval(), validation_clips.frames)
     config["training"] = {**facts, "seconds": float(history["seconds"].iloc[-1])}
-    return Checkpoint(model.eval(), config), history
+    return Checkpoint(model, config), history

@@ -1,0 +1,39 @@
+"""What a model is used to: how well it does on clips that were kept from its training."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from linear_video.evaluation.likelihood import LEVELS
+from linear_video.models.base import HasLikelihood, VideoModel
+
+CLIPS = 32  # at most
+
+
+@torch.no_grad()
+def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, list[float] | None]:
+    """Least and greatest of some clips (N, T, C, H, W), of their last frame given the others.
+
+    Returns:
+        ``psnr`` in dB, and ``bits_per_value``, as ``TrainedModel.surprise`` has it; None where that is not finite, or
+        the model has none.
+    """
+    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), CLIPS)).round().astype(int)]
+    errors, nats = [], []
+    if frames.shape[1] <= model.least_context:
+        chosen = chosen[:0]
+    for clip in chosen:
+        values = torch.from_numpy(np.array(clip)[None]).float() / LEVELS  # (1, T, C, H, W)
+        guess = model.predict(values[:, :-1], 1)[:, 0]
+        errors.append(float((guess.clamp(0, 1) - values[:, -1]).square().mean()))
+        if isinstance(model, HasLikelihood):
+            nats.append(float(model.surprise(values, values.shape[1] - 1)[0, -1]))
+    psnr = -10 * np.log10(np.maximum(errors, 1e-10))
+    return {"psnr": _range(psnr), "bits_per_value": _range(np.array(nats) / math.log(2) + math.log2(LEVELS))}
+
+
+def _range(values: NDArray[Any]) -> list[float] | None:
+    return [float(values.min()), float(values.max())] if len(values) and np.isfinite(values).all() else None

@@ -186,7 +186,8 @@ class ProjectSession(KedroSession):
             Terminated: if the process was asked to end; what was done so far stays.
         """
         runner = runner or SequentialRunner()
-        passing: Any = object.__new__(type(type(runner).__name__, (PassesOver, type(runner)), {}))
+        kind = type(runner)
+        passing: Any = object.__new__(type(kind.__name__, (PassesOver, kind), {"__module__": kind.__module__}))
         vars(passing).update(vars(runner))
         RUN.skips = True
         with _asked_to_end(), _tracked_as_it_ends():

@@ -203,7 +203,7 @@ def _tracked_as_it_ends() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not elsewhere and mlflow.active_run() is not None:
+        while not elsewhere and mlflow.active_run() is not None:  # kedro-mlflow opens it once more for each node
             mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
         if isinstance(error, Terminated):
             print("\nEnded by SIGTERM. The same command goes on where this one stopped.", file=sys.stderr)

@@ -53,9 +53,18 @@ class Stamps:
         stamp = self._read(node)
         if stamp is None or ALWAYS in node.tags or set(stamp["outputs"]) != set(node.outputs):
             return False
-        outputs = [file for files in stamp["outputs"].values() for file in files.items()]
-        intact = all(self._digest(self.folder / path) == digest for path, digest in outputs)
+        intact = all(self._intact(name, files) for name, files in stamp["outputs"].items())
         return intact and stamp["made_of"] == self.made_of(node)
+
+    def _intact(self, name: str, files: Files) -> bool:
+        """Whether a dataset consists of these files."""
+        dataset: Any = self.catalog.get(name)
+        if isinstance(dataset, FiguresDataset):  # it consists of those that were drawn
+            paths = map(self.folder.joinpath, files)
+            there = self._digests_of([path for path in paths if os.path.realpath(path.parent) == place_of(dataset)])
+        else:
+            there = self._digests_of(files_of(dataset) or [])
+        return there == files
 
     def made_of(self, node: Node) -> dict[str, Any] | None:
         """All that a node's outputs depend on; None if that cannot be told."""

@@ -6,7 +6,7 @@ import os
 from linear_video.tracking.checking import ParameterHooks, ProjectContext
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
-from linear_video.tracking.session import FIRST, RUN, ProjectSession
+from linear_video.tracking.session import LEADS, RUN, ProjectSession
 
 # Warnings about what is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place
 # of unchecked ones) or not ours (kedro-mlflow's own model class). Filters of the log, since kedro-mlflow's import
@@ -29,7 +29,7 @@ HOOKS = (RUN, ParameterHooks(), TrackingHooks(RUN))
 SESSION_CLASS = ProjectSession
 
 # Of the processes that torchrun starts, the first tracks.
-DISABLE_HOOKS_FOR_PLUGINS = () if FIRST else ("kedro_mlflow",)
+DISABLE_HOOKS_FOR_PLUGINS = () if LEADS else ("kedro_mlflow",)
 
 CONTEXT_CLASS = ProjectContext
 CONFIG_LOADER_CLASS = ProjectConfigLoader

@@ -210,7 +210,7 @@ def test_two_ingestions_at_once_both_end_well(tmp_path: Path) -> None:
 def test_models_of_the_same_clips_go_side_by_side(tmp_path: Path) -> None:
     """The second one waits for the clips alone; the first one still trains when it is done."""
     project = copy_of_project(tmp_path)
-    first = begin(project, *ILE, "--params=ile.moving_symbols.training.steps=100000")
+    first = begin(project, *ILE, "--params=ile.moving_symbols.training.steps=20000")
     while not (project / STATE / "last.ckpt").exists():
         assert first.poll() is None, first.communicate()[0]
         time.sleep(0.05)

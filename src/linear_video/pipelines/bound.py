@@ -4,7 +4,8 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
-ALWAYS = "always"  # tag of nodes that run whatever has been made before
+# Tags of nodes: those that run whatever has been made before, and those that run before all that have it not.
+ALWAYS, FIRST = "always", "first"
 
 
 def bound(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:

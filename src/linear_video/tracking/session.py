@@ -23,6 +23,7 @@ from kedro.pipeline.node import Node
 from kedro.runner import AbstractRunner, SequentialRunner
 
 from linear_video.io.folders import FolderDataset, StateFolderDataset
+from linear_video.pipelines.bound import FIRST
 from linear_video.tracking.environments import data_folder
 from linear_video.tracking.locks import FOLDER, Claims, RunLock
 from linear_video.tracking.stamps import Stamps, files_of, place_of
@@ -31,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 STAMPS = ".stamps"  # folder in an environment's data
 
-FIRST = not int(os.environ.get("RANK", 0))  # of the processes that torchrun starts; alone, if there are no others
+LEADS = not int(os.environ.get("RANK", 0))  # of the processes that torchrun starts; alone, if there are no others
 TOGETHER = int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
@@ -71,7 +72,7 @@ class RunHooks:
     def after_context_created(self, context: KedroContext) -> Generator[None, Any, Any]:
         """Let one process at a time set up MLflow's database and experiment: the first two would hinder each other."""
         self.context = context
-        if not FIRST:
+        if not LEADS:
             return (yield)
         (context.project_path / FOLDER).mkdir(exist_ok=True)
         with FileLock(context.project_path / FOLDER / "tracking.lock"):
@@ -82,7 +83,7 @@ class RunHooks:
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
     ) -> None:
         """Claim what the run reads and writes, once no other run is in the way, and find out what is up to date."""
-        if not FIRST:
+        if not LEADS:
             return
         project = Path(run_params["project_path"])
         stamps = Stamps(project / data_folder(run_params["env"]) / STAMPS, catalog)
@@ -159,12 +160,15 @@ class PassesOver:
     """Part of a runner: nodes that are up to date do not run. What it returns is all there is, as before."""
 
     def run(self, pipeline: Pipeline, catalog: Any, *others: Any, **named: Any) -> dict[str, Any]:
-        """Run those that are left."""
+        """Run those that are left, those that are tagged so before the others."""
         left = pipeline
         if RUN.passed_over:
             left = pipeline.filter(node_names=list(RUN.left)) if RUN.left else Pipeline([])
         runner: Any = super()
-        runner.run(left, catalog, *others, **named)
+        first = left.only_nodes_with_tags(FIRST)
+        parts = [part for part in (first, left - first) if part.nodes] or [left]
+        for part in parts:
+            runner.run(part, catalog, *others, **named)
         return {name: catalog[name] for name in pipeline.outputs()}
 
 

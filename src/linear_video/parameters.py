@@ -22,7 +22,7 @@ from linear_video.models.registry import MODELS, model_class
 from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
-GENERAL = ("seed", "evaluation", "synthesis", "predict", "footage")
+GENERAL = ("seed", "fresh", "evaluation", "synthesis", "predict", "footage")
 DOWNLOAD = "download_"  # what the names of downloads start with
 
 Tree = Mapping[str, Any]
@@ -46,6 +46,13 @@ class Seed:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be within [0, 2^31), not {self.seed}.")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Whether nodes run though what they have made is up to date."""
+
+    fresh: bool = False
 
 
 class ExperimentSettings(NamedTuple):
@@ -149,6 +156,7 @@ class _Reading:
 
     def read(self) -> Parameters:
         self.names("", self.parameters, [*GENERAL, *MODELS, *self.datasets])
+        self.settings(Rerun, {"fresh": self.parameters.get("fresh", False)}, "")
         judges = {name: JUDGES[kind.judge].defaults for name, kind in self.datasets.items() if kind.judge in JUDGES}
         checked = Parameters(
             self.settings(Seed, {"seed": self.parameters.get("seed", 0)}, ""),

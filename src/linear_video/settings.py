@@ -6,6 +6,7 @@ import os
 from linear_video.tracking.checking import ParameterHooks, ProjectContext
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
+from linear_video.tracking.session import LEADS, RUN, ProjectSession
 
 # Warnings about what is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place
 # of unchecked ones) or not ours (kedro-mlflow's own model class). Filters of the log, since kedro-mlflow's import
@@ -22,11 +23,13 @@ for name in ("py.warnings", "kedro.io.data_catalog"):
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of two files
 
-# kedro-mlflow's own hooks come in by their entry point and must run first, so that a run is active for ours.
-HOOKS = (ParameterHooks(), TrackingHooks())
+# What comes later is called earlier. Of those that want to be first, parameters are checked, then a run waits for
+# others; kedro-mlflow's own hooks, which come in by their entry point, open MLflow's run then; at last it is tagged.
+HOOKS = (RUN, ParameterHooks(), TrackingHooks(RUN))
+SESSION_CLASS = ProjectSession
 
 # Of the processes that torchrun starts, the first tracks.
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if int(os.environ.get("RANK", 0)) else ()
+DISABLE_HOOKS_FOR_PLUGINS = () if LEADS else ("kedro_mlflow",)
 
 CONTEXT_CLASS = ProjectContext
 CONFIG_LOADER_CLASS = ProjectConfigLoader

@@ -97,5 +97,5 @@ def test_what_is_known_of_a_model_is_kept_with_its_predictions(compared: Path) -
 @pytest.mark.slow
 def test_a_second_training_with_the_same_seed_gives_the_same_table(compared: Path) -> None:
     before = (compared / f"{REPORTS}.csv").read_bytes()
-    succeeds(compared, "run", "--env=test", "--pipelines=ile,compare")
+    succeeds(compared, "run", "--env=test", "--pipelines=ile,compare", "--params=fresh=true")
     assert (compared / f"{REPORTS}.csv").read_bytes() == before

@@ -17,6 +17,11 @@ class PathDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath, self.metadata = Path(filepath), metadata
 
+    def files(self) -> list[Path]:
+        """The files that are there now; of a folder, those directly in it that are not hidden."""
+        paths = self._filepath.glob("[!.]*") if self._filepath.is_dir() else [self._filepath]
+        return sorted(path for path in paths if path.is_file())
+
     def _exists(self) -> bool:
         return (self._filepath / self.witness).exists()
 

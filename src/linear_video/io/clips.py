@@ -75,6 +75,10 @@ class ResultsDataset(PartitionedDataset):
         """What reads each file when it is called."""
         return super().load() if self.exists() else {}
 
+    def files(self) -> list[Path]:
+        """The files that are there now."""
+        return sorted(Path(self._path).rglob(f"*{self._filename_suffix}"))
+
 
 class ArrayDataset(PathDataset[NDArray[Any], NDArray[Any]]):
     """One array in a ``.npy`` file, without pickle."""

@@ -1,11 +1,8 @@
 """Kedro dataset of trained models."""
 
-import shutil
 from typing import Any, NamedTuple
 
 from linear_video.io.base import PathDataset
-
-TRAINING_STATE = "training_state"  # folder beside a checkpoint
 
 
 class Checkpoint(NamedTuple):
@@ -16,10 +13,7 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
-    """A folder with ``model.safetensors`` and ``config.json``.
-
-    Saving ends the training: the state it could have been resumed from, beside the checkpoint, is deleted then.
-    """
+    """A folder with ``model.safetensors`` and ``config.json``."""
 
     witness = "config.json"
 
@@ -30,8 +24,7 @@ class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
         return Checkpoint(load_checkpoint(self._filepath), load_config(self._filepath))
 
     def save(self, data: Checkpoint) -> None:
-        """Write the model; end its training."""
+        """Write the model."""
         from linear_video.models.checkpoint import save_checkpoint
 
         save_checkpoint(self._filepath, data.model, data.config)
-        shutil.rmtree(self._filepath / TRAINING_STATE, ignore_errors=True)

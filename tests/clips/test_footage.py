@@ -641,7 +641,7 @@ def test_a_full_disk_is_no_fault_of_the_recording(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", program, json.dumps(cases)], capture_output=True, text=True, check=False
     )
-    assert ran.stdout.split("\n") == [*["OSError"] * 3, ""], ran.stdout + ran.stderr[-500:]
+    assert ran.stdout.split("\n") == [*["NoRoomError"] * 3, ""], ran.stdout + ran.stderr[-500:]
     assert all(tree(Path(out)) == {} for _, out, _ in cases)
 
 

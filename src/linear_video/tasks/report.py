@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from linear_video.clips.writing import VideoWriter
+from linear_video.common.files import recover
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO, shrunk
@@ -44,6 +45,7 @@ def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame]
 
 
 def _section(folder: Path, task: str) -> dict[str, Any]:
+    recover(folder)
     facts = json.loads((folder / FACTS).read_text())
     players = {}
     for name, file in (("result", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from linear_video.common.files import replacing_file
 from linear_video.training.fit import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ def prepare(
         logger.info("The interrupted training in %s had other settings or clips; starting afresh.", folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    stamp.write_text(fingerprint)
+    with replacing_file(stamp) as part:
+        part.write_text(fingerprint)
     return None
 
 

@@ -1,38 +1,50 @@
 """What is done in a process of its own, which is killed, or may not write much."""
 
 import itertools
+import multiprocessing
 import os
 import resource
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from kedro.io import DatasetError
+
+from linear_video.common import files
 
 KILLED = 77
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 SECONDS = 120  # after which a process that hangs is ended
 
+# Processes come from one that has imported what takes long, and has no threads, as the one of the tests may have.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.preloaded"])
 
-def killed_everywhere(action: Callable[[], Any], folder: Path) -> Iterator[int]:
+
+def killed_everywhere(action: Callable[[], Any], folder: Path, exchange: bool = True) -> Iterator[int]:
     """Do an action again and again, each time in a process that is killed before its first, second, ... change.
 
     Changes are those of files in the folder, folders and names. Yields after each kill; ends once the action does.
+    ``exchange`` is whether two folders can change places in one step.
     """
     for number in itertools.count(1):
-        ended = _in_a_process(partial(_die_before, number, folder), action)
+        ended = _ended(_do_and_die, number, folder, exchange, action)
         if ended == 0:
             return
         assert ended == KILLED
         yield number
 
 
-def _die_before(number: int, folder: Path) -> None:
+def cannot_exchange(one: Path, other: Path) -> bool:
+    """As on a system where two folders cannot change places in one step."""
+    return False
+
+
+def _do_and_die(number: int, folder: Path, exchange: bool, action: Callable[[], Any]) -> None:
     counter = itertools.count(1)
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -50,40 +62,38 @@ def _die_before(number: int, folder: Path) -> None:
         if next(counter) == number:
             os._exit(KILLED)
 
+    if not exchange:
+        files._exchange = cannot_exchange
     sys.addaudithook(watch)
+    action()
 
 
 def limited(action: Callable[[], Any], size: int) -> str:
     """Do an action in a process whose files may not grow beyond so many bytes; its error's class and message, or ""."""
-    reading, writing = os.pipe()
-
-    def told() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-        try:
-            action()
-        except (OSError, DatasetError) as error:
-            os.write(writing, f"{type(error).__name__}: {error}".encode())
-
-    ended = _in_a_process(lambda: None, told)
-    os.close(writing)
-    with open(reading) as file:  # noqa: PTH123
-        words = file.read()
-    assert ended == 0
+    here, there = PROCESSES.Pipe()
+    assert _ended(_do_limited, size, there, action) == 0
+    words: str = here.recv()
     return words
 
 
-def _in_a_process(first: Callable[[], None], then: Callable[[], Any]) -> int:
-    child = os.fork()
-    if child == 0:
-        ended = 1
-        try:
-            signal.alarm(SECONDS)
-            first()
-            then()
-            ended = 0
-        except BaseException:
-            traceback.print_exc()
-            raise
-        finally:
-            os._exit(ended)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def _do_limited(size: int, there: Connection, action: Callable[[], Any]) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    said = ""
+    try:
+        action()
+    except (OSError, ValueError, DatasetError) as error:
+        said = f"{type(error).__name__}: {error}"
+    there.send(said)
+
+
+def _ended(function: Callable[..., None], *arguments: Any) -> int:
+    process = PROCESSES.Process(target=_timed, args=(function, *arguments))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _timed(function: Callable[..., None], *arguments: Any) -> None:
+    signal.alarm(SECONDS)
+    function(*arguments)

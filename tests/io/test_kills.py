@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from linear_video.io.files import CSVDataset, JSONDataset, TextDataset
 from linear_video.io.models import Checkpoint, CheckpointDataset
 from linear_video.models.registry import build, describe
 from tests.io.test_io import make_clips, make_pictures
-from tests.processes import killed_everywhere, limited
+from tests.processes import cannot_exchange, killed_everywhere, limited
 
 CATALOG: dict[str, dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parents[2] / "conf/base/catalog.yml").read_text().replace("${data:}", "DATA")
@@ -85,7 +86,7 @@ def shown(folder: Path) -> dict[str, bytes]:
     return {name: content for name, content in tree(folder).items() if "/." not in name}
 
 
-def check_kills(name: str, folder: Path) -> None:
+def check_kills(name: str, folder: Path, exchange: bool = True) -> None:
     dataset, old, new = dataset_of(name, folder)
     dataset.save(new)
     all_new = tree(folder)
@@ -93,7 +94,7 @@ def check_kills(name: str, folder: Path) -> None:
     all_old = tree(folder)
     assert set(all_new.values()) != set(all_old.values())
     seen = []
-    for _ in killed_everywhere(lambda: dataset.save(new), folder):
+    for _ in killed_everywhere(partial(dataset.save, new), folder, exchange):
         assert dataset.exists()
         if "igure" not in type(dataset).__name__:
             dataset.load()
@@ -120,8 +121,8 @@ def test_killed_at_any_change_a_dataset_holds_the_old_or_the_new(tmp_path: Path,
 def test_the_same_where_folders_cannot_change_places_in_one_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
-    check_kills(name, tmp_path)
+    monkeypatch.setattr(files, "_exchange", cannot_exchange)
+    check_kills(name, tmp_path, exchange=False)
 
 
 @pytest.mark.parametrize("exchange", [True, False])
@@ -130,7 +131,7 @@ def test_training_goes_on_until_its_model_is_there(
 ) -> None:
     """A kill while the model is saved loses neither the training nor the model; what else lies there stays."""
     if not exchange:
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(files, "_exchange", cannot_exchange)
     dataset, old, new = dataset_of("{model}.{dataset}.checkpoint", tmp_path)
     place = tmp_path / "06_models/ile/mine"
 
@@ -142,7 +143,7 @@ def test_training_goes_on_until_its_model_is_there(
 
     start()
     before = (place / "model.safetensors").read_bytes()
-    for _ in killed_everywhere(lambda: dataset.save(new), tmp_path):
+    for _ in killed_everywhere(partial(dataset.save, new), tmp_path, exchange):
         assert dataset.exists()
         if (place / "model.safetensors").read_bytes() == before:
             assert (place / "training_state/last.ckpt").exists()
@@ -154,7 +155,7 @@ def test_training_goes_on_until_its_model_is_there(
 
 def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     dataset, _, new = dataset_of("{dataset}.{split}_clips", tmp_path)
-    for _ in killed_everywhere(lambda: dataset.save(new), tmp_path):
+    for _ in killed_everywhere(partial(dataset.save, new), tmp_path):
         if dataset.exists():
             np.testing.assert_array_equal(dataset.load().frames, new.frames)
             shutil.rmtree(tmp_path / "03_primary")
@@ -163,7 +164,7 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_a_reader_does_not_disturb_a_writer_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between the two steps of a writer, a reader finds nothing, and puts the old folder back."""
-    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(files, "_exchange", cannot_exchange)
     place = tmp_path / "name"
     place.mkdir()
     (place / "old").write_text("old")
@@ -209,6 +210,12 @@ def test_links_stay_and_lead_to_the_new(tmp_path: Path, replacing: Any) -> None:
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["place"]
 
 
+def save_state(path: Path, step: int) -> None:
+    from linear_video.training.lightning import WholeFiles
+
+    WholeFiles().save_checkpoint({"step": step, "weights": torch.zeros(100_000)}, path)
+
+
 # --- no room --------------------------------------------------------------------------------------------------------
 
 
@@ -218,7 +225,7 @@ def test_a_file_that_may_not_grow_is_one_message_and_leaves_the_old(tmp_path: Pa
     dataset, old, new = dataset_of(name, tmp_path)
     dataset.save(old)
     before = tree(tmp_path)
-    said = limited(lambda: dataset.save(new), size)
+    said = limited(partial(dataset.save, new), size)
     assert said.startswith("DatasetError: Failed while saving")
     assert "cannot be written: it would be larger than a file may be here (see ulimit -f)" in said
     assert str(tmp_path) in said.splitlines()[-1]
@@ -228,30 +235,20 @@ def test_a_file_that_may_not_grow_is_one_message_and_leaves_the_old(tmp_path: Pa
 
 @pytest.mark.parametrize("size", [0, 5000, 100_000])
 def test_a_training_state_that_may_not_grow_leaves_the_last_one(tmp_path: Path, size: int) -> None:
-    from linear_video.training.lightning import WholeFiles
-
     (tmp_path / "last.ckpt").write_text("old")
-    said = limited(
-        lambda: WholeFiles().save_checkpoint({"weights": torch.zeros(100_000)}, tmp_path / "last.ckpt"), size
-    )
+    said = limited(partial(save_state, tmp_path / "last.ckpt", 1), size)
     assert said.startswith(f"NoRoomError: {tmp_path / 'last.ckpt'} cannot be written: it would be larger")
     assert tree(tmp_path) == {"last.ckpt": b"old"}
 
 
 def test_a_training_state_is_the_old_or_the_new_one(tmp_path: Path) -> None:
-    from linear_video.training.lightning import WholeFiles
-
     path = tmp_path / "last.ckpt"
-
-    def save(step: int) -> None:
-        WholeFiles().save_checkpoint({"step": step}, path)
-
-    save(0)
+    save_state(path, 0)
     kills = 0
-    for _ in killed_everywhere(lambda: save(1), tmp_path):
+    for _ in killed_everywhere(partial(save_state, path, 1), tmp_path):
         kills += 1
         assert torch.load(path, weights_only=True)["step"] in (0, 1)
-        save(0)
+        save_state(path, 0)
         assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert kills
     assert torch.load(path, weights_only=True)["step"] == 1

@@ -15,8 +15,9 @@ NOT_WORTH_A_WARNING = (
     "One or more dataset names contain '.'",
     "Replacing dataset 'params:",
     "Add type hints to the `predict` method",
+    "SQLAlchemy database error",  # with a trace, before it is raised, and told by us
 )
-for name in ("py.warnings", "kedro.io.data_catalog"):
+for name in ("py.warnings", "kedro.io.data_catalog", "mlflow.store.db.utils"):
     logging.getLogger(name).addFilter(
         lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
     )

@@ -30,7 +30,7 @@ from linear_video.clips.readers.recordings import (
     reading,
 )
 from linear_video.common.errors import InputError
-from linear_video.common.files import remove_all_but, replacing_folder
+from linear_video.common.files import recover, remove_all_but, replacing_folder
 from linear_video.common.images import resized
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tup
         if source.reason:
             raise InputError(source.reason)
         key = _key(source, settings)
+        recover(folder / key)
         if not (folder / key / FACTS).exists():
             with replacing_folder(folder / key) as part:
                 facts = _extract_with_fallback(source, settings, part)

@@ -7,3 +7,13 @@ class InputError(ValueError):
 
 class TrainingError(RuntimeError):
     """Training cannot go on. The message names the step and what is left."""
+
+
+class NoRoomError(OSError):
+    """What is to be written has no room: the disk is full, or a quota or limit is reached. The message names the file.
+
+    ``errno`` is the system's number.
+    """
+
+    def __str__(self) -> str:
+        return str(self.args[1])

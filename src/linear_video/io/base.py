@@ -5,6 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from kedro.io import AbstractDataset
 
+from linear_video.common.files import recover
+
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
@@ -23,6 +25,7 @@ class PathDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
         return sorted(path for path in paths if path.is_file())
 
     def _exists(self) -> bool:
+        recover(self._filepath)
         return (self._filepath / self.witness).exists()
 
     def _describe(self) -> dict[str, Any]:

@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro_datasets.json import JSONDataset
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from linear_video.clips.base import ClipSet, ClipStream
 from linear_video.common.errors import InputError
-from linear_video.common.files import replacing_file, replacing_folder
+from linear_video.common.files import recover, replacing_file, replacing_folder
 from linear_video.io.base import PathDataset
+from linear_video.io.files import JSONDataset
 
 
 class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
@@ -27,6 +27,7 @@ class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
     def load(self) -> ClipSet:
         """Open the clips without reading their frames."""
         folder = self._filepath
+        recover(folder)
         states, actions = folder / "states.parquet", folder / "actions.npy"
         try:
             return ClipSet(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from kedro.io import DatasetError
 
+from linear_video.common.files import recover
 from linear_video.io.base import PathDataset
 
 
@@ -13,6 +14,7 @@ class FolderDataset(PathDataset[None, Path]):
 
     def load(self) -> Path:
         """Give the path."""
+        recover(self._filepath.parent)  # a training's state lies in the folder of its model
         return self._filepath
 
     def save(self, data: None) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from linear_video.common.files import recover
 from linear_video.io.base import PathDataset
 
 
@@ -21,6 +22,7 @@ class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
         """Read a model that is ready to predict."""
         from linear_video.models.checkpoint import load_checkpoint, load_config
 
+        recover(self._filepath)
         return Checkpoint(load_checkpoint(self._filepath), load_config(self._filepath))
 
     def save(self, data: Checkpoint) -> None:

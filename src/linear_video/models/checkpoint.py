@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +10,33 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from linear_video.common.errors import InputError
-from linear_video.common.files import replacing_file
+from linear_video.common.files import replacing_folder
 from linear_video.models.base import VideoModel
 from linear_video.models.registry import build, model_class
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+TRAINING_STATE = "training_state"  # sub-folder, of a training that has not ended
 FORMAT = 1  # of checkpoints; to be raised where weights of before would mean something else
 
 
 def save_checkpoint(folder: Path, model: VideoModel, config: dict[str, Any]) -> None:
     """Write a model and its config (of ``registry.describe``, and what else is worth keeping).
 
-    Each file is written beside its place, then renamed. The config tells the format, and the weights' SHA-256.
+    Both change in one step, with the whole folder: what else lies there is taken along, but for the state of the
+    training, which ends. The config tells the format, and the weights' SHA-256.
 
     Raises:
-        OSError: if the disk is full; what was there before stays.
+        NoRoomError: if the disk is full, or a quota or limit is reached; what was there before stays.
     """
-    with replacing_file(folder / WEIGHTS) as weights, replacing_file(folder / CONFIG) as text:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, weights)
-        stamp = {"format": FORMAT, "weights_sha256": _digest(weights)}
-        text.write_text(json.dumps({**config, **stamp}, indent=2) + "\n")
+    with replacing_folder(folder) as part:
+        for other in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if other.is_dir() and other.name != TRAINING_STATE:
+                shutil.copytree(other, part / other.name, symlinks=True)
+            elif other.is_file() and other.name not in (WEIGHTS, CONFIG):
+                shutil.copy2(other, part / other.name, follow_symlinks=False)
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, part / WEIGHTS)
+        stamp = {"format": FORMAT, "weights_sha256": _digest(part / WEIGHTS)}
+        (part / CONFIG).write_text(json.dumps({**config, **stamp}, indent=2) + "\n")
 
 
 def _digest(path: Path) -> str:

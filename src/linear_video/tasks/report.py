@@ -13,6 +13,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 
 from linear_video.clips.writing import VideoWriter
+from linear_video.common.files import recover
 from linear_video.tasks.between import CALM
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
@@ -48,6 +49,7 @@ def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame]
 
 
 def _section(folder: Path, task: str) -> dict[str, Any]:
+    recover(folder)
     facts = json.loads((folder / FACTS).read_text())
     players = {}
     for name, file in (("result", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):

@@ -11,6 +11,7 @@ from kedro.pipeline import Pipeline
 
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.pipeline_registry import use_parameters
+from linear_video.tracking import room
 
 
 class ProjectContext(KedroContext):
@@ -58,7 +59,9 @@ class ParameterHooks:
 def _show_error(previous: Any) -> Any:
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, InputError | TrainingError | DatasetError | OSError):
-            print(f"\nError: {error}", file=sys.stderr)
+            print(f"\nError: {room.told(error) or error}", file=sys.stderr)
+        elif (message := room.told(error)) is not None:
+            print(f"\nError: {message}", file=sys.stderr)
         else:
             previous(kind, error, trace)
 

@@ -137,7 +137,7 @@ class Fitting(pl.LightningModule):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints written beside their place, then renamed: Lightning's own may be cut off by a kill."""
+    """Checkpoints written beside their place, to the disk, then renamed: Lightning's own may be cut off by a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         with replacing_file(Path(path)) as part:

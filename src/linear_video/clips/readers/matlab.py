@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from linear_video.common.files import telling_no_room
+
 CANNOT_WRITE = 74
 LONGEST_NAME = 63  # of a variable in MATLAB
 
@@ -32,7 +34,8 @@ def unpack_matlab(path: Path, folder: Path) -> None:
                 target = folder / variable / f"{i:03d}.npy" if in_cells else folder / f"{variable}.npy"
                 try:
                     target.parent.mkdir(exist_ok=True)
-                    np.save(target, cell, allow_pickle=False)
+                    with telling_no_room(target, target):
+                        np.save(target, cell, allow_pickle=False)
                 except OSError as error:
                     print(error)
                     sys.exit(CANNOT_WRITE)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from linear_video.common.errors import InputError
+from linear_video.common.files import recover
 from linear_video.io.models import Checkpoint
 from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 
@@ -74,7 +75,9 @@ def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
     from linear_video.tasks.runner import FACTS
 
     of_first = results[results["footage"] == results["footage"].iloc[0]]
-    facts = json.loads((Path(of_first["folder"].iloc[0]) / FACTS).read_text())
+    folder = Path(of_first["folder"].iloc[0])
+    recover(folder)
+    facts = json.loads((folder / FACTS).read_text())
     training = facts["training"]
     shortened = f" (players show the first {PLAYED})" if facts["frames"] > PLAYED else ""
     told = {

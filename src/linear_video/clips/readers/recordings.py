@@ -283,7 +283,8 @@ def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     with tempfile.TemporaryDirectory() as folder:
         most = limit(MOST_BYTES)
         command = [sys.executable, "-m", "linear_video.clips.readers.matlab", str(path), folder, str(most)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        # A list of arguments, without a shell; the path is an argument of our own module.
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # nosec B603
         if done.returncode == CANNOT_WRITE:
             raise OSError(f"{path} cannot be unpacked into {folder}: {done.stdout.strip()}")
         if done.returncode == TOO_MUCH:

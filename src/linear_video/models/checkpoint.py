@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from linear_video.common.errors import InputError
+from linear_video.common.errors import InputError, shown
 from linear_video.common.files import replacing_file
 from linear_video.models.base import VideoModel
 from linear_video.models.registry import build, model_class
@@ -82,7 +82,7 @@ def load_config(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path} must name model, frame_shape and settings; train the model again.")
     if isinstance(config.get("format"), bool) or config.get("format") not in READ:
         raise InputError(
-            f"{path} is of format {_short(config.get('format', 0))}, but this version of linear-video reads format "
+            f"{path} is of format {shown(config.get('format', 0))}, but this version of linear-video reads format "
             f"{FORMAT} and {READ[0]}; train the model again, or use the version that it was trained with."
         )
     if config["format"] == FORMAT and config.get(SIGNATURE) != _digest_of(config):
@@ -114,7 +114,9 @@ def _read_json(path: Path) -> Any:
     if len(content) > MOST_CONFIG:
         raise InputError(f"{path} has more than {MOST_CONFIG:,} bytes, which no config has; train the model again.")
     try:
-        return json.loads(content.decode(), object_pairs_hook=_without_copies, parse_constant=_no_number)
+        found = json.loads(content.decode(), object_pairs_hook=_without_copies, parse_constant=_no_number)
+        _check_depth(found)
+        return found
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no valid JSON ({error}); train the model again.") from error
 
@@ -123,17 +125,19 @@ def _without_copies(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{_short(next(name for name in names if names.count(name) > 1))} stands in it twice")
+        raise ValueError(f"{shown(next(name for name in names if names.count(name) > 1))} stands in it twice")
     return found
+
+
+def _check_depth(value: Any, left: int = 50) -> None:
+    if not left:
+        raise ValueError("it is nested too deeply")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(one, left - 1)
 
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
-
-
-def _short(value: Any, most: int = 60) -> str:
-    text = str(value)
-    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _problem(error: ValidationError) -> str:
@@ -141,8 +145,8 @@ def _problem(error: ValidationError) -> str:
     detail = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in detail["loc"])
     if "error" in detail.get("ctx", {}):  # which a settings class has found
-        return _short(f"{name}{': ' * bool(name)}{detail['ctx']['error']}".rstrip("."), 300)
-    return f"{name}: {detail['msg']}, not {_short(repr(detail['input']))}"
+        return shown(f"{name}{': ' * bool(name)}{detail['ctx']['error']}".rstrip("."), 300)
+    return f"{name}: {detail['msg']}, not {shown(repr(detail['input']))}"
 
 
 def load_checkpoint(folder: Path) -> VideoModel:
@@ -191,7 +195,7 @@ def _outline(config: dict[str, Any]) -> VideoModel:
     given = found.settings_of_before(config["settings"])
     unknown = given.keys() - getattr(found.settings_class, "__dataclass_fields__", {}).keys()
     if unknown:
-        raise InputError(f"settings: {_short(min(unknown))} is no setting of the model {config['model']}")
+        raise InputError(f"settings: {shown(min(unknown))} is no setting of the model {config['model']}")
     try:
         settings: Any = TypeAdapter(found.settings_class).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
@@ -233,6 +237,6 @@ def _check_layout(path: Path, wanted: dict[str, _Layout]) -> None:
         if found.get(name) != wanted.get(name):
             of = [f"{list(one[0])} {one[1]}" if one else "nothing" for one in (found.get(name), wanted.get(name))]
             raise InputError(
-                f"{path} holds weights of another shape than {CONFIG} describes: {_short(name)} is {of[0]}, not "
+                f"{path} holds weights of another shape than {CONFIG} describes: {shown(name)} is {of[0]}, not "
                 f"{of[1]}; train the model again."
             )

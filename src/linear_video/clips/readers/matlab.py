@@ -45,7 +45,7 @@ def bound_memory(most: int) -> None:
     with suppress(ImportError):
         import resource
 
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # there may be a lower bound already
             used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()  # data and stack
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (used + most, hard))

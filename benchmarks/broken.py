@@ -240,6 +240,19 @@ def _places(tree: Any) -> Any:
         yield from _places(tree[key]) if isinstance(tree[key], dict | list) else ()
 
 
+def broken_norb(source: Path, target: Path, random: Random) -> None:
+    """The files of one half, one of them broken; compressed first, or not."""
+    contents = {path.name: path.read_bytes() for path in sorted(source.iterdir())}
+    name, others = random.choice(list(contents)), list(contents.values())
+    content = contents.pop(name)
+    if random.random() < 0.5:
+        name, content = f"{name}.gz", gzip.compress(content)
+    contents[name] = broken_bytes(content, random, [*others, content])
+    target.mkdir()
+    for name, content in contents.items():
+        (target / name).write_bytes(content)
+
+
 def broken_checkpoint(source: Path, target: Path, random: Random, others: list[bytes]) -> None:
     """A checkpoint with something wrong in its config, its weights or both; often signed as if it were sound."""
     config, weights = json.loads((source / "config.json").read_text()), (source / "model.safetensors").read_bytes()

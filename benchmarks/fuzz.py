@@ -13,6 +13,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import shutil
 import socket
 import sys
 import tempfile
@@ -127,35 +128,20 @@ def read_idx(path: Path) -> None:
 
 
 def norb(folder: Path) -> Reader:
-    """One of the three files broken, or compressed and broken."""
-    import gzip
-
+    """Three files that belong together, one of them broken."""
     from linear_video.clips.readers.norb import PARTS, open_norb
 
     sound, target = folder / "sound", folder / "broken"
-    for place in (sound, target):
-        place.mkdir()
+    sound.mkdir()
     broken.write_norb(sound, PARTS["training"])
-    contents = {path.name: path.read_bytes() for path in sorted(sound.iterdir())}
 
     def run(random: Random) -> None:
-        chosen = random.choice(list(contents))
-        for name, content in contents.items():
-            (target / name).write_bytes(content)
-        if random.random() < 0.5:
-            content = broken.broken_bytes(contents[chosen], random, list(contents.values()))
-        else:
-            packed = gzip.compress(contents[chosen])
-            content = broken.broken_bytes(packed, random, [*contents.values(), packed])
-            (target / chosen).unlink()
-            chosen += ".gz"
-        (target / chosen).write_bytes(content)
+        broken.broken_norb(sound, target, random)
         try:
             open_norb(target, "training", folder / "unpacked").images.sum()
         finally:
-            for place in (target, folder / "unpacked"):
-                for path in place.glob("*"):
-                    path.unlink()
+            shutil.rmtree(target)
+            shutil.rmtree(folder / "unpacked", ignore_errors=True)
 
     return run
 
@@ -182,8 +168,6 @@ def parameters(folder: Path) -> Reader:
 
 def yaml(folder: Path) -> Reader:
     """Files of parameters, as Kedro reads them for us."""
-    import shutil
-
     import yaml as library
     from omegaconf.errors import OmegaConfBaseException
 

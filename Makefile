@@ -20,6 +20,7 @@ lint: .venv/done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 
 # Time and memory, beside other flow libraries; writes docs/performance.md.
 bench: .venv/done

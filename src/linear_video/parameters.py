@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from linear_video.clips.base import DatasetSettings
 from linear_video.clips.registry import KINDS
-from linear_video.common.errors import InputError
+from linear_video.common.errors import InputError, shown
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.judges import JUDGES, SynthesisSettings
 from linear_video.experiments import Experiment, all_experiments, declared_datasets
@@ -189,7 +189,7 @@ class _Reading:
             hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(names)}."
             if not path and not close and isinstance(values[name], Mapping):
                 hint += f" A dataset of your own needs a kind: one of {', '.join(KINDS)}."
-            self.problems.append(f"{prefix}{name} is no parameter; {hint}")
+            self.problems.append(f"{prefix}{shown(name)} is no parameter; {hint}")
 
     def settings(self, kind: type, values: Any, path: str) -> Any:
         """An object of a settings class, of which ``values`` is all that is said."""
@@ -236,7 +236,7 @@ class _Reading:
     def blocks(self, path: str, values: Any, known: list[str], parts: list[str]) -> None:
         """Look at the names of what is said of a model, down to ``parts``: its settings and those of its training."""
         if not isinstance(values, Mapping):
-            self.problems.append(f"{path} must name some of {', '.join(known)}, not {values!r}.")
+            self.problems.append(f"{path} must name some of {', '.join(known)}, not {shown(repr(values))}.")
             return
         self.names(path, values, known)
         for name, block in values.items():
@@ -305,10 +305,10 @@ def _over_defaults(kind: type, values: Any) -> Any:
 
 def _problem(detail: Any, path: str) -> str:
     """One line on what pydantic found."""
-    name = ".".join(str(part) for part in ([path] if path else []) + list(detail["loc"])) or "parameters"
+    name = ".".join([path] * bool(path) + [shown(part) for part in detail["loc"]]) or "parameters"
     if "error" in detail.get("ctx", {}):
-        return f"{name}: {detail['ctx']['error']}"
-    given = "" if detail["type"] == "missing" else f", not {detail['input']!r}"
+        return f"{name}: {shown(detail['ctx']['error'], 500)}"
+    given = "" if detail["type"] == "missing" else f", not {shown(repr(detail['input']))}"
     return f"{name}: {detail['msg']}{given}"
 
 

@@ -13,6 +13,13 @@ def check_least(settings: Any, least: int, *names: str) -> None:
         _require(settings, name, value is None or value >= least, f"at least {least}")
 
 
+def check_most(settings: Any, most: int, *names: str) -> None:
+    """Whole numbers are at most ``most``, which nothing sensible exceeds: a forged one must not fill the memory."""
+    for name in names:
+        value = getattr(settings, name)
+        _require(settings, name, value is None or value <= most, f"at most {most}")
+
+
 def check_within(settings: Any, interval: str, *names: str) -> None:
     """Numbers lie in an interval as it is written: ``"[0, 1)"``, ``"(0, inf)"``."""
     for name in names:

@@ -5,6 +5,13 @@ class InputError(ValueError):
     """What the user gave cannot be used: a parameter, a file, a folder. The message says what to do about it."""
 
 
+def shown(value: object, most: int = 60) -> str:
+    """What a user has given, as part of a message of one line: neither long nor with line breaks."""
+    text = str(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 class TrainingError(RuntimeError):
     """Training cannot go on. The message names the step and what is left."""
 

@@ -3,9 +3,11 @@
 import logging
 import os
 
-from linear_video.tracking.checking import ParameterHooks, ProjectContext
+from linear_video.tracking.checking import ParameterHooks, ProjectContext, show_mistakes_without_trace
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
+
+show_mistakes_without_trace()  # here, since Kedro reads this file before it reads any configuration
 
 # Warnings about what is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place
 # of unchecked ones) or not ours (kedro-mlflow's own model class). Filters of the log, since kedro-mlflow's import

@@ -38,7 +38,7 @@ class MovingSymbolsSettings(DatasetSettings):
         channels: 1 (grey) or 3 (red, green, blue).
         symbols_per_clip: (least, greatest) number of symbols.
         speed: pixels of the rendered frame per frame; the direction is uniform.
-        rotation_speed: degrees per frame, counter-clockwise.
+        rotation_speed: degrees per frame, counter-clockwise; negative for clockwise.
         scale: size of a symbol relative to its own; two different numbers make it grow and shrink.
         scale_period: frames from one largest form to the next.
         scale_wave: course of the scale between its limits: ``"constant"`` (a size drawn for each symbol), ``"sine"``

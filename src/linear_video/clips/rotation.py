@@ -45,7 +45,7 @@ class RotationSettings(DatasetSettings):
         degrees_per_frame: a multiple of the data's own step (NORB 20, COIL 5) that divides 360.
         directions: ``"forward"``, ``"backward"`` (by growing and falling azimuth), or both.
         cameras: of NORB's two, each giving sequences of its own.
-        validation, test: (lighting, elevation) that are held out.
+        validation, test: (lighting, elevation), from 0, that are held out.
     """
 
     judge: ClassVar[Judge] = "rotation"
@@ -74,6 +74,10 @@ class RotationSettings(DatasetSettings):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must name each once, and one at least, not {values}.")
+        for name in ("validation", "test"):
+            if min(getattr(self, name)) < 0:
+                values = list(getattr(self, name))
+                raise ValueError(f"{name} must be [lighting, elevation], both at least 0, not {values}.")
         if list(self.validation) == list(self.test):
             raise ValueError(f"validation and test are both (lighting, elevation) {list(self.test)}.")
 

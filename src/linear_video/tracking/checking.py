@@ -4,6 +4,7 @@ import sys
 from types import TracebackType
 from typing import Any
 
+import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
@@ -11,6 +12,7 @@ from kedro.pipeline import Pipeline
 
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.pipeline_registry import use_parameters
+from linear_video.tracking.names import check_names
 
 
 class ProjectContext(KedroContext):
@@ -31,9 +33,11 @@ class ParameterHooks:
 
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
-        """From here on, an error that the user can mend is shown as its message alone."""
-        sys.excepthook = _show_error(sys.excepthook)
+        """Let the pipelines follow from the parameters; check the names that the command asks for."""
         use_parameters(context.params)
+        command = click.get_current_context(silent=True)
+        if command is not None:
+            check_names(command.params)
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
@@ -55,10 +59,18 @@ class ParameterHooks:
         return {name: self.checked[name.removeprefix("params:")] for name in inputs if name.startswith("params:")}
 
 
+def show_mistakes_without_trace() -> None:
+    """From here on, an error that the user can mend is shown as its message alone."""
+    if getattr(sys.excepthook, "__module__", "") != __name__:
+        sys.excepthook = _show_error(sys.excepthook)
+
+
 def _show_error(previous: Any) -> Any:
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, InputError | TrainingError | DatasetError | OSError):
             print(f"\nError: {error}", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt):
+            print("\nInterrupted.", file=sys.stderr)
         else:
             previous(kind, error, trace)
 

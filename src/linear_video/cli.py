@@ -1,14 +1,15 @@
 """The project's own ``kedro run``: Kedro's, which knows a misspelt runner, and says so when it is interrupted."""
 
-import copy
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.utils import load_obj
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from linear_video.common.checks import hint
 
@@ -21,9 +22,7 @@ def cli() -> None:
     """Commands of this project."""
 
 
-def _interruptible(command: Callable[..., Any] | None) -> Callable[..., Any]:
-    assert command is not None  # Kedro's has one
-
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def called(*arguments: Any, **options: Any) -> Any:
         _check_runner(options.get("runner"))
@@ -51,6 +50,20 @@ def _comes_of_interrupt(end: BaseException | None) -> bool:
     return isinstance(end, KeyboardInterrupt) or (end is not None and _comes_of_interrupt(end.__context__))
 
 
-run = copy.copy(kedro_run)
-run.callback = _interruptible(kedro_run.callback)
+class _Run(click.Command):
+    def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
+        """Kedro's, but that a value of ``--params`` which is no YAML is told."""
+        try:
+            return super().parse_args(context, arguments)
+        except (YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+            message = " ".join(str(error).split())
+            raise click.BadParameter(f"a value cannot be read ({message}).", param_hint="--params") from error
+
+
+run = _Run(
+    kedro_run.name,
+    callback=_interruptible(cast("Callable[..., Any]", kedro_run.callback)),
+    params=kedro_run.params,
+    help=kedro_run.help,
+)
 cli.add_command(run)

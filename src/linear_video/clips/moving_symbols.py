@@ -19,6 +19,7 @@ from linear_video.clips.motion import Trajectory, draw_trajectory
 from linear_video.clips.readers.symbols import Symbol, load_symbols, split_images
 from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
 from linear_video.common.errors import InputError
+from linear_video.common.files import check_path
 from linear_video.common.images import resized
 
 
@@ -205,7 +206,10 @@ def load_backgrounds(folder: Path, settings: MovingSymbolsSettings, split: Split
     """
     flag = cv2.IMREAD_GRAYSCALE if settings.channels == 1 else cv2.IMREAD_COLOR_RGB
     size = settings.render_size
-    pictures = [cv2.imread(str(path), flag) for path in sorted(folder.glob("*")) if path.is_file()]
+    paths = [path for path in sorted(folder.glob("*")) if path.is_file()]
+    for path in paths:
+        check_path(path)
+    pictures = [cv2.imread(str(path), flag) for path in paths]
     backgrounds = [
         (cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) / np.float32(255)).reshape(size, size, -1)
         for p in pictures

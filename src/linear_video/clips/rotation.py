@@ -16,6 +16,7 @@ from linear_video.clips.readers.norb import AZIMUTHS, CATEGORIES, NorbPart, find
 from linear_video.clips.readers.recordings import natural_order, read_image
 from linear_video.common.checks import check_choice, check_least
 from linear_video.common.errors import InputError
+from linear_video.common.files import files_below
 from linear_video.common.images import resized
 
 NORB_DEGREES = 360 // AZIMUTHS
@@ -143,7 +144,7 @@ def _norb_objects(part: NorbPart) -> list[TurningObject]:
 def _coil_objects(folder: Path) -> list[TurningObject]:
     """COIL-20 numbers its views 0, 1, ..., COIL-100 names their degrees 0, 5, ...."""
     found: dict[str, list[tuple[int, Path]]] = {}
-    for path in sorted(folder.rglob("*.png")):
+    for path in files_below(folder):
         if parts := COIL_NAME.fullmatch(path.name):
             found.setdefault(parts[1], []).append((int(parts[2]), path))
     objects = []

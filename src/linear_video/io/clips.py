@@ -97,4 +97,10 @@ class FactsDataset(JSONDataset):
 
     def load(self) -> Any:
         """What the file says; an empty dictionary, if there is none."""
-        return super().load() if self.exists() else {}
+        try:
+            facts = super().load() if self.exists() else {}
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{self._filepath} is no JSON file ({error}); run again from the node predict.") from error
+        if not isinstance(facts, dict):
+            raise InputError(f"{self._filepath} holds no facts; run again from the node predict.")
+        return facts

@@ -1,7 +1,6 @@
 """One page on a video: what was done with it, beside what anybody would have without a model. Needs no other files."""
 
 import base64
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from jinja2 import Environment, PackageLoader
 from linear_video.clips.writing import VideoWriter
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
-from linear_video.tasks.runner import BACKTEST, FACTS, PICTURE, REFERENCE, VIDEO, shrunk
+from linear_video.tasks.runner import BACKTEST, PICTURE, REFERENCE, VIDEO, read_facts, shrunk
 
 LINES = 240  # of the players' frames, at most
 REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
@@ -44,7 +43,7 @@ def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame]
 
 
 def _section(folder: Path, task: str) -> dict[str, Any]:
-    facts = json.loads((folder / FACTS).read_text())
+    facts = read_facts(folder)
     players = {}
     for name, file in (("result", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):
         if (folder / file).is_file():

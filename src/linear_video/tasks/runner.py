@@ -119,6 +119,24 @@ def _run_one(
     return row | ({"alarms": int(table["alarm"].sum())} if "alarm" in table else {})
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a task has noted of its result in a folder.
+
+    Raises:
+        InputError: if that is not there any more, or is something else now.
+    """
+    path = folder / FACTS
+    try:
+        facts = json.loads(path.read_bytes())
+        fine = isinstance(facts["frames"], int) and isinstance(facts["fps"], float | int)
+        fine = fine and isinstance(facts["done"], str) and isinstance(facts["training"].get("seconds", 0), float | int)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        fine = False
+    if not fine:
+        raise InputError(f"{path} is missing, or holds no facts of a result; do the task again.")
+    return dict(facts)
+
+
 class Again:
     """The frames of a recording, read anew each time they are iterated."""
 

@@ -8,6 +8,7 @@ from kedro.config import MissingConfigException, OmegaConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
+from pydantic import ValidationError
 from yaml import MarkedYAMLError, YAMLError
 
 from linear_video.common.checks import hint
@@ -36,23 +37,40 @@ class ProjectConfigLoader(OmegaConfigLoader):
     def __getitem__(self, key: str) -> dict[str, Any]:
         """Kedro's configuration of one kind (``parameters``, ``catalog``)."""
         try:
-            return super().__getitem__(key)
+            found = super().__getitem__(key)
         except (MissingConfigException, InputError):  # many kinds of configuration need not be there
             raise
         except Exception as error:
             names = (self.base_env, self.env or self.default_run_env)
             problem = _first_problem(Path(self.conf_source) / name for name in names)
             if problem is None and isinstance(error, OmegaConfBaseException | ValueError):
-                problem = f"the {key} of {' and '.join(dict.fromkeys(names))} cannot be put together: {error}"
+                message = " ".join(str(error).split())
+                problem = f"the {key} of {' and '.join(dict.fromkeys(names))} cannot be put together: {message}"
             if problem is None:
                 raise
             raise InputError(problem) from error
+        if key == "parameters" and (others := [name for name in found if not isinstance(name, str)]):
+            raise InputError(f"names of parameters are text, but {others[0]!r} is none; mend it in {self.conf_source}.")
+        if key == "mlflow":
+            _check_tracking(found)
+        return found
 
 
 def _check_environment(conf: Path, env: str | None) -> None:
     known = sorted(path.name for path in conf.iterdir() if path.is_dir()) if conf.is_dir() else []
     if env is not None and known and env not in known:
         raise InputError(f"there is no environment {env!r}: {conf} has no folder of that name; {hint(env, known)}")
+
+
+def _check_tracking(settings: dict[str, Any]) -> None:
+    """What kedro-mlflow would find in ``mlflow.yml``."""
+    from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
+
+    try:
+        KedroMlflowConfig.model_validate(settings)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        raise InputError(f"mlflow.yml cannot be used: {'; '.join(problems)}.") from error
 
 
 def _first_problem(folders: Iterable[Path]) -> str | None:

@@ -50,8 +50,8 @@ def declared_datasets(parameters: Mapping[str, Any]) -> dict[str, type[DatasetSe
             raise InputError(f"{name}.kind: there is no kind of dataset {kind!r}; {hint}")
         if not str(name).isidentifier() or len(str(name)) > LONGEST or name in MODELS or name in KINDS:
             raise InputError(
-                f"a dataset cannot be called {name!r}: take a name of at most {LONGEST} letters, digits and underscores "
-                f"that is none of {', '.join([*MODELS, *KINDS])}."
+                f"a dataset cannot be called {name!r}: take a name of at most {LONGEST} letters, digits and "
+                f"underscores that is none of {', '.join([*MODELS, *KINDS])}."
             )
         found[str(name)] = settings_class(kind)
     return found

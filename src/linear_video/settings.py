@@ -16,11 +16,24 @@ NOT_WORTH_A_WARNING = (
     "One or more dataset names contain '.'",
     "Replacing dataset 'params:",
     "Add type hints to the `predict` method",
+    "missing from font(s)",  # of names in other scripts
+    "failed with error:",  # which is told at the end of the run
 )
-for name in ("py.warnings", "kedro.io.data_catalog"):
+for name in ("py.warnings", "kedro.io.data_catalog", "kedro.pipeline.node"):
     logging.getLogger(name).addFilter(
         lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
     )
+
+
+def _without_markup(record: logging.LogRecord) -> bool:
+    """Kedro's messages have colours within brackets; in others, brackets may belong to the name of a file."""
+    if not record.name.startswith("kedro."):
+        record.markup = False
+    return True
+
+
+for handler in logging.getLogger().handlers:
+    handler.addFilter(_without_markup)
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of two files
 

@@ -728,3 +728,11 @@ def test_images_of_different_sizes_are_refused(models: Path, tmp_path: Path) -> 
 def test_no_video_is_named_first(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"predict\.video names no footage"):
         run(models, tmp_path, "denoise", None)
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", "no JSON", "[" * 100_000, '{"frames": "5"}'])
+def test_a_result_whose_facts_are_none_is_told_with_what_to_do(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "facts.json").write_text(content)
+    with pytest.raises(InputError, match=f"{tmp_path}/facts.json is missing, or holds no facts of a result; do the"):
+        module.read_facts(tmp_path)

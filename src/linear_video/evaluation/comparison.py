@@ -1,6 +1,7 @@
 """Every model on the same clips: scores frame by frame, with paired intervals against the last frame."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,7 @@ def check_facts(facts: Mapping[str, Any], model: str, dataset: str) -> None:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        TypeAdapter(PredictionFacts).validate_python(facts)
+        TypeAdapter(PredictionFacts).validate_json(json.dumps(facts), strict=True)
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors())
         raise InputError(

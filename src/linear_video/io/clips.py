@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro.io import DatasetError
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
@@ -99,8 +100,9 @@ class FactsDataset(JSONDataset):
         """What the file says; an empty dictionary, if there is none."""
         try:
             facts = super().load() if self.exists() else {}
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{self._filepath} is no JSON file ({error}); run again from the node predict.") from error
+        except DatasetError as error:
+            cause = error.__cause__ or error
+            raise InputError(f"{self._filepath} is no JSON file ({cause}); run again from the node predict.") from error
         if not isinstance(facts, dict):
             raise InputError(f"{self._filepath} holds no facts; run again from the node predict.")
         return facts

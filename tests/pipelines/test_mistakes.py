@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from kedro.pipeline import Pipeline
 
 from linear_video import pipeline_registry
@@ -218,10 +219,27 @@ def test_a_broken_file_is_told_by_the_command(untouched: Path) -> None:
     assert f"{untouched / 'conf/broken/parameters.yml'}, line 2: " in told
 
 
+def test_a_notebook_shows_the_message_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = InteractiveShell()
+    shell.run_cell("from linear_video.common.errors import InputError")
+    shell.run_cell("raise InputError('the file cannot be read; mend it.')")
+    assert capsys.readouterr().out.strip() == "Error: the file cannot be read; mend it."
+    shell.run_cell("1 / 0")
+    assert "Traceback" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_command_itself_shows_the_message_alone(untouched: Path) -> None:
     assert "did you mean test?" in fails(untouched, "run", "--env=tset")
     assert "ile must name some of" in fails(untouched, "run", "--env=test", "--params=ile=3")
+
+
+@pytest.mark.slow
+def test_a_place_that_mlflow_does_not_know_is_told(untouched: Path) -> None:
+    (told,) = in_turn(untouched, [["run", "--env=test"]], MLFLOW_TRACKING_URI="nowhere://here")
+    assert "MLflow cannot be used (" in told
+    assert "unsupported URI 'nowhere://here'" in told
+    assert "MLFLOW_TRACKING_URI" in told
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Before a run: parameters are checked, and its nodes are given what has been checked."""
 
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -31,13 +32,26 @@ class ParameterHooks:
     def __init__(self) -> None:
         self.checked: dict[str, Any] = {}  # what nodes are given for each of their parameters
 
-    @hook_impl(tryfirst=True)
-    def after_context_created(self, context: KedroContext) -> None:
-        """Let the pipelines follow from the parameters; check the names that the command asks for."""
+    @hook_impl(wrapper=True)
+    def after_context_created(self, context: KedroContext) -> Iterator[None]:
+        """Let the pipelines follow from the parameters; check the names that the command asks for.
+
+        Then kedro-mlflow looks for its server or database.
+        """
         use_parameters(context.params)
         command = click.get_current_context(silent=True)
         if command is not None:
             check_names(command.params)
+        try:
+            yield
+        except Exception as error:
+            if not (isinstance(error, ImportError) or type(error).__module__.startswith(("mlflow.", "sqlalchemy."))):
+                raise
+            message = " ".join(str(error).split())
+            raise InputError(
+                f"MLflow cannot be used ({message}). Look at server.mlflow_tracking_uri in mlflow.yml, and at the "
+                "environment variable MLFLOW_TRACKING_URI."
+            ) from error
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(

@@ -7,7 +7,7 @@ Settings of an experiment are layers, each over the one before: the defaults of 
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
 GENERAL = ("seed", "fresh", "evaluation", "synthesis", "predict", "footage")
+GREATEST = 2**31 - 1  # number that a parameter may be, in size
 DOWNLOAD = "download_"  # what the names of downloads start with
 
 Tree = Mapping[str, Any]
@@ -287,11 +288,22 @@ def _read(kind: type, values: Any, path: str) -> tuple[Any, list[str]]:
     """An object of a settings class, and what is wrong with the values."""
     from pydantic import ValidationError
 
+    if beyond := [f"{path or 'parameters'}: {problem}" for problem in _beyond(values)]:
+        return None, beyond
     try:
         # Strict: "15" is no number. JSON has no tuples, so that lists are fine.
         return _adapter(kind).validate_json(json.dumps(_over_defaults(kind, values), default=str), strict=True), []
     except ValidationError as error:
         return None, [_problem(detail, path) for detail in error.errors()]
+
+
+def _beyond(values: Any, name: str = "") -> Iterator[str]:
+    """What is no number that anything is counted or measured by: NaN, infinity, what is far too large."""
+    entries = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    for part, value in entries:
+        yield from _beyond(value, f"{name}.{part}" if name else str(part))
+    if isinstance(values, int | float) and not abs(values) <= GREATEST:  # NaN is not, either
+        yield f"{name} must be a finite number of at most {GREATEST:,} in size, not {values!r:.40}.".strip()
 
 
 def _over_defaults(kind: type, values: Any) -> Any:

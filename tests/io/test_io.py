@@ -147,6 +147,14 @@ def test_facts_that_are_not_there_yet_are_none(tmp_path: Path) -> None:
     assert FactsDataset(filepath=str(tmp_path / "facts.json")).load() == {"clips": "7"}
 
 
+@pytest.mark.parametrize("content", ["", "[]", "5", "no JSON", '{"clips": ', "[" * 100_000])
+def test_facts_that_are_none_are_told_with_what_to_do(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=f"{path} .*; run again from the node predict"):
+        FactsDataset(filepath=str(path)).load()
+
+
 # --- files that are damaged or forged -------------------------------------------------------------------------------
 
 

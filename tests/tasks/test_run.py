@@ -808,3 +808,11 @@ def test_a_task_without_room_is_one_message_and_leaves_the_old(
     assert said.startswith(f"NoRoomError: {place} cannot be written: it would be larger than a file may be here")
     assert "\n" not in said
     assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", "no JSON", "[" * 100_000, '{"frames": "5"}'])
+def test_a_result_whose_facts_are_none_is_told_with_what_to_do(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "facts.json").write_text(content)
+    with pytest.raises(InputError, match=f"{tmp_path}/facts.json is missing, or holds no facts of a result; do the"):
+        module.read_facts(tmp_path)

@@ -4,6 +4,10 @@
 class InputError(ValueError):
     """What the user gave cannot be used: a parameter, a file, a folder. The message says what to do about it."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What notebooks show, which ask for this name: the message alone."""
+        return [f"Error: {self}"]
+
 
 def shown(value: object, most: int = 60) -> str:
     """What a user has given, as part of a message of one line: neither long nor with line breaks."""

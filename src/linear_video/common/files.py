@@ -196,3 +196,22 @@ def remove_all_but(folder: Path, keep: Collection[str]) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder, however deep, sorted; links to folders are not followed."""
+    found, folders = list[Path](), [folder]
+    while folders:
+        with suppress(PermissionError, FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                (folders if entry.is_dir(follow_symlinks=False) else found).append(Path(entry))
+    return sorted(found)
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError if bytes of a path are no text: OpenCV crashes on such, and no table takes them."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="backslashreplace").decode()
+        raise InputError(f"{shown}: its name is no valid Unicode; rename it.") from error

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from kedro.io import DatasetError
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -102,4 +103,11 @@ class FactsDataset(JSONDataset):
 
     def load(self) -> Any:
         """What the file says; an empty dictionary, if there is none."""
-        return super().load() if self.exists() else {}
+        try:
+            facts = super().load() if self.exists() else {}
+        except DatasetError as error:
+            cause = error.__cause__ or error
+            raise InputError(f"{self._filepath} is no JSON file ({cause}); run again from the node predict.") from error
+        if not isinstance(facts, dict):
+            raise InputError(f"{self._filepath} holds no facts; run again from the node predict.")
+        return facts

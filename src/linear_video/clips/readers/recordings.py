@@ -101,50 +101,59 @@ def find_sources(root: Path) -> list[Source]:
     other kinds are passed over.
     """
     root = root.absolute()  # "." has no name
-    return list(_find(root, root, (root.resolve(),)))
+    found, left = list[Source](), [(root, frozenset[tuple[int, int]]())]  # folders, the next one last, and those above
+    while left:
+        folder, above = left.pop()
+        of_folder, folders = _look_into(folder, root)
+        if folders:
+            state = folder.stat()
+            place = (state.st_dev, state.st_ino)
+            if place in above:
+                found.append(_source(folder, root, reason="a link back to a folder that it lies in"))
+                continue
+            above |= {place}
+        found += of_folder
+        left += [(inner, above) for inner in reversed(folders)]
+    return found
 
 
-def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
+def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
+    """What lies in a folder itself, and the folders in it, in natural order."""
+    found = list[Source]()
     videos, images, arrays, folders = (list[Path]() for _ in range(4))
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
     except OSError as error:
-        yield _source(folder, root, reason=f"the folder cannot be opened ({error.strerror})")
-        return
+        return [_source(folder, root, reason=f"the folder cannot be opened ({error.strerror})")], []
     for entry in entries:
         suffix = entry.suffix.lower()
         if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
         if SURROGATES.search(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
-            yield _source(printable, root, reason="its name is no valid Unicode")
+            found.append(_source(printable, root, reason="its name is no valid Unicode"))
             continue
         try:
             is_folder = entry.is_dir()
         except OSError as error:  # in a folder that may be listed, but not entered
-            yield _source(entry, root, reason=f"cannot be opened ({error.strerror})")
+            found.append(_source(entry, root, reason=f"cannot be opened ({error.strerror})"))
             continue
         if is_folder:
             folders.append(entry)
         elif entry.is_symlink() and not entry.exists():
-            yield _source(entry, root, reason="a link that leads nowhere or in a circle")
+            found.append(_source(entry, root, reason="a link that leads nowhere or in a circle"))
         elif suffix not in KNOWN_SUFFIXES:
             continue
         elif not entry.is_file():
-            yield _source(entry, root, reason="no regular file")
+            found.append(_source(entry, root, reason="no regular file"))
         else:
             (videos if suffix in VIDEO_STARTS else images if suffix in FRAME_SUFFIXES else arrays).append(entry)
     beside = tuple(images) if len(videos) == 1 and len(images) > 1 else ()
     for path in (*videos, *arrays):
-        yield _source(path, root, (path,), beside if path in videos else ())
+        found.append(_source(path, root, (path,), beside if path in videos else ()))
     if images and not videos:
-        yield _source(folder, root, tuple(images))
-    for entry in folders:
-        real = entry.resolve()
-        if real in above:
-            yield _source(entry, root, reason="a link back to a folder that it lies in")
-        else:
-            yield from _find(entry, root, (*above, real))
+        found.append(_source(folder, root, tuple(images)))
+    return found, folders
 
 
 def _source(
@@ -176,6 +185,7 @@ def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
 
 
 def _video(path: Path, name: str, channels: int) -> Recording:
+    path = path.absolute()  # FFmpeg takes 12:30.avi for what a protocol called 12 would fetch
     offset, starts = VIDEO_STARTS[path.suffix.lower()]
     with reading(), path.open("rb") as file:
         start = file.read(offset + 8)[offset:]

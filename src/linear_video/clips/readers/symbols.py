@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from linear_video.clips.base import Split
 from linear_video.clips.readers.idx import read_idx
 from linear_video.common.errors import InputError
+from linear_video.common.files import check_path, files_below
 from linear_video.common.images import read_picture, resized
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -123,7 +124,8 @@ def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str],
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the folder of the symbols' pictures.")
     images, labels, names = [], [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    for path in [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]:
+        check_path(path)
         picture = read_picture(path, cv2.IMREAD_UNCHANGED)
         if picture is None:
             raise InputError(f"{path} cannot be read as a picture; repair or remove it.")

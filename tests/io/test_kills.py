@@ -126,10 +126,7 @@ def test_the_same_where_folders_cannot_change_places_in_one_step(
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_training_goes_on_until_its_model_is_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
-) -> None:
-    """A kill while the model is saved loses neither the training nor the model; what else lies there stays."""
+def test_what_else_lies_beside_a_model_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
     if not exchange:
         monkeypatch.setattr(files, "_exchange", cannot_exchange)
     dataset, old, new = dataset_of("{model}.{dataset}.checkpoint", tmp_path)
@@ -137,19 +134,16 @@ def test_training_goes_on_until_its_model_is_there(
 
     def start() -> None:
         dataset.save(old)
-        for name in ("training_state/last.ckpt", "notes/mine.md"):
+        for name in ("state/last.ckpt", "notes/mine.md"):
             (place / name).parent.mkdir(exist_ok=True)
             (place / name).write_text(name)
 
     start()
-    before = (place / "model.safetensors").read_bytes()
     for _ in killed_everywhere(partial(dataset.save, new), tmp_path, exchange):
         assert dataset.exists()
-        if (place / "model.safetensors").read_bytes() == before:
-            assert (place / "training_state/last.ckpt").exists()
+        assert (place / "state/last.ckpt").exists()
         assert (place / "notes/mine.md").exists()
         start()
-    assert not (place / "training_state").exists()
     assert (place / "notes/mine.md").read_text() == "notes/mine.md"
 
 

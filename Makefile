@@ -3,7 +3,7 @@ export DO_NOT_TRACK := true
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ile test slow lint bench
+.PHONY: ile test slow lint torture bench
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
@@ -21,6 +21,13 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+
+# About an hour: runs are killed, started in pairs and left without room on their disk (as root), and readers are given broken inputs.
+torture: .venv/done
+	$(BIN)/python -m tests.torture kills --times 100
+	$(BIN)/python -m tests.torture pairs --times 20
+	$(BIN)/python -m tests.torture disk --times 20
+	$(BIN)/python benchmarks/fuzz.py --inputs 10000
 
 # Time and memory, beside other flow libraries; writes docs/performance.md.
 bench: .venv/done

@@ -140,8 +140,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted((folder / DATA).rglob("*")):
         relative = path.relative_to(folder / DATA)
-        hidden = any(part.startswith(".") and not part.startswith(".part") for part in relative.parts)
-        if path.is_file() and not hidden and "training_state" not in str(relative):
+        if path.is_file() and ".stamps" not in relative.parts:
             found[str(relative)] = _digest(path)
     return found
 

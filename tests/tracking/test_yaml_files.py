@@ -36,9 +36,9 @@ def test_what_would_take_much_more_memory_than_it_has_bytes_is_refused(
         check_yaml(path)
     assert tracemalloc.get_traced_memory()[1] < 2**25
     tracemalloc.stop()
-    loader = ProjectConfigLoader(str(tmp_path), base_env="base", default_run_env="local")
+    (tmp_path / "local").mkdir()
     with pytest.raises(InputError, match=r"parameters\.yml"):
-        loader["parameters"]
+        ProjectConfigLoader(str(tmp_path), base_env="base", default_run_env="local")
 
 
 def test_aliases_are_counted_with_what_they_stand_for(tmp_path: Path) -> None:

@@ -3,22 +3,36 @@
 import logging
 import os
 
+import rich
+from kedro.framework.project import LOGGING
+
 from linear_video.tracking.checking import ParameterHooks, ProjectContext
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
 
-# Warnings about what is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place
-# of unchecked ones) or not ours (kedro-mlflow's own model class). Filters of the log, since kedro-mlflow's import
-# overrides filters of warnings.
-NOT_WORTH_A_WARNING = (
-    "One or more dataset names contain '.'",
-    "Replacing dataset 'params:",
-    "Add type hints to the `predict` method",
-)
-for name in ("py.warnings", "kedro.io.data_catalog"):
-    logging.getLogger(name).addFilter(
-        lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
-    )
+# Outside a terminal, a message is one line. (rich's own question: FORCE_COLOR=1 keeps its log in a pipe, too.)
+if "plain" in LOGGING.get("handlers", {}) and not rich.get_console().is_terminal:
+    LOGGING.configure({**LOGGING, "root": {**LOGGING["root"], "handlers": ["plain"]}})
+
+# What is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place of unchecked
+# ones), or nothing that a user can do anything about. Filters of the log, since kedro-mlflow's import overrides filters
+# of warnings, and since what else these loggers say is worth reading.
+NOT_WORTH_SAYING = {
+    "py.warnings": ("One or more dataset names contain '.'", "Add type hints to the `predict` method"),
+    "kedro.io.data_catalog": ("Replacing dataset 'params:",),
+    "kedro.runner.sequential_runner": ("Using synchronous mode",),
+    "kedro.runner.parallel_runner": ("Using synchronous mode",),
+    "kedro_viz.integrations.kedro.run_hooks": ("Workflow tracking is disabled",),
+    "kedro_mlflow.framework.hooks.mlflow_hook": ("Registering new custom resolver",),
+}
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in NOT_WORTH_SAYING[record.name])
+
+
+for name in NOT_WORTH_SAYING:
+    logging.getLogger(name).addFilter(_worth_saying)
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of two files
 

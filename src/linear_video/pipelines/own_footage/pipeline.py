@@ -14,12 +14,14 @@ def create_pipeline(checkpoint: str | None) -> Pipeline:
         inputs={**own, **given},
         outputs="results",
         name="run_tasks",
+        tags="footage",
     )
     told = node(
         write_report,
         inputs={"results": "results", "footage": "params:footage"},
         outputs="page",
         name="write_report",
+        tags="footage",
     )
     return Pipeline(
         [done, told],

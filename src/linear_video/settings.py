@@ -23,6 +23,8 @@ NOT_WORTH_SAYING = {
     "kedro.runner.sequential_runner": ("Using synchronous mode",),
     "kedro.runner.parallel_runner": ("Using synchronous mode",),
     "kedro_viz.integrations.kedro.run_hooks": ("Workflow tracking is disabled",),
+    "kedro_viz.integrations.kedro.hooks": ("Could not find a Kedro project",),  # where the wheel runs alone
+    "kedro_viz.integrations.kedro.hooks_utils": ("No Kedro project found",),
     "kedro_mlflow.framework.hooks.mlflow_hook": ("Registering new custom resolver",),
 }
 

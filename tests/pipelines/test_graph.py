@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,6 +10,8 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from linear_video.pipeline_registry import register_pipelines, use_parameters
+from linear_video.settings import CONFIG_LOADER_ARGS
+from linear_video.tracking.environments import ProjectConfigLoader
 from tests.pipelines.project import DATA, ROOT, kedro
 from tests.test_parameters import load
 
@@ -42,6 +45,17 @@ def test_every_dataset_has_a_layer(pipelines: dict[str, Pipeline]) -> None:
     names = {name for pipeline in pipelines.values() for name in pipeline.datasets() if not name.startswith("params:")}
     found = {name: resolver.resolve_pattern(name).get("metadata", {}) for name in names}
     assert not {name for name, metadata in found.items() if metadata.get("kedro-viz", {}).get("layer") not in LAYERS}
+
+
+def test_each_of_several_loaders_knows_the_folder_of_its_own_environment() -> None:
+    arguments: Any = CONFIG_LOADER_ARGS
+    loaders = {env: ProjectConfigLoader(str(ROOT / "conf"), env, **arguments) for env in ("local", "test", "paper")}
+    folders = {env: loader["catalog"]["predict.results"]["filepath"] for env, loader in reversed(loaders.items())}
+    assert folders == {
+        "local": "data/08_reporting/predict/results.csv",
+        "test": "data/test/08_reporting/predict/results.csv",
+        "paper": "data/paper/08_reporting/predict/results.csv",
+    }
 
 
 def test_a_tag_runs_its_step_alone_and_each_message_is_one_line(project: Path) -> None:

@@ -88,3 +88,14 @@ def test_the_wheel_predicts_outside_the_repository(python: Path, tmp_path: Path)
     assert version == VERSION
     assert Path(package).is_relative_to(python.parents[1])
     assert shape.strip() == "(3, 8, 8, 1)"
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_a_pipeline_with_the_configuration_alone(python: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local", "my_*"))
+    (tmp_path / "conf/local").mkdir()
+    arguments = ("--conf-source=conf", "--env=test", "--pipelines=last_frame.moving_symbols")
+    said = run(python, "-m", "linear_video", *arguments, folder=tmp_path)
+    assert "WARNING" not in said
+    results = tmp_path / "data/test/08_reporting/last_frame/moving_symbols"
+    assert {"scores.json", "filmstrip.png"} <= {path.name for path in results.iterdir()}

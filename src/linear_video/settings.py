@@ -12,13 +12,17 @@ from linear_video.tracking.hooks import TrackingHooks
 
 # Outside a terminal, a message is one line. (rich's own question: FORCE_COLOR=1 keeps its log in a pipe, too.)
 if "plain" in LOGGING.get("handlers", {}) and not rich.get_console().is_terminal:
-    LOGGING.configure({**LOGGING, "root": {**LOGGING["root"], "handlers": ["plain"]}})
+    LOGGING.configure({**LOGGING, "root": {**LOGGING.get("root", {}), "handlers": ["plain"]}})
 
 # What is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place of unchecked
 # ones), or nothing that a user can do anything about. Filters of the log, since kedro-mlflow's import overrides filters
 # of warnings, and since what else these loggers say is worth reading.
 NOT_WORTH_SAYING = {
-    "py.warnings": ("One or more dataset names contain '.'", "Add type hints to the `predict` method"),
+    "py.warnings": (
+        "One or more dataset names contain '.'",
+        "Add type hints to the `predict` method",
+        "is made from a 'partial' function",  # the nodes of a ParallelRunner lose the name that they have
+    ),
     "kedro.io.data_catalog": ("Replacing dataset 'params:",),
     "kedro.runner.sequential_runner": ("Using synchronous mode",),
     "kedro.runner.parallel_runner": ("Using synchronous mode",),

@@ -20,7 +20,8 @@ from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.training.fit import TrainingSettings
 
 CONF = Path(__file__).parents[1] / "conf"
-ENVIRONMENTS = sorted({path.parent.name for path in CONF.glob("*/*.yml")} - {"local"})  # local is private
+OWN = ("local", "my_")  # what the names of a user's own environments start with
+ENVIRONMENTS = sorted({path.parent.name for path in CONF.glob("*/*.yml") if not path.parent.name.startswith(OWN)})
 # Names of what may be changed, though the files leave most of it to the defaults.
 PLACES = {
     "ile.moving_symbols.model": model_class("ile").settings_class,

@@ -66,7 +66,7 @@ def copy_of_project(folder: Path) -> Path:
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
     for name in ("conf", "src", "notebooks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "my_*", "__pycache__"))
     (folder / "conf/local").mkdir()
     return folder
 

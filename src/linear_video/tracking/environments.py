@@ -1,6 +1,6 @@
 """Each environment of ``conf/`` has a folder of data of its own, so that none touches what another has made."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +32,20 @@ class ProjectConfigLoader(OmegaConfigLoader):
     """
 
     def __init__(self, conf_source: str, env: str | None = None, **arguments: Any) -> None:
-        resolvers: dict[str, Callable[..., Any]] = {"oc.env": oc.env, "data": lambda: data_folder(env)}
         if "://" not in str(conf_source):
             _check_environment(Path(conf_source), env or arguments.get("default_run_env"))
             for name in (arguments.get("base_env"), env or arguments.get("default_run_env")):
                 for path in sorted((Path(conf_source) / name).rglob("*.y*ml")) if name else ():
                     check_yaml(path)
-        super().__init__(conf_source, env, custom_resolvers=resolvers, **arguments)
+        super().__init__(conf_source, env, custom_resolvers={"oc.env": oc.env}, **arguments)
 
     def __getitem__(self, key: str) -> dict[str, Any]:
-        """Kedro's configuration of one kind (``parameters``, ``catalog``)."""
+        """Kedro's configuration of one kind (``parameters``, ``catalog``).
+
+        Resolvers are global: a server and a notebook have several loaders, and the one that reads must be the one that
+        is asked where data lie.
+        """
+        OmegaConf.register_new_resolver("data", lambda: data_folder(self.env), replace=True)
         try:
             found = super().__getitem__(key)
         except (MissingConfigException, InputError):  # many kinds of configuration need not be there

@@ -13,6 +13,6 @@ def create_pipeline() -> Pipeline:
         inputs={"predict": "params:predict", "seed": "params:seed", "folder": "results_folder"},
         outputs="results",
         name="run_task",
-        tags=ALWAYS,
+        tags=["footage", ALWAYS],
     )
     return Pipeline([done], namespace="predict", parameters={"params:predict", "params:seed"})

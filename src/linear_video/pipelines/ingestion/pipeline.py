@@ -20,14 +20,14 @@ def create_pipeline(dataset: str, *, lists_sources: bool) -> Pipeline:
             inputs={"settings": f"params:{dataset}", "seed": "params:seed", "folder": "frames_folder"},
             outputs=[*clips, *sources],
             name="make",
-            tags=FIRST,
+            tags=["ingest", FIRST],
         ),
         node(
             bound(summarise, dataset=dataset),
             inputs=dict(zip([*SPLITS, *sources], [*clips, *sources], strict=True)),
             outputs=["summary", "contact_sheet"],
             name="summarise",
-            tags=FIRST,
+            tags=["ingest", FIRST],
         ),
     ]
     return Pipeline(nodes, namespace=dataset, parameters={f"params:{dataset}", "params:seed"})

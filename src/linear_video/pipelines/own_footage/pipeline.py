@@ -15,14 +15,14 @@ def create_pipeline(checkpoint: str | None) -> Pipeline:
         inputs={**own, **given},
         outputs="results",
         name="run_tasks",
-        tags=ALWAYS,
+        tags=["footage", ALWAYS],
     )
     told = node(
         write_report,
         inputs={"results": "results", "footage": "params:footage"},
         outputs="page",
         name="write_report",
-        tags=ALWAYS,
+        tags=["footage", ALWAYS],
     )
     return Pipeline(
         [done, told],

@@ -1,16 +1,14 @@
 """The comparison of models as Markdown and as one self-contained HTML page."""
 
-import base64
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
 from linear_video.common.markup import escaped, markdown_table
+from linear_video.common.pages import as_text, rendered
 from linear_video.evaluation.comparison import BASELINE
 
 # Pottorff, Nielsen, Wingate 2019 (arXiv 1903.00133): Moving Symbols with MNIST at 32x32, 10 frames seen.
@@ -85,9 +83,8 @@ def markdown(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame]) -
 
 def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictures: dict[str, Figure]) -> str:
     """The same as an HTML page with pictures inside; nothing is loaded from elsewhere."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template("comparison.html")
-    return template.render(
+    return rendered(
+        "evaluation/comparison.html",
         title=title,
         notes=notes,
         tables=[_rows(table) for table in tables],
@@ -105,4 +102,4 @@ def _png(figure: Figure) -> str:
     """A picture as text for a data URL."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=130)
-    return base64.b64encode(file.getvalue()).decode()
+    return as_text(file.getvalue())

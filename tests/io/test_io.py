@@ -330,7 +330,7 @@ def test_figures_are_written_whole_and_shown(tmp_path: Path, monkeypatch: pytest
     dataset.save(figure)
     assert dataset.exists()
     with Image.open(tmp_path / "new" / "figure.png") as picture:
-        assert picture.size == (220, 110)
+        assert picture.size == (233, 123)  # 2 x 1 inches with a margin, 110 pixels per inch
     assert base64.b64decode(dataset.preview()) == (tmp_path / "new" / "figure.png").read_bytes()
     before = dataset.preview()
     monkeypatch.setattr(figure, "savefig", broken)

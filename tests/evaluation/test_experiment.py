@@ -16,9 +16,9 @@ from linear_video.evaluation.scores import score
 from linear_video.io.figures import Animation, encoded
 
 PICTURES = {
-    "spectrum": encoded(Figure(figsize=(3, 1))),
-    "filmstrip": encoded(Figure(figsize=(5, 1))),
-    "prediction": encoded(Animation(np.zeros((2, 10, 300, 3), np.uint8), 4)),
+    "spectrum": encoded(Figure(figsize=(3, 1))).content,
+    "filmstrip": encoded(Figure(figsize=(5, 1))).content,
+    "prediction": encoded(Animation(np.zeros((2, 10, 300, 3), np.uint8), 4)).content,
 }
 CONFIG = {
     "model": "ile",

@@ -89,7 +89,7 @@ def test_a_film_strip_uses_its_space(clips: int, context: int, shape: tuple[int,
     drawn = encoded(
         filmstrip(black[:, :context], black[:, context:], black[:, context:], "a title", ["a clip"] * clips)
     )
-    with Image.open(io.BytesIO(drawn)) as image:
+    with Image.open(io.BytesIO(drawn.content)) as image:
         grey = np.array(image.convert("L"))
     # What is white are the lines of text, the names of the rows at the left, and little between the pictures.
     assert (grey > 250).mean() < 0.4

@@ -25,14 +25,26 @@ class Animation(NamedTuple):
     frames_per_second: float
 
 
-def encoded(picture: Any) -> bytes:
-    """The content of a picture's file: PNG of a matplotlib figure, without white around it; GIF of an animation."""
+class Encoded(NamedTuple):
+    """The content of a picture's file."""
+
+    kind: str  # "png" or "gif"
+    content: bytes
+
+
+def encoded(picture: Any) -> Encoded:
+    """PNG of a matplotlib figure, without white around it; GIF of an animation; what is encoded, as it is.
+
+    A figure does not look the same to the last pixel when it is drawn twice; so who needs it twice encodes it once.
+    """
+    if isinstance(picture, Encoded):
+        return picture
     file = io.BytesIO()
     if isinstance(picture, Animation):
         _write_gif(picture, file)
-    else:
-        picture.savefig(file, format="png", dpi=DPI, bbox_inches="tight", pad_inches=MARGIN)
-    return file.getvalue()
+        return Encoded("gif", file.getvalue())
+    picture.savefig(file, format="png", dpi=DPI, bbox_inches="tight", pad_inches=MARGIN)
+    return Encoded("png", file.getvalue())
 
 
 class _PictureDataset(PathDataset[Any, None]):
@@ -56,7 +68,7 @@ class FigureDataset(_PictureDataset):
     def save(self, data: Any) -> None:
         """Draw the figure into the file."""
         with replacing_file(self._filepath) as part:
-            part.write_bytes(encoded(data))
+            part.write_bytes(encoded(data).content)
 
 
 class FiguresDataset(_PictureDataset):
@@ -68,7 +80,7 @@ class FiguresDataset(_PictureDataset):
         """Write each; pictures of before that are not among them stay."""
         for name, picture in data.items():
             with replacing_file(self._filepath / _file_name(name, picture)) as part:
-                part.write_bytes(encoded(picture))
+                part.write_bytes(encoded(picture).content)
 
 
 def written_files(path: Path, data: Any) -> list[Path]:
@@ -79,6 +91,8 @@ def written_files(path: Path, data: Any) -> list[Path]:
 
 
 def _file_name(name: str, picture: Any) -> str:
+    if isinstance(picture, Encoded):
+        return f"{name}.{picture.kind}"
     return f"{name}.gif" if isinstance(picture, Animation) else f"{name}.png"
 
 

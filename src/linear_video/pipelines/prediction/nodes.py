@@ -105,12 +105,13 @@ def draw(
     name = scores["model"]
     title = f"{name} on {scores['dataset']}"
     frames = figures.animation(context[moving], truth[moving], predictions[moving], name)
-    pictures = {
+    drawn = {
         "filmstrip": figures.filmstrip(context[few], truth[few], predictions[few], title, list(captions.values())),
         "horizon": figures.horizon_plot(experiment.rows_of(scores)),
         "prediction": Animation(frames, 4),
         **figures.spectrum_of_model(checkpoint.model, clips[few[-1]]),
     }
+    pictures = {kind: encoded(picture) for kind, picture in drawn.items()}
     told = {"speed of prediction": f"{prediction_facts['frames_per_second']:,.0f} frames per second"}
     if scores.get("bits_per_value") is not None:
         told["bits per value"] = f"{scores['bits_per_value']:.2f}, of held-out clips"
@@ -120,7 +121,7 @@ def draw(
         numbers_learned(checkpoint.model),
         told,
         {"dataset": asdict(settings), "evaluation": asdict(evaluation)},  # type: ignore[call-overload]
-        {kind: encoded(picture) for kind, picture in pictures.items()},
+        {kind: picture.content for kind, picture in pictures.items()},
     )
     return pictures, page
 

@@ -88,11 +88,12 @@ def draw(
     truth = [frames[c, f:] for c, f in zip(starts["clip"], starts["frame"], strict=True)]
     name = scores["model"]
     rows = {"truth": truth, name: list(synthesised)} | {other: list(made) for other, made in beside.items()}
-    pictures = {
+    drawn = {
         "filmstrip": figures.synthesis_strip(rows, f"{name} on {scores['dataset']}: sequences from held-out starts"),
         "synthesis": Animation(figures.synthesis_animation(rows), 8),
         **figures.spectrum_of_model(checkpoint.model, frames[0]),
     }
+    pictures = {kind: encoded(picture) for kind, picture in drawn.items()}
     of_run = {"dataset": settings, "evaluation": evaluation, "synthesis": synthesis}
     page = experiment.page(
         scores,
@@ -100,7 +101,7 @@ def draw(
         numbers_learned(checkpoint.model),
         {},
         {kind: asdict(values) for kind, values in of_run.items()},  # type: ignore[call-overload]
-        {kind: encoded(picture) for kind, picture in pictures.items()},
+        {kind: picture.content for kind, picture in pictures.items()},
         scores_beside,
     )
     return pictures, page

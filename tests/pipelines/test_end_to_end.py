@@ -1,5 +1,6 @@
 """The project as its users run it: the ``kedro`` command in a copy of the project, with ``--env=test``."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -16,6 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from linear_video.clips.base import ClipSet
 from linear_video.common.errors import InputError
 from linear_video.evaluation.held_out import EvaluationSettings
+from linear_video.evaluation.predictions import optical_flow
 from linear_video.io.models import Checkpoint
 from linear_video.models.registry import build
 from linear_video.pipelines.prediction.nodes import predict
@@ -37,6 +39,7 @@ def test_every_node_leaves_its_files(project: Path) -> None:
         "horizon.png",
         "spectrum.png",
         "prediction.gif",
+        "report.html",
     }
     assert not list(project.rglob("*.part"))
 
@@ -48,7 +51,13 @@ def test_scores_are_those_of_the_saved_predictions(project: Path) -> None:
     frames = np.load(project / DATA / "03_primary/moving_symbols/test/frames.npy") / 255
     assert (scores["n_sequences"], scores["context"], scores["horizon"]) == (20, 10, 5)
     assert scores["frame_shape"] == [1, 16, 16]
-    rows = {"model": (scores, predicted), "last": (scores["last_frame"], np.repeat(frames[:, 9:10], 5, axis=1))}
+    flow = optical_flow(frames[:, :10], 5)["optical_flow"]
+    assert np.abs(flow[:, 0] - frames[:, 10]).mean() < np.abs(frames[:, 9] - frames[:, 10]).mean()
+    rows = {
+        "flow": (scores["optical_flow"], flow),
+        "model": (scores, predicted),
+        "last": (scores["last_frame"], np.repeat(frames[:, 9:10], 5, axis=1)),
+    }
     mean = np.load(project / DATA / "03_primary/moving_symbols/train/frames.npy").mean((0, 1)) / 255
     rows["mean"] = (scores["mean_frame"], np.broadcast_to(mean, predicted.shape))
     for row, values in rows.values():
@@ -66,6 +75,19 @@ def test_pictures_can_be_opened(project: Path) -> None:
             assert min(picture.size) > 200
     with Image.open(project / RESULTS / "prediction.gif") as picture:
         assert getattr(picture, "n_frames", 1) == 15
+        assert picture.width >= 3 * 256  # truth, prediction and difference side by side
+
+
+def test_the_page_has_the_pictures_and_says_what_the_scores_say(project: Path) -> None:
+    page = (project / RESULTS / "report.html").read_text()
+    for name in ("filmstrip.png", "horizon.png", "spectrum.png", "prediction.gif"):
+        assert base64.b64encode((project / RESULTS / name).read_bytes()).decode() in page
+    scores = json.loads((project / RESULTS / "scores.json").read_text())
+    assert f"<td>{scores['psnr'][0]:.1f} ± {scores['psnr_ci95'][0]:.1f}</td>" in page
+    assert "<dt>motion_channels</dt><dd>8</dd>" in page  # settings of the model, training, dataset and evaluation
+    assert "<dt>clips_per_step</dt><dd>8</dd>" in page
+    assert "<dt>symbol_size</dt><dd>8</dd>" in page
+    assert "<dt>sequences</dt><dd>20</dd>" in page
 
 
 def test_everything_is_tracked_in_one_mlflow_run(project: Path) -> None:
@@ -89,7 +111,7 @@ def test_everything_is_tracked_in_one_mlflow_run(project: Path) -> None:
     tracked = client.get_metric_history(run.info.run_id, "val_loss")
     assert [(m.step, m.value) for m in tracked] == list(zip(losses["step"], losses["val_loss"], strict=True))
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    assert {"filmstrip.png", "horizon.png", "spectrum.png", "prediction.gif", "scores.json"} <= artifacts
+    assert {"filmstrip.png", "horizon.png", "spectrum.png", "prediction.gif", "scores.json", "report.html"} <= artifacts
 
 
 def test_scoring_again_leaves_the_checkpoint_alone(project: Path) -> None:
@@ -100,6 +122,7 @@ def test_scoring_again_leaves_the_checkpoint_alone(project: Path) -> None:
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (project / MODEL).iterdir()} == before
     assert (project / RESULTS / "scores.json").read_bytes() == scores
     assert f"PSNR {json.loads(scores)['psnr'][4]:.1f} dB" in told
+    assert f"See {RESULTS / 'report.html'}." in told.replace("/ ", "/").replace("ht ml", "html")
 
 
 def test_predictions_of_other_settings_are_not_scored(project: Path) -> None:

@@ -111,7 +111,9 @@ def test_model_and_linear_system_are_scored_side_by_side_and_tracked_in_one_run(
         for metric in metrics | lasts:
             assert run.data.metrics[f"{prefix}{metric}"] == pytest.approx(scores["synthesis"][metric])
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    assert {"scores.json", "filmstrip.png", "spectrum.png", "synthesis.gif", "lds"} <= artifacts
+    assert {"scores.json", "filmstrip.png", "spectrum.png", "synthesis.gif", "report.html", "lds"} <= artifacts
+    page = (project / DATA / f"08_reporting/dynamic_vae/{dataset}/report.html").read_text()
+    assert "<th>dynamic vae</th><th>lds</th>" in page
     assert "lds/scores.json" in {a.path for a in client.list_artifacts(run.info.run_id, "lds")}
 
 

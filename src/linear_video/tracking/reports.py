@@ -96,6 +96,10 @@ def _track_results(results: "pd.DataFrame", prefix: str) -> None:
         mlflow.set_tags({"task": row["task"], "model": row["model"], "mlflow.runName": f"{row['task']} of footage"})
 
 
+def _tell_page(page: str, path: Path) -> None:
+    logger.info(f"See {_shown(path)}.")
+
+
 def _headline(row: dict[Any, Any]) -> dict[str, float]:
     known = [name for name in row if name in RESULTS or str(name).endswith("_psnr")]
     return {name: float(row[name]) for name in known if math.isfinite(row[name])}
@@ -118,6 +122,6 @@ REPORTS = {
     "table": Report(),
     "models": Report(),
     "markdown": Report(),
-    "page": Report(),
+    "page": Report(_tell_page),
     "results": Report(_tell_results, _track_results),
 }

@@ -60,8 +60,8 @@ def test_what_was_read_and_rejected_is_told_saved_and_tracked(ingested: tuple[Pa
     assert experiment is not None
     run = client.search_runs([experiment.experiment_id])[0]
     assert run.data.tags["dataset"] == "ucf_sports"
-    assert run.data.metrics["train_clips"] == splits.loc["train", "clips"]
-    assert run.data.metrics["rejected_sources"] == 1
+    assert run.data.metrics["clips/train_clips"] == splits.loc["train", "clips"]
+    assert run.data.metrics["sources/rejected_sources"] == 1
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
     assert {"sources.csv", "summary.csv", "contact_sheet.png"} <= artifacts
 

@@ -17,12 +17,12 @@ from linear_video.models.registry import MODELS
 from linear_video.tracking.locks import FOLDER, is_alive
 from linear_video.tracking.models import LoggedModel, digest_of, find_model, log_model, register, registered_name
 from linear_video.tracking.reports import OF_CLIPS, PICTURES, REPORTS, tables_in_markdown
-from linear_video.tracking.runs import Clips, Measure, TrackedRun, kind_of, subjects, suffix, title
+from linear_video.tracking.runs import Clips, Measure, TrackedRun, kind_of, prefix, subjects, title
 from linear_video.tracking.session import RunHooks, measure_system, typed_command
 
 LOCK = "lock"  # tag of what tells whether the process is still there
 TASKS = ("predict", "footage")  # namespaces of tasks on footage, and the parameters that say what they do
-DIGEST = 32  # characters of the SHA-256 of clips, since MLflow takes 36
+DIGEST = 12  # characters of the SHA-256 of clips, which MLflow shows beside the name
 TAKEN_OVER = ("mlflow.user", "mlflow.source.name", "mlflow.source.type")  # tags of a run that those below it have, too
 
 
@@ -76,7 +76,7 @@ class TrackingHooks:
         """What tells a run from others: its name, what it is about, the commit, the command, the process."""
         trains = any(f"{name}.train" in self.run.left for name in (main, *others))
         tags: dict[str, Any] = {
-            "mlflow.runName": title(main, others, tasks, trains=trains) + suffix(self.environment),
+            "mlflow.runName": prefix(self.environment) + title(main, others, tasks, trains=trains),
             "kind": kind_of(main, others, tasks, trains=trains),
             "environment": self.environment or "base",
             "git_commit": git_commit(),

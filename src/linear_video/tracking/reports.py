@@ -142,10 +142,11 @@ def _table_of_results(results: "pd.DataFrame") -> "pd.DataFrame":
 def _table_of_comparison(scores: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    by_frame = {frame: of_frame.set_index("model") for frame, of_frame in scores.groupby("frame")}
-    ends = sorted({min(by_frame), max(by_frame)})
-    columns = {f"PSNR / dB, frame {frame}": by_frame[frame]["psnr"].map("{:.1f}".format) for frame in ends}
-    columns |= {f"SSIM, frame {frame}": by_frame[frame]["ssim"].map("{:.3f}".format) for frame in ends}
+    columns = {}
+    for metric, unit, digits in (("psnr", " / dB", 1), ("ssim", "", 3)):
+        for frame in sorted({int(scores["frame"].min()), int(scores["frame"].max())}):
+            values = scores[scores["frame"] == frame].set_index("model")[metric]
+            columns[f"{metric.upper()}{unit}, frame {frame}"] = values.map(f"{{:.{digits}f}}".format)
     return pd.DataFrame(columns).reset_index()
 
 

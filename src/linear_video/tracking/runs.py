@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from linear_video.clips.base import ClipSet
 from linear_video.experiments import main_experiment
 from linear_video.models.registry import MODELS
+from linear_video.parameters import DOWNLOAD
 from linear_video.tracking.environments import SHARED
 
 LONGEST = 6000  # letters of a parameter's value
@@ -140,7 +141,9 @@ def subjects(namespaces: Iterable[str]) -> tuple[str | None, list[str]]:
 
 
 def title(main: str | None, others: Sequence[str], settings: Mapping[str, Any], *, trains: bool) -> str:
-    """What a run is called: ``ile on moving_symbols``.
+    """What a run is called: ``ile on moving_symbols``, ``retime my.mp4 with ile.moving_symbols``.
+
+    MLflow's table shows about twenty letters: what tells runs from each other comes first.
 
     Args:
         main, others: what ``subjects`` gives; ``others`` matter if there is no ``main``.
@@ -150,15 +153,15 @@ def title(main: str | None, others: Sequence[str], settings: Mapping[str, Any], 
     if (footage := settings.get("footage")) is not None:
         return f"footage {Path(str(footage['video'])).name}"
     if (task := settings.get("predict")) is not None:
-        model = ".".join(Path(str(task["model"])).parts[-2:])
+        model = ".".join(part for part in Path(str(task["model"])).parts[-2:] if not part.endswith(":"))
         return f"{task['task']} {Path(str(task['video'])).name} with {model}"
-    again = "" if trains else ", evaluated again"
+    again = "" if trains else "evaluate "
     if main is None:
-        return _title_of_several(others) + again * bool(others and "." in others[0])
+        return again * ("." in others[0]) + _title_of_several(others)
     model, _, dataset = main.rpartition(".")
-    if model in MODELS:
-        return f"{model} on {dataset}{again}"
-    return f"{model} on {dataset}" if model else main if main.startswith("download_") else f"clips of {dataset}"
+    if model:
+        return f"{again * (model in MODELS)}{model} on {dataset}"
+    return main if main.startswith(DOWNLOAD) else f"clips of {main}"
 
 
 def _title_of_several(names: Sequence[str]) -> str:
@@ -182,14 +185,16 @@ def kind_of(main: str | None, others: Sequence[str], settings: Mapping[str, Any]
     name = main or next(iter(others), "")
     if name.partition(".")[0] in MODELS:
         return "training" if trains else "evaluation"
-    if name.startswith(("comparison.", "download_")):
-        return "comparison" if "." in name else "download"
+    if name.startswith(DOWNLOAD):
+        return "download"
+    if "." in name:
+        return "comparison"
     return "dataset"
 
 
-def suffix(environment: str | None) -> str:
-    """What follows the name of runs, so that an environment's are told from others: " (test)"."""
-    return "" if environment in SHARED else f" ({environment})"
+def prefix(environment: str | None) -> str:
+    """What stands before the names of an environment's runs, so that they are told from others: "test: "."""
+    return "" if environment in SHARED else f"{environment}: "
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -201,6 +201,17 @@ def test_bad_input_gets_one_message_and_leaves_nothing_half_written(
 
 
 @pytest.mark.slow
+def test_the_machine_is_measured_where_that_is_asked_for(project: Path) -> None:
+    told = succeeds(project, "run", "--env=test", "--pipelines=ile", "--params=fresh=true,system_metrics_every=1")
+    assert "system metrics" not in told
+    client, trained = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}"), first_run(project)
+    newest = client.search_runs([trained.info.experiment_id])[0]
+    history = client.get_metric_history(newest.info.run_id, "system/cpu_utilization_percentage")
+    assert len(history) > 1
+    assert all(0 <= metric.value <= 100 for metric in history)
+
+
+@pytest.mark.slow
 def test_pipeline_is_accepted_as_well_as_pipelines(project: Path) -> None:
     """As people were told to run it before; Kedro says that the option is deprecated."""
     done = kedro(project, "run", "--env=test", "--pipeline=ile", "--nodes=ile.moving_symbols.evaluate")

@@ -61,13 +61,13 @@ class TrackingHooks:
         names = [node.namespace for node in pipeline.nodes if node.namespace]
         main, others = subjects(names or [node.name for node in pipeline.nodes])
         tasks = {name: catalog.load(f"params:{name}") for name in TASKS if name in names}
-        self.parent = TrackedRun(active.info.run_id, main)
+        self.parent, self.experiment_id = TrackedRun(active.info.run_id, main), active.info.experiment_id
         self.parent.set_tags(self._tags(main, others, tasks))
         above = {name: value for name, value in active.data.tags.items() if name in TAKEN_OVER}
         for name in others:
             tags = {**above, **self._tags(name, [], {}), "mlflow.parentRunId": active.info.run_id}
             texts = {key: str(value) for key, value in tags.items()}
-            run_id = mlflow.MlflowClient().create_run(active.info.experiment_id, tags=texts).info.run_id
+            run_id = mlflow.MlflowClient().create_run(self.experiment_id, tags=texts).info.run_id
             self.run.children.append(run_id)
             self.children[name] = TrackedRun(run_id, name)
         self._track_what_is_kept()
@@ -197,7 +197,7 @@ class TrackingHooks:
     def _used_model(self, digest: str, run: TrackedRun) -> str | None:
         """Note in a run which model it uses; return its id, or None if MLflow does not have it."""
         if self._models.get(digest) is None:
-            self._models[digest] = find_model(digest)
+            self._models[digest] = find_model(digest, self.experiment_id)
         model = self._models[digest]
         if model is None:
             return None

@@ -31,15 +31,14 @@ def digest_of(folder: Path) -> str:
     return str(load_config(folder).get(SIGNATURE, ""))
 
 
-def find_model(digest: str) -> LoggedModel | None:
-    """The model with that digest among those that MLflow keeps; None if there is none."""
+def find_model(digest: str, experiment_id: str) -> LoggedModel | None:
+    """The model with that digest among those of an experiment of MLflow; None if there is none."""
     import mlflow
 
-    run = mlflow.active_run()
-    if not digest or run is None:
+    if not digest:
         return None
     found = mlflow.MlflowClient().search_logged_models(
-        [run.info.experiment_id], filter_string=f"tags.{CHECKPOINT} = '{digest}'", max_results=1
+        [experiment_id], filter_string=f"tags.{CHECKPOINT} = '{digest}'", max_results=1
     )
     return LoggedModel(found[0].model_id, str(found[0].source_run_id)) if found else None
 

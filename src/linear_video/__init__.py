@@ -24,7 +24,7 @@ def load(
 
     Args:
         source: folder of a trained model (``data/06_models/ile/moving_symbols``), or where MLflow keeps one
-            (``runs:/<run>/model``, ``models:/<name>/1``).
+            (``runs:/<run>/model``, ``models:/<name>/1``, ``models:/ile-moving_symbols@champion``).
         fit: what becomes of frames of another size than the model's: seen ``"whole"``, if the model can; ``"resize"``d,
             or cut into ``"tile"``s. ``"auto"`` is whole or resize.
         context: frames that the model sees.

@@ -31,6 +31,7 @@ def predict(
     from linear_video.evaluation.comparison import fingerprint
     from linear_video.evaluation.likelihood import bits_per_value
     from linear_video.evaluation.predictions import numbers_learned, predict_clips
+    from linear_video.models.checkpoint import SIGNATURE
 
     clips = evaluation.chosen(validation_clips, test_clips)
     model, training = checkpoint.model, checkpoint.config.get("training", {})
@@ -55,6 +56,7 @@ def predict(
         "bits_per_value": bits_per_value(model, clips.frames, evaluation),
         "frames_per_second": predictions.shape[0] * predictions.shape[1] / seconds,
         "commit": training.get("commit", "unknown"),
+        "checkpoint": checkpoint.config.get(SIGNATURE, ""),
     }
     return predictions, facts
 

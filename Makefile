@@ -1,9 +1,10 @@
 # Each target is one or two plain commands; nothing here is needed if you prefer your own environment.
 export DO_NOT_TRACK := true
+export NO_MKDOCS_2_WARNING := 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ile test slow lint bench
+.PHONY: ile test slow lint docs figures bench
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
@@ -20,6 +21,16 @@ lint: .venv/done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell README.md CHANGELOG.md docs src tests benchmarks conf
+	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md docs
+
+# The documentation as a site in site/; any broken link or reference stops it.
+docs: .venv/done
+	$(BIN)/mkdocs build --strict
+
+# The pictures of the documentation that code draws; the moving one needs the results of `make ile`.
+figures: .venv/done
+	$(BIN)/python docs/figures.py
 
 # Time and memory, beside other flow libraries; writes docs/performance.md.
 bench: .venv/done

@@ -4,7 +4,7 @@ export NO_MKDOCS_2_WARNING := 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ile test slow lint docs figures bench
+.PHONY: ile test slow lint docs figures torture bench
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
@@ -21,6 +21,7 @@ lint: .venv/done
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 	$(BIN)/codespell README.md CHANGELOG.md docs src tests benchmarks conf
 	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md docs
 
@@ -31,6 +32,13 @@ docs: .venv/done
 # The pictures of the documentation that code draws; the moving one needs the results of `make ile`.
 figures: .venv/done
 	$(BIN)/python docs/figures.py
+
+# About an hour: runs are killed, started in pairs and left without room on their disk (as root), and readers are given broken inputs.
+torture: .venv/done
+	$(BIN)/python -m tests.torture kills --times 100
+	$(BIN)/python -m tests.torture pairs --times 20
+	$(BIN)/python -m tests.torture disk --times 20
+	$(BIN)/python benchmarks/fuzz.py --inputs 10000
 
 # Time and memory, beside other flow libraries; writes docs/performance.md.
 bench: .venv/done

@@ -122,12 +122,13 @@ def main() -> None:
     parser.add_argument("footage", type=Path, nargs="+", help="videos, folders of images, or folders of such")
     parser.add_argument("--model", required=True, help="folder of a trained model")
     parser.add_argument("--tasks", nargs="*", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--fit", default="auto", help="how the model sees frames of another size than its own")
     parser.add_argument("--context", type=int, default=5)
     parser.add_argument("--lines", type=int, default=240, help="of frames, at most")
     parser.add_argument("--frames", type=int, default=80, help="of a video, at most")
     parser.add_argument("--table", type=Path, help="CSV file for all numbers")
     arguments = parser.parse_args()
-    trained = linear_video.load(arguments.model, context=arguments.context)
+    trained = linear_video.load(arguments.model, arguments.fit, arguments.context)
     tables = []
     for path in arguments.footage:
         for name, frames in read(path, arguments.lines, arguments.frames):

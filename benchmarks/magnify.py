@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.signal import periodogram
 
+from linear_video.common.markup import markdown_table
 from linear_video.tasks.footage import find_footage, open_footage
 from linear_video.tasks.frequencies import fourier, magnified_linear, magnified_modes, oscillations
 
@@ -63,7 +64,7 @@ def main() -> None:
                 grown.append({"video": name, "method": method, **figures})
                 if arguments.pictures:
                     pictures(arguments.pictures, f"{Path(name).stem}_{method}", frames, made)
-    print(pd.DataFrame(found).to_markdown(index=False, disable_numparse=True), end="\n\n")
+    print(markdown_table(pd.DataFrame(found)), end="\n\n")
     print(pd.DataFrame(grown).round(2).to_markdown(index=False))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from linear_video.common.markup import markdown_table
+
 Step = Callable[[], object]  # the work that is measured
 
 
@@ -41,7 +43,7 @@ def table(times: pd.DataFrame) -> str:
     ratios = zip(times["ratio"], times["low"], times["high"], strict=True)
     shown["ratio (10 to 90 %)"] = [f"{ratio:.2f} ({low:.2f} to {high:.2f})" for ratio, low, high in ratios]
     further = times.drop(columns=["ms", "ratio", "low", "high"])
-    return str(shown.join(further).reset_index().to_markdown(index=False, disable_numparse=True))
+    return markdown_table(shown.join(further).reset_index())
 
 
 def peak_memory(prepare: Callable[..., Step], *arguments: object) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from linear_video.common.markup import markdown_table
 from linear_video.tasks.footage import find_footage, open_footage
 
 TASKS = {
@@ -55,7 +56,7 @@ def main() -> None:
         if status:
             raise SystemExit(f"{name} failed.")
         rows.append({"task": name, "time / s": f"{seconds:.1f}", "peak memory / MiB": f"{usage.ru_maxrss / 1024:.0f}"})
-    print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+    print(markdown_table(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from linear_video.common.markup import markdown_table
 from linear_video.models.ile.model import InvertibleLinearEmbedding
 from linear_video.models.ile.recompute import Memory
 from linear_video.models.ile.settings import IleSettings
@@ -100,8 +101,8 @@ def report() -> str:
     sizes = ", ".join(f"{name} {value}" for name, value in BASE.items())
     return (
         f"A step of the whole model, forward and backward, with {sizes}. In each row one of these grows:\n\n"
-        f"{pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)}\n\n![Time](images/scaling.png)\n\n"
+        f"{markdown_table(pd.DataFrame(rows))}\n\n![Time](images/scaling.png)\n\n"
         "Peak memory in MiB of a step of 150 frames of 32x32, by depth, without weights and gradients. Target: "
         "reversible constant within 10 %.\n\n"
-        f"{depths.reset_index().to_markdown(index=False, disable_numparse=True)}\n\n![Memory](images/depth.png)"
+        f"{markdown_table(depths.reset_index())}\n\n![Memory](images/depth.png)"
     )

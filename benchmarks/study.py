@@ -23,8 +23,11 @@ import pandas as pd
 from omegaconf import OmegaConf
 from tqdm import tqdm
 
+from linear_video.common.markup import markdown_table
+
 PROJECT = Path(__file__).parents[1]
 COPIED = ("pyproject.toml", ".telemetry", "conf", "src")
+MARK = ".study"  # file in each folder that a study has made, and may delete
 MADE = Path("data/case")  # where a case, which is an environment, keeps what it makes
 
 
@@ -33,6 +36,9 @@ def main() -> None:
     study: Any = OmegaConf.to_container(OmegaConf.load(PROJECT / f"benchmarks/studies/{arguments.study}.yml"))
     folder = arguments.folder.absolute() / arguments.study
     names = arguments.cases or list(study["cases"])
+    for name in names:
+        for path, _ in _runs(folder / name, study):
+            _check_own(path)
     with ThreadPoolExecutor(arguments.workers) as pool:
         # Seed by seed, so that a study that is not over yet has seen every case.
         by_seed = zip(*(_runs(folder / name, study) for name in names), strict=True)
@@ -44,7 +50,7 @@ def main() -> None:
         for run in tqdm(runs, arguments.study, unit="run"):
             run.result()
     table = pd.DataFrame([row for name in names for row in _rows(folder / name, study, name)])
-    print(table.to_markdown(index=False, disable_numparse=True))
+    print(markdown_table(table))
 
 
 def _arguments() -> argparse.Namespace:
@@ -54,7 +60,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="for the runs; outside the project")
     parser.add_argument("--workers", type=int, default=1, help="cases at once; each keeps one processor busy")
     parser.add_argument("--cases", nargs="*", help="only these")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.folder.resolve().is_relative_to(PROJECT.resolve()):
+        parser.error(f"--folder {arguments.folder} lies within the project, which each case copies; name another.")
+    return arguments
 
 
 def _runs(folder: Path, study: dict[str, Any]) -> list[tuple[Path, list[str]]]:
@@ -68,8 +77,7 @@ def _run(folder: Path, study: dict[str, Any], name: str, further: list[str]) -> 
     """One case, unless it has been run: its parameters become an environment of a copy of the project."""
     if all((folder / MADE / path).exists() for path in study["scores"].values()):
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _make_empty(folder)
     for part in COPIED:
         source = PROJECT / part
         shutil.copytree(source, folder / part) if source.is_dir() else shutil.copy(source, folder / part)
@@ -84,6 +92,22 @@ def _run(folder: Path, study: dict[str, Any], name: str, further: list[str]) -> 
         done = subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=log, check=False)
     if done.returncode:
         raise SystemExit(f"{study['pipeline']}, case {name}, failed; see {folder / 'run.log'}.")
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder that no study has made."""
+    nothing = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if folder.is_symlink() or not (nothing or (folder / MARK).is_file()):
+        raise SystemExit(f"{folder} was not made by a study, and is left as it is; move it, or name another --folder.")
+
+
+def _make_empty(folder: Path) -> None:
+    """A new folder, in place of one that a study has made."""
+    _check_own(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / MARK).write_text("A study has made this folder, and may delete it.\n")
 
 
 def _rows(folder: Path, study: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from linear_video.clips.base import Split
 from linear_video.clips.motion import Trajectory, draw_trajectory
 from linear_video.clips.moving_symbols import MovingSymbolsSettings, render, simulate
 from linear_video.clips.readers.symbols import Symbol, load_symbols
+from linear_video.common.markup import markdown_table
 from linear_video.evaluation.scores import confidence95, score_frames
 from linear_video.models.registry import build, describe
 from linear_video.tasks.alarms import calibrate, forecast_error
@@ -434,7 +435,7 @@ def main() -> None:
                 linear_video.load(arguments.model, method="model"), symbols, arguments.split, arguments.clips
             )
         for title, table in results:
-            print(f"\n### {title}\n\n{table.to_markdown(index=False, disable_numparse=True)}", flush=True)
+            print(f"\n### {title}\n\n{markdown_table(table)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import torch
 
 from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
 from linear_video.clips.readers.symbols import Symbol, crop_and_resize, load_symbols
+from linear_video.common.markup import markdown_table
 from linear_video.evaluation.scores import score_frames
 from linear_video.models.checkpoint import load_checkpoint
 from linear_video.models.registry import build
@@ -65,7 +66,7 @@ def main() -> None:
             psnr, ssim = (values.mean(0) for values in score_frames(frames.astype(float), truth))
             figures = {f"frame {k + 1}": f"{psnr[k]:.1f} / {ssim[k]:.3f}" for k in (0, HORIZON - 1)}
             rows.append({"symbols": kind, "model": name, **figures})
-    print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+    print(markdown_table(pd.DataFrame(rows)))
 
 
 if __name__ == "__main__":

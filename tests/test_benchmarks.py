@@ -1,17 +1,24 @@
 """Benchmarks are commands, not tests; here they run on next to nothing, so that they still run when they are needed."""
 
+import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from linear_video.common.errors import InputError
 from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.registry import build, describe
+from tests.clips.footage_files import tree
 
 PEERS = ("normflows", "freia", "nflows")
 
@@ -100,3 +107,95 @@ def test_tasks_are_measured_on_footage(repository: Path, tmp_path: Path) -> None
     for measure in ("frame 1", "frame 5", "fill in 3", "retime x2", "denoise"):
         assert found[measure, "blend"] > 20
     assert found["frame 1", "model"] == pytest.approx(found["frame 1", "last_frame"], abs=1e-6)
+
+
+def test_the_fuzzer_tells_what_failed(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(repository / "benchmarks")
+    fuzz: Any = importlib.import_module("fuzz")
+
+    def says(message: str) -> Any:
+        def reader(random: Random) -> None:
+            raise InputError(message)
+
+        return fuzz.outcome_of(reader, Random(0)).kind
+
+    assert fuzz.outcome_of(lambda random: None, Random(0)).kind == "accepted"
+    assert says("a line") == "refused"
+    assert says("two\nlines") == says("") == says("x" * 10_000) == "failed"
+    with pytest.raises(ZeroDivisionError):
+        fuzz.outcome_of(lambda random: 1 // 0, Random(0))
+    worker = fuzz.Watched("idx", 0, tmp_path)
+    assert worker.read(3).kind in ("accepted", "refused")
+    monkeypatch.setattr(fuzz, "MOST_BYTES", 1)
+    assert worker.read(3).kind == "failed"
+    monkeypatch.setattr(fuzz, "MOST_SECONDS", 0)
+    hung = worker.read(4)
+    assert (hung.kind, hung.message) == ("failed", "took more than 0 seconds")
+    os.kill(worker.process.pid, signal.SIGKILL)
+    monkeypatch.setattr(fuzz, "MOST_SECONDS", 30)
+    assert "its process died with -9" in worker.read(5).message
+    monkeypatch.setattr(fuzz, "MOST_BYTES", 2**31)
+    assert worker.read(6).kind in ("accepted", "refused")
+    worker.end()
+
+
+def test_broken_inputs_follow_from_the_seed_and_differ(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(repository / "benchmarks")
+    broken: Any = importlib.import_module("broken")
+    content = bytes(range(256))
+    made = [broken.broken_bytes(content, Random(seed), [b"other"]) for seed in range(200)]
+    assert made == [broken.broken_bytes(content, Random(seed), [b"other"]) for seed in range(200)]
+    assert len(set(made)) > 150
+    assert made.count(content) < 5
+
+
+@pytest.mark.slow
+def test_broken_inputs_of_all_kinds_are_accepted_or_refused_in_one_line(repository: Path) -> None:
+    printed = run(repository, "benchmarks/fuzz.py", "--inputs=400", "--seed=7").splitlines()
+    assert len(printed) == 11
+    for line in printed[1:]:
+        _, inputs, accepted, refused, failed, *_ = line.split()
+        assert int(failed) == 0
+        assert int(inputs) == int(accepted) + int(refused) > 10
+        assert int(refused) > 0
+
+
+def run_study(repository: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "benchmarks/study.py", "forms", f"--folder={folder}", "--cases", "dense"]
+    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("form", ["folder", "file", "link"])
+def test_a_study_leaves_what_it_has_not_made(repository: Path, tmp_path: Path, form: str) -> None:
+    case = tmp_path / "forms/dense/seed_2"
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    case.parent.mkdir(parents=True)
+    if form == "folder":
+        mine.rename(case)
+    elif form == "file":
+        case.write_text("years of work")
+    else:
+        case.symlink_to(mine)
+    before = tree(tmp_path)
+    done = run_study(repository, tmp_path)
+    assert done.returncode == 1
+    assert f"{case} was not made by a study, and is left as it is" in done.stderr
+    assert tree(tmp_path) == before
+
+
+def test_a_study_does_not_copy_the_project_into_itself(repository: Path) -> None:
+    done = run_study(repository, repository / "data")
+    assert done.returncode == 2
+    assert "lies within the project" in done.stderr
+
+
+def test_a_study_empties_what_it_has_made(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    import study
+
+    study._make_empty(tmp_path / "case")
+    (tmp_path / "case" / "conf").mkdir()
+    study._make_empty(tmp_path / "case")
+    assert [path.name for path in (tmp_path / "case").iterdir()] == [study.MARK]

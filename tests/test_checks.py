@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pytest
 
-from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
+from linear_video.common.checks import check_choice, check_least, check_literals, check_most, check_pair, check_within
+from linear_video.common.errors import shown
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,15 @@ def test_choices_are_named() -> None:
     assert message(check_choice, (1, 3), "count", count=2) == "count must be 1 or 3, not 2."
     assert not message(check_literals)
     assert message(check_literals, kind="by") == "kind must be near, far or none, not 'by'."
+
+
+def test_numbers_that_nothing_sensible_exceeds() -> None:
+    assert message(check_most, 3, "count", "limit", count=3) == ""
+    assert message(check_most, 3, "count", count=4) == "count must be at most 3, not 4."
+    assert message(check_most, 3, "limit", limit=10**400).startswith("limit must be at most 3 or null, not 1000")
+
+
+def test_what_was_given_is_shown_in_one_short_line() -> None:
+    assert shown("a b") == "a b"
+    assert shown("a\nb") == r"'a\nb'"
+    assert shown("x" * 61) == "x" * 60 + "..."

@@ -20,7 +20,8 @@ from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.training.fit import TrainingSettings
 
 CONF = Path(__file__).parents[1] / "conf"
-ENVIRONMENTS = sorted({path.parent.name for path in CONF.glob("*/*.yml")} - {"local"})  # local is private
+OWN = ("local", "my_")  # what the names of a user's own environments start with
+ENVIRONMENTS = sorted({path.parent.name for path in CONF.glob("*/*.yml") if not path.parent.name.startswith(OWN)})
 # Names of what may be changed, though the files leave most of it to the defaults.
 PLACES = {
     "ile.moving_symbols.model": model_class("ile").settings_class,
@@ -396,3 +397,18 @@ def test_every_case_of_a_study_can_be_used(path: Path, base: dict[str, Any]) -> 
     for case in study["cases"].values():
         merged = OmegaConf.merge(parameters, study.get("parameters", {}), case or {})
         check_parameters(cast("Any", OmegaConf.to_container(merged)))
+
+
+@pytest.mark.parametrize("path", ["ile.symbols.model", "ile.symbols.model.dynamics", "moving_symbols.kind"])
+@pytest.mark.parametrize("value", [["a"], [[]], "a", 5, True, "x" * 10_000], ids=lambda value: repr(value)[:9])
+def test_values_of_any_type_are_told_in_short_lines(base: dict[str, Any], path: str, value: Any) -> None:
+    with pytest.raises(InputError) as refused:
+        check_parameters(changed(base, path, value))
+    assert max(map(len, str(refused.value).splitlines())) < 1000
+
+
+@pytest.mark.parametrize("path", ["ile.symbols.training.steps", "ile.symbols.model", "seed"])
+def test_names_with_line_breaks_are_told_in_one_line(base: dict[str, Any], path: str) -> None:
+    with pytest.raises(InputError, match=r"a\\nb' is no parameter") as refused:
+        check_parameters(changed(base, path, 1, rename="a\nb"))
+    assert all(line.startswith("  - ") for line in str(refused.value).splitlines()[1:])

@@ -1,12 +1,16 @@
 """Video models whose latent state evolves linearly."""
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from linear_video.tasks.trained import TrainedModel
 
-__version__ = "0.1.0"
+try:
+    __version__ = version("linear-video")  # of pyproject.toml
+except PackageNotFoundError:  # src is on the path, but not installed
+    __version__ = "unknown"
 
 
 def load(

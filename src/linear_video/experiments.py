@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 
 from linear_video.clips.base import DatasetSettings
 from linear_video.clips.registry import KINDS, settings_class
-from linear_video.common.errors import InputError
+from linear_video.common.errors import InputError, shown
 from linear_video.models.registry import MODELS
 
 # The dataset of a model whose name stands alone: of those that synthesise, and of those that predict.
 DEFAULT_SYNTHESISED, DEFAULT_PREDICTED = "digit_cycles", "moving_symbols"
 SYNTHESIS_REFERENCE = "lds"  # the model whose sequences are shown beside those of every other one
+
+LONGEST = 50  # letters of a dataset's name: files are called after it, and no letter has more than four bytes
 
 Datasets = Mapping[str, type[DatasetSettings]]  # by name, the settings class of each
 
@@ -42,14 +44,14 @@ def declared_datasets(parameters: Mapping[str, Any]) -> dict[str, type[DatasetSe
         if not isinstance(values, Mapping) or "kind" not in values:
             continue
         kind = values["kind"]
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             close = difflib.get_close_matches(str(kind), KINDS, n=1)
             hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(KINDS)}."
-            raise InputError(f"{name}.kind: there is no kind of dataset {kind!r}; {hint}")
-        if not str(name).isidentifier() or name in MODELS or name in KINDS:
+            raise InputError(f"{shown(name)}.kind: there is no kind of dataset {shown(repr(kind))}; {hint}")
+        if not str(name).isidentifier() or len(str(name)) > LONGEST or name in MODELS or name in KINDS:
             raise InputError(
-                f"a dataset cannot be called {name!r}: take a name of letters, digits and underscores that is none of "
-                f"{', '.join([*MODELS, *KINDS])}."
+                f"a dataset cannot be called {shown(repr(name))}: take a name of at most {LONGEST} letters, digits and "
+                f"underscores that is none of {', '.join([*MODELS, *KINDS])}."
             )
         found[str(name)] = settings_class(kind)
     return found

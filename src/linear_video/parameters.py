@@ -7,14 +7,14 @@ Settings of an experiment are layers, each over the one before: the defaults of 
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 from linear_video.clips.base import DatasetSettings
 from linear_video.clips.registry import KINDS
-from linear_video.common.errors import InputError
+from linear_video.common.errors import InputError, shown
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.judges import JUDGES, SynthesisSettings
 from linear_video.experiments import Experiment, all_experiments, declared_datasets
@@ -22,7 +22,8 @@ from linear_video.models.registry import MODELS, model_class
 from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
-GENERAL = ("seed", "evaluation", "synthesis", "predict", "footage")
+GENERAL = ("seed", "fresh", "evaluation", "synthesis", "predict", "footage")
+GREATEST = 2**31 - 1  # number that a parameter may be, in size
 DOWNLOAD = "download_"  # what the names of downloads start with
 
 Tree = Mapping[str, Any]
@@ -46,6 +47,13 @@ class Seed:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be within [0, 2^31), not {self.seed}.")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Whether nodes run though what they have made is up to date."""
+
+    fresh: bool = False
 
 
 class ExperimentSettings(NamedTuple):
@@ -150,6 +158,7 @@ class _Reading:
 
     def read(self) -> Parameters:
         self.names("", self.parameters, [*GENERAL, *MODELS, *self.datasets])
+        self.settings(Rerun, {"fresh": self.parameters.get("fresh", False)}, "")
         judges = {name: JUDGES[kind.judge].defaults for name, kind in self.datasets.items() if kind.judge in JUDGES}
         checked = Parameters(
             self.settings(Seed, {"seed": self.parameters.get("seed", 0)}, ""),
@@ -182,7 +191,7 @@ class _Reading:
             hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(names)}."
             if not path and not close and isinstance(values[name], Mapping):
                 hint += f" A dataset of your own needs a kind: one of {', '.join(KINDS)}."
-            self.problems.append(f"{prefix}{name} is no parameter; {hint}")
+            self.problems.append(f"{prefix}{shown(name)} is no parameter; {hint}")
 
     def settings(self, kind: type, values: Any, path: str) -> Any:
         """An object of a settings class, of which ``values`` is all that is said."""
@@ -229,7 +238,7 @@ class _Reading:
     def blocks(self, path: str, values: Any, known: list[str], parts: list[str]) -> None:
         """Look at the names of what is said of a model, down to ``parts``: its settings and those of its training."""
         if not isinstance(values, Mapping):
-            self.problems.append(f"{path} must name some of {', '.join(known)}, not {values!r}.")
+            self.problems.append(f"{path} must name some of {', '.join(known)}, not {shown(repr(values))}.")
             return
         self.names(path, values, known)
         for name, block in values.items():
@@ -280,11 +289,22 @@ def _read(kind: type, values: Any, path: str) -> tuple[Any, list[str]]:
     """An object of a settings class, and what is wrong with the values."""
     from pydantic import ValidationError
 
+    if beyond := [f"{path or 'parameters'}: {problem}" for problem in _beyond(values)]:
+        return None, beyond
     try:
         # Strict: "15" is no number. JSON has no tuples, so that lists are fine.
         return _adapter(kind).validate_json(json.dumps(_over_defaults(kind, values), default=str), strict=True), []
     except ValidationError as error:
         return None, [_problem(detail, path) for detail in error.errors()]
+
+
+def _beyond(values: Any, name: str = "") -> Iterator[str]:
+    """What is no number that anything is counted or measured by: NaN, infinity, what is far too large."""
+    entries = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    for part, value in entries:
+        yield from _beyond(value, f"{name}.{part}" if name else str(part))
+    if isinstance(values, int | float) and not abs(values) <= GREATEST:  # NaN is not, either
+        yield f"{name} must be a finite number of at most {GREATEST:,} in size, not {values!r:.40}.".strip()
 
 
 def _over_defaults(kind: type, values: Any) -> Any:
@@ -298,10 +318,10 @@ def _over_defaults(kind: type, values: Any) -> Any:
 
 def _problem(detail: Any, path: str) -> str:
     """One line on what pydantic found."""
-    name = ".".join(str(part) for part in ([path] if path else []) + list(detail["loc"])) or "parameters"
+    name = ".".join([path] * bool(path) + [shown(part) for part in detail["loc"]]) or "parameters"
     if "error" in detail.get("ctx", {}):
-        return f"{name}: {detail['ctx']['error']}"
-    given = "" if detail["type"] == "missing" else f", not {detail['input']!r}"
+        return f"{name}: {shown(detail['ctx']['error'], 500)}"
+    given = "" if detail["type"] == "missing" else f", not {shown(repr(detail['input']))}"
     return f"{name}: {detail['msg']}{given}"
 
 

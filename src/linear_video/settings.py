@@ -3,30 +3,69 @@
 import logging
 import os
 
-from linear_video.tracking.checking import ParameterHooks, ProjectContext
+import rich
+from kedro.framework.project import LOGGING
+
+from linear_video.tracking.checking import ParameterHooks, ProjectContext, show_mistakes_without_trace
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
+from linear_video.tracking.session import LEADS, RUN, ProjectSession
 
-# Warnings about what is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place
-# of unchecked ones) or not ours (kedro-mlflow's own model class). Filters of the log, since kedro-mlflow's import
-# overrides filters of warnings.
-NOT_WORTH_A_WARNING = (
-    "One or more dataset names contain '.'",
-    "Replacing dataset 'params:",
-    "Add type hints to the `predict` method",
-)
-for name in ("py.warnings", "kedro.io.data_catalog"):
-    logging.getLogger(name).addFilter(
-        lambda record: not any(text in record.getMessage() for text in NOT_WORTH_A_WARNING)
-    )
+show_mistakes_without_trace()  # here, since Kedro reads this file before it reads any configuration
+
+# Outside a terminal, a message is one line. (rich's own question: FORCE_COLOR=1 keeps its log in a pipe, too.)
+if "plain" in LOGGING.get("handlers", {}) and not rich.get_console().is_terminal:
+    LOGGING.configure({**LOGGING, "root": {**LOGGING.get("root", {}), "handlers": ["plain"]}})
+
+# What is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place of unchecked
+# ones), or nothing that a user can do anything about. Filters of the log, since kedro-mlflow's import overrides filters
+# of warnings, and since what else these loggers say is worth reading.
+NOT_WORTH_SAYING = {
+    "py.warnings": (
+        "One or more dataset names contain '.'",
+        "Add type hints to the `predict` method",
+        "is made from a 'partial' function",  # the nodes of a ParallelRunner lose the name that they have
+        "missing from font(s)",  # of names in other scripts
+    ),
+    "kedro.io.data_catalog": ("Replacing dataset 'params:",),
+    "kedro.pipeline.node": ("failed with error:",),  # which is told at the end of the run
+    "mlflow.store.db.utils": ("SQLAlchemy database error",),  # with a trace, before it is raised, and told by us
+    "kedro.runner.sequential_runner": ("Using synchronous mode",),
+    "kedro.runner.parallel_runner": ("Using synchronous mode",),
+    "kedro_viz.integrations.kedro.run_hooks": ("Workflow tracking is disabled",),
+    "kedro_viz.integrations.kedro.hooks": ("Could not find a Kedro project",),  # where the wheel runs alone
+    "kedro_viz.integrations.kedro.hooks_utils": ("No Kedro project found",),
+    "kedro_mlflow.framework.hooks.mlflow_hook": ("Registering new custom resolver",),
+}
+
+
+def _worth_saying(record: logging.LogRecord) -> bool:
+    return not any(text in record.getMessage() for text in NOT_WORTH_SAYING[record.name])
+
+
+for name in NOT_WORTH_SAYING:
+    logging.getLogger(name).addFilter(_worth_saying)
+
+
+def _without_markup(record: logging.LogRecord) -> bool:
+    """Kedro's messages have colours within brackets; in others, brackets may belong to the name of a file."""
+    if not record.name.startswith("kedro."):
+        record.markup = False
+    return True
+
+
+for handler in logging.getLogger().handlers:
+    handler.addFilter(_without_markup)
 
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # of two files
 
-# kedro-mlflow's own hooks come in by their entry point and must run first, so that a run is active for ours.
-HOOKS = (ParameterHooks(), TrackingHooks())
+# What comes later is called earlier. Of those that want to be first, parameters are checked, then a run waits for
+# others; kedro-mlflow's own hooks, which come in by their entry point, open MLflow's run then; at last it is tagged.
+HOOKS = (RUN, ParameterHooks(), TrackingHooks(RUN))
+SESSION_CLASS = ProjectSession
 
 # Of the processes that torchrun starts, the first tracks.
-DISABLE_HOOKS_FOR_PLUGINS = ("kedro_mlflow",) if int(os.environ.get("RANK", 0)) else ()
+DISABLE_HOOKS_FOR_PLUGINS = () if LEADS else ("kedro_mlflow",)
 
 CONTEXT_CLASS = ProjectContext
 CONFIG_LOADER_CLASS = ProjectConfigLoader

@@ -1,11 +1,13 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from tests.clips.footage_files import (
     write_images,
     write_video,
 )
+from tests.processes import killed_everywhere
 
 ANYWHERE = Path("nowhere")
 SIZES = st.tuples(st.integers(1, 300), st.integers(1, 300))
@@ -544,6 +547,23 @@ def test_a_run_that_was_killed_is_continued_as_if_nothing_had_been(tmp_path: Pat
     assert {name: after[name] for name in before} == before
 
 
+def test_killed_at_any_change_reading_is_continued_as_if_nothing_had_been(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write_array(raw / "several.npy", np.stack([noise(50), noise(51)]))
+    write_images(raw / "images", noise(20))
+    choice = footage_settings(raw, workers=1)
+    undisturbed = extract(choice, tmp_path / "undisturbed")
+    kills = 0
+    for _ in killed_everywhere(partial(extract, choice, out), out):
+        kills += 1
+        for facts in out.glob("[!.]*/recordings.json"):
+            assert tree(facts.parent) == tree(tmp_path / "undisturbed" / facts.parent.name)
+        pd.testing.assert_frame_equal(extract(choice, out), undisturbed)
+        assert tree(out) == tree(tmp_path / "undisturbed")  # and nothing beside
+        shutil.rmtree(out)
+    assert kills > 12
+
+
 def test_nothing_is_read_again_unless_it_changed(tmp_path: Path) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     for number, name in enumerate(("same", "touched", "changed", "removed", "renamed")):
@@ -641,7 +661,7 @@ def test_a_full_disk_is_no_fault_of_the_recording(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", program, json.dumps(cases)], capture_output=True, text=True, check=False
     )
-    assert ran.stdout.split("\n") == [*["OSError"] * 3, ""], ran.stdout + ran.stderr[-500:]
+    assert ran.stdout.split("\n") == [*["NoRoomError"] * 3, ""], ran.stdout + ran.stderr[-500:]
     assert all(tree(Path(out)) == {} for _, out, _ in cases)
 
 

@@ -1,4 +1,6 @@
 import os
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import pytest
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from tests.clips.footage_files import decoded, read_all
+from tests.processes import limited
 
 
 def smooth(frames: int = 10, height: int = 48, width: int = 64, planes: int = 3) -> np.ndarray:
@@ -16,7 +19,7 @@ def smooth(frames: int = 10, height: int = 48, width: int = 64, planes: int = 3)
     return np.asarray(np.rint(127 + 100 * np.sin(0.15 * (x + t) + 0.1 * y + 1.5 * c)), np.uint8)
 
 
-def write(path: Path, frames: np.ndarray, fps: float = 25.0) -> Path:
+def write(path: Path, frames: Iterable[np.ndarray], fps: float = 25.0) -> Path:
     with VideoWriter(path, fps) as writer:
         for frame in frames:
             writer.write(frame)
@@ -102,3 +105,40 @@ def test_files_stay_open_no_longer_than_needed(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"{number}.webm", smooth(2))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("fps", [0.5, 12.345, 240.0, 5000.0])
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_short_and_quick_videos_are_not_taken_for_cut_off(tmp_path: Path, frames: int, fps: float) -> None:
+    assert len(decoded(write(tmp_path / "a.webm", smooth(frames), fps))) == frames
+
+
+def test_a_video_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
+    """Wherever the room ends: within the head, among the frames, or in the last byte."""
+    path, frames = tmp_path / "a.webm", np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3)).astype(np.uint8)
+    write(path, frames)
+    whole = path.stat().st_size
+    for size in (0, 100, whole // 3, whole - 2000, whole - 300, whole - 50, whole - 1):
+        path.unlink()
+        said = limited(partial(write, path, frames), size)
+        assert said.startswith(f"NoRoomError: {path} cannot be written: it would be larger than a file may be"), size
+    path.unlink()
+    assert limited(partial(write, path, frames), whole) == ""
+    assert len(decoded(path)) == 30
+
+
+def test_a_lost_frame_is_an_error(tmp_path: Path) -> None:
+    """OpenCV leaves out frames of another size without a word."""
+    frames = [*smooth(3), *smooth(1, 24, 32)]
+    with pytest.raises(OSError, match=r"a\.webm was cut off"):
+        write(tmp_path / "a.webm", frames)
+
+
+def test_an_error_is_not_hidden_by_what_it_has_cut_off(tmp_path: Path) -> None:
+    def write_one() -> None:
+        with VideoWriter(tmp_path / "a.webm", 25) as writer:
+            writer.write(smooth(1)[0])
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        write_one()

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 
 from linear_video.clips.base import ClipSet
+from linear_video.common import files
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_file, replacing_folder
 from linear_video.io.clips import ArrayDataset, ClipSetDataset, FactsDataset
@@ -146,6 +147,14 @@ def test_facts_that_are_not_there_yet_are_none(tmp_path: Path) -> None:
     assert FactsDataset(filepath=str(tmp_path / "facts.json")).load() == {"clips": "7"}
 
 
+@pytest.mark.parametrize("content", ["", "[]", "5", "no JSON", '{"clips": ', "[" * 100_000])
+def test_facts_that_are_none_are_told_with_what_to_do(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text(content)
+    with pytest.raises(DatasetError, match=f"{path} .*; run again from the node predict"):
+        FactsDataset(filepath=str(path)).load()
+
+
 # --- files that are damaged or forged -------------------------------------------------------------------------------
 
 
@@ -267,7 +276,7 @@ def test_full_disk_leaves_what_was_there_and_nothing_else(
     content = everything_in(tmp_path)
     assert bool(content) == before
     full_disk(monkeypatch, writer)
-    with pytest.raises(DatasetError, match="No space left"):
+    with pytest.raises(DatasetError, match=r"name.* cannot be written: the disk is full"):
         saved.save(new)
     monkeypatch.undo()
     assert everything_in(tmp_path) == content
@@ -289,6 +298,7 @@ def test_old_folder_stays_when_the_new_one_cannot_be_put_in_its_place(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return rename(path, target)
 
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", refuse_part)
     with pytest.raises(OSError, match="Input/output"), replacing_folder(tmp_path / "name") as part:
         (part / "new").write_text("lost")

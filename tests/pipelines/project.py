@@ -17,20 +17,33 @@ def kedro(
     project: Path, *arguments: str, timeout: float = 300, launcher: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a project; ``launcher`` is the module that starts kedro, torchrun's, with its arguments."""
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {
-        "DO_NOT_TRACK": "true",
-        "OMP_NUM_THREADS": "1",
-    }
     start = ["-m", *launcher] if launcher else []
     return subprocess.run(
         [sys.executable, *start, "-m", "kedro", *arguments],
         cwd=project,
-        env=environment,
+        env=_environment(),
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
     )
+
+
+def begin(project: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start a command in a project, without waiting for its end; all that it says is in its ``stdout``."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "kedro", *arguments],
+        cwd=project,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _environment() -> dict[str, str]:
+    others = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return others | {"DO_NOT_TRACK": "true", "OMP_NUM_THREADS": "1"}
 
 
 def succeeds(project: Path, *arguments: str) -> str:
@@ -53,7 +66,7 @@ def copy_of_project(folder: Path) -> Path:
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(ROOT / name, folder / name)
     for name in ("conf", "src", "notebooks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("local", "my_*", "__pycache__"))
     (folder / "conf/local").mkdir()
     return folder
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -30,6 +31,34 @@ def test_before_any_model_it_says_what_to_run() -> None:
     clips = ClipSet(np.zeros((1, 2, 1, 8, 8), np.uint8), pd.DataFrame({"source": ["a"]}))
     with pytest.raises(InputError, match=r"no model has been trained on dots yet; start with .*--pipelines=ile\.dots"):
         compare({}, clips, clips, EvaluationSettings(1, 1), "dots", ile={}, lds={})
+
+
+FACTS: dict[str, Any] = {
+    "model": "ile",
+    "dataset": "dots",
+    "held_out": "test",
+    "clips": "a fingerprint",
+    "parameters": 5,
+    "training_minutes": 0,
+    "bits_per_value": None,
+    "frames_per_second": 1.5,
+    "commit": "unknown",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [*((name, ...) for name in FACTS), ("parameters", "many"), ("clips", None), ("model", 5)]
+)
+def test_facts_that_lack_something_are_told_with_what_to_do(name: str, value: Any) -> None:
+    clips = ClipSet(np.zeros((1, 2, 1, 8, 8), np.uint8), pd.DataFrame({"source": ["a"]}))
+    facts = {key: fact for key, fact in FACTS.items() if key != name}
+    if value is not ...:
+        facts[name] = value
+    message = rf"facts\.json .* ile on dots lacks .* \({name}\); predict again: kedro run --pipelines=ile\.dots --from"
+    with pytest.raises(InputError, match=message):
+        compare({}, clips, clips, EvaluationSettings(1, 1), "dots", ile=facts)
+    with pytest.raises(InputError, match="ile predicted other clips"):  # with all of them, one looks at the clips
+        compare({}, clips, clips, EvaluationSettings(1, 1), "dots", ile=FACTS)
 
 
 def test_it_comes_after_what_it_compares_in_the_same_run(compared: Path) -> None:
@@ -97,5 +126,5 @@ def test_what_is_known_of_a_model_is_kept_with_its_predictions(compared: Path) -
 @pytest.mark.slow
 def test_a_second_training_with_the_same_seed_gives_the_same_table(compared: Path) -> None:
     before = (compared / f"{REPORTS}.csv").read_bytes()
-    succeeds(compared, "run", "--env=test", "--pipelines=ile,compare")
+    succeeds(compared, "run", "--env=test", "--pipelines=ile,compare", "--params=fresh=true")
     assert (compared / f"{REPORTS}.csv").read_bytes() == before

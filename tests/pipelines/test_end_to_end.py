@@ -1,6 +1,7 @@
 """The project as its users run it: the ``kedro`` command in a copy of the project, with ``--env=test``."""
 
 import json
+import re
 from pathlib import Path
 
 import mlflow
@@ -113,15 +114,25 @@ def test_clips_of_another_size_are_not_predicted() -> None:
         predict(Checkpoint(model, {}), clips, clips, EvaluationSettings(), "ile", "moving_symbols")
 
 
-def test_the_notebook_runs(project: Path) -> None:
+def test_the_notebook_runs_quietly_and_leaves_nothing_behind(project: Path) -> None:
     notebook = nbformat.read(project / "notebooks/first_look.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit the notebook without outputs"
     for cell in notebook.cells:
         cell.source = cell.source.replace("env=None", 'env="test"').replace("data/", f"{DATA}/")
+    before = files_of(project)
     context = {"metadata": {"path": str(project / "notebooks")}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=context).execute()
-    pictures = [o for cell in notebook.cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
-    assert len(pictures) >= 2
+    assert files_of(project) == before
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) >= 2
+    assert not [output for output in outputs if output.output_type == "stream"]
+    assert not [output for output in outputs if re.search("INFO|WARNING", output.get("data", {}).get("text/plain", ""))]
+
+
+def files_of(project: Path) -> dict[Path, bytes]:
+    """Every file and what it holds, but for what Python compiles and the database that is opened."""
+    files = (path for path in project.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path: b"" if path.name == "mlflow.db" else path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize(

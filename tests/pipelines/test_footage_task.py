@@ -1,5 +1,6 @@
 """A trained model on footage of one's own, as its users run it; and served by MLflow."""
 
+import http.client
 import json
 import os
 import socket
@@ -146,28 +147,57 @@ def test_wrong_input_is_shown_without_a_trace(project: Path) -> None:
     assert "footage/none.mp4 does not exist" in fails(project, "run", "--env=test", "--pipelines=predict", given)
 
 
+# What either server refuses; and what MLflow's own answers in its own way, or takes for numbers.
+REFUSED: dict[str, tuple[bytes, str]] = {
+    "too much memory": (
+        json.dumps({"inputs": np.zeros((10, 500, 500, 1), int).tolist(), "params": {"horizon": 1000}}).encode(),
+        "GiB",
+    ),
+    "too few frames": (json.dumps({"inputs": np.zeros((3, 16, 16, 1), int).tolist()}).encode(), "3 frames, but"),
+    "no horizon": (
+        json.dumps({"inputs": np.zeros((12, 16, 16, 1), int).tolist(), "params": {"horizon": None}}).encode(),
+        "horizon must be",
+    ),
+    "ragged": (b'{"inputs": [[[[1]]], [[[1], [2]]]]}', ""),
+    "negative": (b'{"inputs": [[[[-1]]]]}', ""),
+    "NaN": (b'{"inputs": [[[[NaN]]]]}', ""),
+    "five dimensions": (b'{"inputs": [[[[[1]]]]]}', ""),
+    "malformed": (b'{"inputs": [', ""),
+}
+
+
 @pytest.mark.slow
-def test_a_server_answers_over_http(project: Path, store: Store) -> None:
+@pytest.mark.parametrize("own", [True, False], ids=["ours", "of MLflow"])
+def test_a_server_answers_over_http_and_outlives_what_it_refuses(project: Path, store: Store, own: bool) -> None:
     run = store()[store()["tags.dataset"] == "moving_symbols"].iloc[-1]["run_id"]  # the oldest, which trained
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["models", "serve", "-m", f"runs:/{run}/model", "--env-manager", "local", "-p", str(port), "-w", "1"]
+    command = ["mlflow", "models", "serve", "-m", f"runs:/{run}/model", "--env-manager", "local", "-w", "1"]
+    if own:
+        command = ["linear_video.tracking.server", f"runs:/{run}/model"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *command], env=environment, cwd=project, start_new_session=True
+        [sys.executable, "-m", *command, "--port", str(port)], env=environment, cwd=project, start_new_session=True
     )
-    address = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(f"{address}/ping", server)
+        _wait_for(f"http://127.0.0.1:{port}/ping", server)
         frames = waves(12, 16, 16)[..., :1]
-        answer = _post(f"{address}/invocations", {"inputs": frames.tolist(), "params": {"horizon": 2}})
+        asked = json.dumps({"inputs": frames.tolist(), "params": {"horizon": 2}}).encode()
         expected = linear_video.load(project / MODEL).extrapolate(frames, 2)
-        np.testing.assert_array_equal(answer["predictions"], expected)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            _post(f"{address}/invocations", {"inputs": frames[:3].tolist()})
-        assert refused.value.code == 400
-        assert "3 frames, but this needs at least 10" in refused.value.read().decode()
+        for case, (body, message) in {"": (b"", ""), **REFUSED}.items():
+            if case:
+                status, text = _post(port, body)
+                assert status == 400, case
+                assert message in text, case
+                assert "Traceback" not in text, case
+                assert not own or set(json.loads(text)) == {"error"}, case
+            status, text = _post(port, asked)
+            assert status == 200, case
+            np.testing.assert_array_equal(json.loads(text)["predictions"], expected)
+        for headers in ({}, {"Content-Type": "text/plain"}):
+            assert (400 if own else 415) <= _post(port, asked, headers)[0] <= (400 if own else 500)
+        assert _post(port, asked)[0] == 200
     finally:
         os.killpg(server.pid, 15)
         server.wait(30)
@@ -185,7 +215,14 @@ def _wait_for(address: str, server: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not come up")
 
 
-def _post(address: str, content: dict[str, Any]) -> Any:
-    request = urllib.request.Request(address, json.dumps(content).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)
+def _post(port: int, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, str]:
+    """Status and text of the answer; no header is added but the length."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        connection.request(
+            "POST", "/invocations", body, {"Content-Type": "application/json"} if headers is None else headers
+        )
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()

@@ -1,5 +1,6 @@
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from linear_video.tasks.runner import LONGEST, file_name, run_all, variant
 from linear_video.tasks.settings import PredictSettings
 from linear_video.tasks.trained import NEEDS, TrainedModel
 from tests.clips.footage_files import cut_off, decoded, luma, tree, write_array, write_images, write_video
+from tests.processes import killed_everywhere, limited
 from tests.tasks.small_models import save_model, waves
 from tests.tasks.test_settings import SETTINGS
 
@@ -763,3 +765,54 @@ def test_images_of_different_sizes_are_refused(models: Path, tmp_path: Path) -> 
 def test_no_video_is_named_first(models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"predict\.video names no footage"):
         run(models, tmp_path, "denoise", None)
+
+
+# --- killed, and without room ----------------------------------------------------------------------------------------
+
+
+def without_times(folder: Path) -> dict[str, bytes | None]:
+    """Files by name, but for those that do not hold the same bytes twice."""
+    return {name: content for name, content in tree(folder).items() if not name.endswith(".webm")}
+
+
+def do(models: Path, tmp_path: Path, video: Path, frames: int) -> Path:
+    write_video(video, footage(frames), fps=FPS)
+    return run(models, tmp_path, "extrapolate", video, "last_frame")[1]
+
+
+@pytest.mark.slow
+def test_killed_at_any_change_a_task_leaves_the_old_or_the_new(models: Path, tmp_path: Path, video: Path) -> None:
+    place = do(models, tmp_path, video, 14)
+    new = without_times(place)
+    do(models, tmp_path, video, 10)
+    old = without_times(place)
+    assert new["facts.json"] != old["facts.json"]
+    seen = []
+    for _ in killed_everywhere(partial(do, models, tmp_path, video, 14), tmp_path / "results"):
+        found = without_times(place)
+        assert found in (old, new)
+        assert len(decoded(place / "video.webm")) == CONTEXT + HORIZON
+        seen.append(found)
+    assert seen[0] == old
+    assert without_times(place) == new
+    assert {path.name for path in place.parent.iterdir()} == {place.name}
+
+
+@pytest.mark.parametrize("size", [100, 600])
+def test_a_task_without_room_is_one_message_and_leaves_the_old(
+    models: Path, tmp_path: Path, video: Path, size: int
+) -> None:
+    _, place = run(models, tmp_path, "extrapolate", video, "last_frame")
+    before = tree(tmp_path)
+    said = limited(partial(run, models, tmp_path, "extrapolate", video, "last_frame"), size)
+    assert said.startswith(f"NoRoomError: {place} cannot be written: it would be larger than a file may be here")
+    assert "\n" not in said
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]", "no JSON", "[" * 100_000, '{"frames": "5"}'])
+def test_a_result_whose_facts_are_none_is_told_with_what_to_do(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "facts.json").write_text(content)
+    with pytest.raises(InputError, match=f"{tmp_path}/facts.json is missing, or holds no facts of a result; do the"):
+        module.read_facts(tmp_path)

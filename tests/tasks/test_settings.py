@@ -1,3 +1,4 @@
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -115,3 +116,20 @@ def test_methods_are_for_tasks_that_they_can_do(method: str, able: set[str]) -> 
         else:
             with pytest.raises(ValueError, match=f"method {method} cannot {task}; it can "):
                 PredictSettings(**chosen)
+
+
+@pytest.mark.parametrize(
+    "text", ["0-99999999999", "0-999999 2000000", f"0-{10**14}", f"{10**13}-{10**15} 5", f"0-{10**25}"]
+)
+def test_more_frames_than_anybody_names_are_refused_before_they_are_counted_out(text: str) -> None:
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"missing and dropped must name at most 1,000,000 frames, not [\d,]+\."):
+        PredictSettings(missing=text)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+def test_a_number_of_thousands_of_digits_is_no_frame() -> None:
+    with pytest.raises(ValueError, match="must be frame numbers like") as refused:
+        parse_frames("9" * 10_000)
+    assert len(str(refused.value)) < 200

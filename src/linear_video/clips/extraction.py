@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from linear_video.clips.readers.recordings import (
     ARRAY_SUFFIXES,
     KNOWN_SUFFIXES,
+    NO_HEADER,
     Frame,
     Source,
     find_sources,
@@ -30,7 +32,7 @@ from linear_video.clips.readers.recordings import (
     reading,
 )
 from linear_video.common.errors import InputError
-from linear_video.common.files import remove_all_but, replacing_folder
+from linear_video.common.files import check_path, recover, remove_all_but, replacing_folder
 from linear_video.common.images import resized
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
         InputError: if nothing is found, nothing can be used, or something cannot and ``unusable`` is ``"fail"``.
     """
     root = Path(settings.raw_folder)
+    check_path(root)
     sources = find_sources(root) if root.is_dir() else []
     if root.is_file() and root.suffix.lower() in KNOWN_SUFFIXES:
         sources = [Source(root.name, "", (root,))]
@@ -96,11 +99,12 @@ def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tup
         if source.reason:
             raise InputError(source.reason)
         key = _key(source, settings)
-        if not (folder / key / FACTS).exists():
+        recover(folder / key)
+        facts = _kept(folder / key)
+        if not facts:
             with replacing_folder(folder / key) as part:
                 facts = _extract_with_fallback(source, settings, part)
                 (part / FACTS).write_text(json.dumps(facts, indent=1))
-        facts = json.loads((folder / key / FACTS).read_text())
     except (InputError, cv2.error) as error:
         facts = [{"source": source.name, "crop": 0, "frames": 0, "fps": None, "file": "", "reason": str(error)}]
     rows = []
@@ -111,6 +115,33 @@ def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tup
         file = f"{key}/{fact['file']}" if fact["file"] else ""
         rows.append({"label": source.label, "digest": "", **fact, "file": file, "reason": reason})
     return rows, key
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """What is known of a recording, or a crop of it, that has been read."""
+
+    source: str
+    crop: int
+    frames: int
+    fps: float | None
+    file: str
+    digest: str
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    """The facts of what an earlier run has left, whole; none if it is to be made anew."""
+    from pydantic import TypeAdapter
+
+    try:
+        facts = TypeAdapter(list[_Fact]).validate_json((folder / FACTS).read_bytes(), strict=True)
+        for fact in facts:
+            frames = np.load(folder / fact.file, mmap_mode="r", allow_pickle=False)
+            if Path(fact.file).name != fact.file or len(frames) != fact.frames:
+                return []
+    except (OSError, *NO_HEADER):  # pydantic's is a ValueError
+        return []
+    return [asdict(fact) for fact in facts]
 
 
 def _key(source: Source, settings: "FootageSettings") -> str:

@@ -19,7 +19,8 @@ from linear_video.clips.motion import Trajectory, draw_trajectory
 from linear_video.clips.readers.symbols import Symbol, load_symbols, split_images
 from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
 from linear_video.common.errors import InputError
-from linear_video.common.images import resized
+from linear_video.common.files import check_path
+from linear_video.common.images import read_picture, resized
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class MovingSymbolsSettings(DatasetSettings):
         channels: 1 (grey) or 3 (red, green, blue).
         symbols_per_clip: (least, greatest) number of symbols.
         speed: pixels of the rendered frame per frame; the direction is uniform.
-        rotation_speed: degrees per frame, counter-clockwise.
+        rotation_speed: degrees per frame, counter-clockwise; negative for clockwise.
         scale: size of a symbol relative to its own; two different numbers make it grow and shrink.
         scale_period: frames from one largest form to the next.
         scale_wave: course of the scale between its limits: ``"constant"`` (a size drawn for each symbol), ``"sine"``
@@ -201,11 +202,14 @@ def load_backgrounds(folder: Path, settings: MovingSymbolsSettings, split: Split
     Splits share none; with fewer than ten different pictures, they share all.
 
     Raises:
-        InputError: if the folder holds no readable picture.
+        InputError: if the folder holds no readable picture, or one that is too large.
     """
     flag = cv2.IMREAD_GRAYSCALE if settings.channels == 1 else cv2.IMREAD_COLOR_RGB
     size = settings.render_size
-    pictures = [cv2.imread(str(path), flag) for path in sorted(folder.glob("*")) if path.is_file()]
+    paths = [path for path in sorted(folder.glob("*")) if path.is_file()]
+    for path in paths:
+        check_path(path)
+    pictures = (read_picture(path, flag) for path in paths)
     backgrounds = [
         (cv2.resize(p, (size, size), interpolation=cv2.INTER_AREA) / np.float32(255)).reshape(size, size, -1)
         for p in pictures

@@ -16,6 +16,7 @@ from linear_video.clips.readers.norb import AZIMUTHS, CATEGORIES, NorbPart, find
 from linear_video.clips.readers.recordings import natural_order, read_image
 from linear_video.common.checks import check_choice, check_least
 from linear_video.common.errors import InputError
+from linear_video.common.files import files_below
 from linear_video.common.images import resized
 
 NORB_DEGREES = 360 // AZIMUTHS
@@ -45,8 +46,8 @@ class RotationSettings(DatasetSettings):
         degrees_per_frame: a multiple of the data's own step (NORB 20, COIL 5) that divides 360.
         directions: ``"forward"``, ``"backward"`` (by growing and falling azimuth), or both.
         cameras: of NORB's two, each giving sequences of its own.
-        validation: (lighting, elevation) of the clips that are held out for validation.
-        test: (lighting, elevation) of the clips that are held out for the test.
+        validation: (lighting, elevation), from 0, of the clips that are held out for validation.
+        test: (lighting, elevation), from 0, of the clips that are held out for the test.
     """
 
     judge: ClassVar[Judge] = "rotation"
@@ -75,6 +76,10 @@ class RotationSettings(DatasetSettings):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must name each once, and one at least, not {values}.")
+        for name in ("validation", "test"):
+            if min(getattr(self, name)) < 0:
+                values = list(getattr(self, name))
+                raise ValueError(f"{name} must be [lighting, elevation], both at least 0, not {values}.")
         if list(self.validation) == list(self.test):
             raise ValueError(f"validation and test are both (lighting, elevation) {list(self.test)}.")
 
@@ -140,7 +145,7 @@ def _norb_objects(part: NorbPart) -> list[TurningObject]:
 def _coil_objects(folder: Path) -> list[TurningObject]:
     """COIL-20 numbers its views 0, 1, ..., COIL-100 names their degrees 0, 5, ...."""
     found: dict[str, list[tuple[int, Path]]] = {}
-    for path in sorted(folder.rglob("*.png")):
+    for path in files_below(folder):
         if parts := COIL_NAME.fullmatch(path.name):
             found.setdefault(parts[1], []).append((int(parts[2]), path))
     objects = []

@@ -3,7 +3,16 @@
 None passes every check: whether it is allowed is told by the type.
 """
 
+import difflib
+from collections.abc import Iterable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """What to write in place of a name that nothing has: the one most like it, or else all that there are."""
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(names) or 'none'}."
 
 
 def check_least(settings: Any, least: int, *names: str) -> None:
@@ -11,6 +20,13 @@ def check_least(settings: Any, least: int, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         _require(settings, name, value is None or value >= least, f"at least {least}")
+
+
+def check_most(settings: Any, most: int, *names: str) -> None:
+    """Whole numbers are at most ``most``, which nothing sensible exceeds: a forged one must not fill the memory."""
+    for name in names:
+        value = getattr(settings, name)
+        _require(settings, name, value is None or value <= most, f"at most {most}")
 
 
 def check_within(settings: Any, interval: str, *names: str) -> None:

@@ -1,10 +1,18 @@
-"""Pictures of another size."""
+"""Pictures: how large they are, by their header; and of another size."""
 
-from typing import TypeVar
+import io
+import struct
+from pathlib import Path
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+
+from linear_video.common.limits import check_pixels, read_bounded
+
+BYTES_OF_COLOUR = 16  # of a pixel's red, green, blue and opacity as float32
 
 T = TypeVar("T", np.uint8, np.float32)
 
@@ -17,3 +25,52 @@ def resized(picture: NDArray[T], height: int, width: int) -> NDArray[T]:
     kind = cv2.INTER_AREA if height <= picture.shape[0] and width <= picture.shape[1] else cv2.INTER_LINEAR
     other = cv2.resize(picture, (width, height), interpolation=kind)
     return np.asarray(other, picture.dtype).reshape(height, width, -1)
+
+
+def picture_size(content: bytes) -> tuple[int, int] | None:
+    """Height and width of a picture by the header of its file; None if it is no picture that is known.
+
+    Pictures other than PNG, JPEG and WebP are read as far as Pillow allows; it stops at 179 million pixels.
+    """
+    try:
+        if content.startswith(b"\x89PNG"):
+            width, height = struct.unpack_from(">II", content, 16)
+        elif content.startswith(b"\xff\xd8"):
+            width, height = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).size
+        elif content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+            width, height = _webp_size(content)
+        else:
+            width, height = Image.open(io.BytesIO(content)).size
+    except (OSError, ValueError, SyntaxError, OverflowError, struct.error, Image.DecompressionBombError):
+        return None
+    return height, width
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Width and height, which stand in another place in each of the three kinds of the format."""
+    kind = content[12:16]
+    if kind == b"VP8X":
+        return tuple(1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))  # type: ignore[return-value]
+    if kind == b"VP8L":
+        (packed,) = struct.unpack_from("<I", content, 21)
+        return 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", content, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def read_picture(path: Path, flag: int) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+    """A picture (h, w) or (h, w, C) as OpenCV reads it with a flag, kept as float32 later; None if it is none.
+
+    Raises:
+        InputError: if it is larger than is allowed, or no regular file, naming it.
+    """
+    content = read_bounded(path)
+    size = picture_size(content)
+    if size is None:
+        return None
+    check_pixels(*size, str(path), BYTES_OF_COLOUR)
+    try:
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    except cv2.error:
+        return None
+    return cast("NDArray[np.uint8] | NDArray[np.uint16] | None", picture)

@@ -1,16 +1,48 @@
 """Every model on the same clips: scores frame by frame, with paired intervals against the last frame."""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linear_video.common.errors import InputError
 from linear_video.evaluation.scores import Frames, confidence95, score_frames, sharpness
 
 BASELINE = "last_frame"
+
+
+@dataclass(frozen=True)
+class PredictionFacts:
+    """What is kept with the predictions of a model."""
+
+    model: str
+    dataset: str
+    held_out: str
+    clips: str  # the fingerprint of those that they are for
+    parameters: int
+    training_minutes: float
+    bits_per_value: float | None
+    frames_per_second: float
+    commit: str
+
+
+def check_facts(facts: Mapping[str, Any], model: str, dataset: str) -> None:
+    """Raise InputError unless all is there that is kept with the predictions of a model."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(PredictionFacts).validate_json(json.dumps(facts), strict=True)
+    except ValidationError as error:
+        wrong = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors())
+        raise InputError(
+            f"facts.json beside the predictions of {model} on {dataset} lacks what it should say ({wrong}); predict "
+            f"again: kedro run --pipelines={model}.{dataset} --from-nodes={model}.{dataset}.predict"
+        ) from error
 
 
 def fingerprint(frames: NDArray[np.uint8]) -> str:

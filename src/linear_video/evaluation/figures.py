@@ -29,7 +29,7 @@ def sheet(lines: int, columns: int, size: tuple[float, float], title: str) -> tu
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis in axes.flat:
         bare(axis)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # $ may be in a name
     return figure, axes
 
 
@@ -48,7 +48,7 @@ def show(axes: Any, frames: Iterable[NDArray[Any]], white: float) -> None:
 
 def name_line(axis: Any, name: str, fontsize: int) -> None:
     """What a line of pictures is, at its left."""
-    axis.set_ylabel(name, fontsize=fontsize, rotation=0, ha="right", va="center")
+    axis.set_ylabel(name, fontsize=fontsize, rotation=0, ha="right", va="center", parse_math=False)
 
 
 def _number(axes: Any, seen: int) -> None:

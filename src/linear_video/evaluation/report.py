@@ -10,6 +10,7 @@ import jinja2
 import pandas as pd
 from matplotlib.figure import Figure
 
+from linear_video.common.markup import escaped, markdown_table
 from linear_video.evaluation.comparison import BASELINE
 
 # Pottorff, Nielsen, Wingate 2019 (arXiv 1903.00133): Moving Symbols with MNIST at 32x32, 10 frames seen.
@@ -77,7 +78,8 @@ def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
 def markdown(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame]) -> str:
     """The tables below each other, with the notes above and what is quoted at the end."""
-    parts = [f"# {title}", *notes, *(_text(t) for t in tables), QUOTED_NOTE, _text(QUOTED)]
+    texts = [escaped(note) for note in notes]
+    parts = [f"# {escaped(title)}", *texts, *map(markdown_table, tables), QUOTED_NOTE, markdown_table(QUOTED)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -93,10 +95,6 @@ def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictu
         quoted=_rows(QUOTED),
         quoted_note=QUOTED_NOTE,
     )
-
-
-def _text(table: pd.DataFrame) -> str:
-    return str(table.to_markdown(index=False, disable_numparse=True))
 
 
 def _rows(table: pd.DataFrame) -> dict[str, Any]:

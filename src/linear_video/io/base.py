@@ -5,6 +5,8 @@ from typing import Any, Generic, TypeVar
 
 from kedro.io import AbstractDataset
 
+from linear_video.common.files import recover
+
 Saved = TypeVar("Saved")
 Loaded = TypeVar("Loaded")
 
@@ -17,7 +19,13 @@ class PathDataset(AbstractDataset[Saved, Loaded], Generic[Saved, Loaded]):
     def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
         self._filepath, self.metadata = Path(filepath), metadata
 
+    def files(self) -> list[Path]:
+        """The files that are there now; of a folder, those directly in it that are not hidden."""
+        paths = self._filepath.glob("[!.]*") if self._filepath.is_dir() else [self._filepath]
+        return sorted(path for path in paths if path.is_file())
+
     def _exists(self) -> bool:
+        recover(self._filepath)
         return (self._filepath / self.witness).exists()
 
     def _describe(self) -> dict[str, Any]:

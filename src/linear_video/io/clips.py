@@ -5,15 +5,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from kedro_datasets.json import JSONDataset
+from kedro.io import DatasetError
 from kedro_datasets.partitions import PartitionedDataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from linear_video.clips.base import ClipSet, ClipStream
 from linear_video.common.errors import InputError
-from linear_video.common.files import replacing_file, replacing_folder
+from linear_video.common.files import recover, replacing_file, replacing_folder
 from linear_video.io.base import PathDataset
+from linear_video.io.files import JSONDataset
 
 
 class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
@@ -27,6 +28,7 @@ class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
     def load(self) -> ClipSet:
         """Open the clips without reading their frames."""
         folder = self._filepath
+        recover(folder)
         states, actions = folder / "states.parquet", folder / "actions.npy"
         try:
             return ClipSet(
@@ -75,6 +77,10 @@ class ResultsDataset(PartitionedDataset):
         """What reads each file when it is called."""
         return super().load() if self.exists() else {}
 
+    def files(self) -> list[Path]:
+        """The files that are there now."""
+        return sorted(Path(self._path).rglob(f"*{self._filename_suffix}"))
+
 
 class ArrayDataset(PathDataset[NDArray[Any], NDArray[Any]]):
     """One array in a ``.npy`` file, without pickle."""
@@ -97,4 +103,11 @@ class FactsDataset(JSONDataset):
 
     def load(self) -> Any:
         """What the file says; an empty dictionary, if there is none."""
-        return super().load() if self.exists() else {}
+        try:
+            facts = super().load() if self.exists() else {}
+        except DatasetError as error:
+            cause = error.__cause__ or error
+            raise InputError(f"{self._filepath} is no JSON file ({cause}); run again from the node predict.") from error
+        if not isinstance(facts, dict):
+            raise InputError(f"{self._filepath} holds no facts; run again from the node predict.")
+        return facts

@@ -1,11 +1,9 @@
 """Kedro dataset of trained models."""
 
-import shutil
 from typing import Any, NamedTuple
 
+from linear_video.common.files import recover
 from linear_video.io.base import PathDataset
-
-TRAINING_STATE = "training_state"  # folder beside a checkpoint
 
 
 class Checkpoint(NamedTuple):
@@ -16,10 +14,7 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
-    """A folder with ``model.safetensors`` and ``config.json``.
-
-    Saving ends the training: the state it could have been resumed from, beside the checkpoint, is deleted then.
-    """
+    """A folder with ``model.safetensors`` and ``config.json``."""
 
     witness = "config.json"
 
@@ -27,11 +22,11 @@ class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
         """Read a model that is ready to predict."""
         from linear_video.models.checkpoint import load_checkpoint, load_config
 
+        recover(self._filepath)
         return Checkpoint(load_checkpoint(self._filepath), load_config(self._filepath))
 
     def save(self, data: Checkpoint) -> None:
-        """Write the model; end its training."""
+        """Write the model."""
         from linear_video.models.checkpoint import save_checkpoint
 
         save_checkpoint(self._filepath, data.model, data.config)
-        shutil.rmtree(self._filepath / TRAINING_STATE, ignore_errors=True)

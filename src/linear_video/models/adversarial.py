@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linear_video.common.checks import check_choice, check_least, check_literals, check_within
+from linear_video.common.checks import check_choice, check_least, check_literals, check_most, check_within
 from linear_video.common.errors import InputError
 from linear_video.models.base import FrameShape, TrainedBySteps
 
@@ -70,6 +70,7 @@ class AdversarialSettings:
 
     def __post_init__(self) -> None:
         check_least(self, 1, "input_frames")
+        check_most(self, 1000, "input_frames")
         check_literals(self)
         check_choice(self, (1, 2), "lp_power")
         check_within(self, "[0, inf)", "lp_weight", "gradient_difference_weight", "adversarial_weight")

@@ -25,8 +25,12 @@ class VideoModel(nn.Module, ABC):
         frame_shape: (C, H, W).
         settings: an instance of ``settings_class``.
 
+    A constructor must not look at the values of its tensors, or only at those that it makes within
+    ``torch.device("cpu")``: checkpoints are built on the device ``meta`` first, where tensors have no memory.
+
     Attributes:
-        settings_class: a frozen dataclass with complete defaults; raises ValueError where a value is impossible.
+        settings_class: a frozen dataclass with complete defaults; raises ValueError where a value is impossible, or
+            where one could only have been forged (``common.checks.check_most``).
     """
 
     settings_class: ClassVar[type]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from linear_video.common.checks import check_least
+from linear_video.common.checks import check_least, check_most
 from linear_video.models.base import FrameShape, TrainedBySteps
 
 
@@ -35,6 +35,8 @@ class ConvolutionalSettings:
 
     def __post_init__(self) -> None:
         check_least(self, 1, "input_frames", "output_frames", "channels", "hidden_channels", "blocks")
+        check_most(self, 1000, "input_frames", "output_frames", "blocks")
+        check_most(self, 4096, "channels", "hidden_channels")
 
 
 class Convolutional(TrainedBySteps):

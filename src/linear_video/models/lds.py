@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linear_video.common.checks import check_least
+from linear_video.common.checks import check_least, check_most
 from linear_video.common.errors import InputError
 from linear_video.models.base import FittedInClosedForm
 from linear_video.models.state_space import StateSpaceModel
@@ -39,6 +39,7 @@ class LdsSettings:
 
     def __post_init__(self) -> None:
         check_least(self, 1, "state_dimension", "exact_up_to")
+        check_most(self, 2**14, "state_dimension")
 
 
 class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linear_video.common.checks import check_least
+from linear_video.common.checks import check_least, check_most
 from linear_video.models.base import TakesAnySize
 
 LEAST_SIDE = 12  # of a frame that DIS takes, in pixels
@@ -32,6 +32,7 @@ class OpticalFlowSettings:
 
     def __post_init__(self) -> None:
         check_least(self, 1, "enlargement")
+        check_most(self, 16, "enlargement")
 
 
 class OpticalFlow(TakesAnySize):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from linear_video.clips.readers.recordings import KNOWN_SUFFIXES, Frame, Recording, Source, find_sources, read_source
 from linear_video.common.errors import InputError
+from linear_video.common.files import check_path
 
 FPS = 25.0  # of what does not say
 
@@ -16,6 +17,7 @@ def find_footage(path: Path) -> list[Source]:
     Raises:
         InputError: if there is nothing that can be read.
     """
+    check_path(path)
     if path.is_file():
         if path.suffix.lower() not in KNOWN_SUFFIXES:
             raise InputError(f"{path} is no footage: it ends in none of {', '.join(KNOWN_SUFFIXES)}.")

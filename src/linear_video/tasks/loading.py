@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from linear_video.common.errors import InputError
+from linear_video.common.files import recover
 from linear_video.models.checkpoint import load_checkpoint, load_config
 from linear_video.tasks.settings import Fit
 from linear_video.tasks.trained import TrainedModel
@@ -15,6 +16,7 @@ def load_model(
     folder = Path(source)
     if isinstance(source, str) and ":/" in source:
         folder = _from_mlflow(source)
+    recover(folder)
     if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
     return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device, method)

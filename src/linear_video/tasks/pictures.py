@@ -76,7 +76,7 @@ def surprise_plot(
         axis.grid(alpha=0.3)
         axis.set_xlim(0, len(table) - 1)
     axis.set_xlabel("frame" if calibration is None else "frame (dashed: threshold; dots: alarms)")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # $ may be in a name
     return figure
 
 
@@ -113,7 +113,7 @@ def modes_plot(modes: Modes, fps: float, title: str, peak: Peak | None = None) -
         frequency, energy = table["frequency_hz"].iloc[number], table["energy"].iloc[number]
         axes[2 * number].set_title(f"{frequency:.2f} Hz, {100 * energy:.0f} %", fontsize=8)
         axes[2 * number + 1].set_title("a quarter period on", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # $ may be in a name
     return figure
 
 
@@ -129,7 +129,7 @@ def power_plot(peak: Peak, title: str) -> Figure:
         axis.legend()
     axis.set(xlabel="frequency / Hz", ylabel="power / (1/Hz)")
     axis.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # $ may be in a name
     return figure
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import itertools
-import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from linear_video.clips.writing import VideoWriter
 from linear_video.tasks.between import CALM
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
-from linear_video.tasks.runner import BACKTEST, COMPARED, FACTS, PICTURE, REFERENCE, VIDEO, shrunk
+from linear_video.tasks.runner import BACKTEST, COMPARED, PICTURE, REFERENCE, VIDEO, read_facts, shrunk
 
 LINES = 240  # of the players' frames, at most
 PLAYED = 250  # frames of a player, at most: the page holds them all
@@ -48,7 +47,7 @@ def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame]
 
 
 def _section(folder: Path, task: str) -> dict[str, Any]:
-    facts = json.loads((folder / FACTS).read_text())
+    facts = read_facts(folder)
     players = {}
     for name, file in (("result", VIDEO), (REFERENCES.get(task, ""), REFERENCE)):
         if (folder / file).is_file():

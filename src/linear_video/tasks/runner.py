@@ -18,7 +18,7 @@ from tqdm import tqdm
 from linear_video.clips.readers.recordings import Recording, Source
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
-from linear_video.common.files import replacing_folder
+from linear_video.common.files import recover, replacing_folder
 from linear_video.tasks.alarms import Calibration, calibrate
 from linear_video.tasks.footage import FPS, find_footage, named, open_footage
 from linear_video.tasks.job import Job, Remembered
@@ -119,6 +119,25 @@ def _run_one(
         means = result.backtest.groupby("method")["psnr"].mean()
         row |= {f"backtest_{name}_psnr": float(value) for name, value in means.items()}
     return row | ({"alarms": int(table["alarm"].sum())} if "alarm" in table else {})
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """What a task has noted of its result in a folder.
+
+    Raises:
+        InputError: if that is not there any more, or is something else now.
+    """
+    path = folder / FACTS
+    recover(folder)
+    try:
+        facts = json.loads(path.read_bytes())
+        fine = isinstance(facts["frames"], int) and isinstance(facts["fps"], float | int)
+        fine = fine and isinstance(facts["done"], str) and isinstance(facts["training"].get("seconds", 0), float | int)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        fine = False
+    if not fine:
+        raise InputError(f"{path} is missing, or holds no facts of a result; do the task again.")
+    return dict(facts)
 
 
 class Again:

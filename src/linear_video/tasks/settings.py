@@ -23,6 +23,8 @@ Task = Literal[
 ]
 Fit = Literal["auto", "whole", "resize", "tile"]
 Method = Literal["blend", "model", "last_frame", "optical_flow", "mean", "cubic"]
+MOST_FRAMES = 1_000_000  # that may be named as missing: nine hours of video
+MOST_DIGITS = 31  # of a range of frames
 METHODS: tuple[str, ...] = get_args(Method)
 BLENDED = ("extrapolate", "fill_in", "retime", "denoise")  # tasks that methods are for; others have their own way
 # What the methods can do that are neither a blend nor the model.
@@ -172,12 +174,17 @@ def parse_frames(text: str | int) -> list[int]:
     """Frame numbers of a text like "7 40-45", or a single number, in order.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is none, or names more than ``MOST_FRAMES``; before they are counted out.
     """
-    numbers: set[int] = set()
+    ranges = list[range]()
     for part in str(text).split():
         first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+        if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > MOST_DIGITS:
+            raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', but holds {part[:40]!r}.")
+        ranges.append(range(int(first), int(last or first) + 1))
+        if not ranges[-1]:
             raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', but holds {part!r}.")
-        numbers.update(range(int(first), int(last or first) + 1))
-    return sorted(numbers)
+    count = sum(numbers.stop - numbers.start for numbers in ranges)  # len() stops at 2^63
+    if count > MOST_FRAMES:
+        raise ValueError(f"missing and dropped must name at most {MOST_FRAMES:,} frames, not {count:,}.")
+    return sorted({number for numbers in ranges for number in numbers})

@@ -1,9 +1,11 @@
 """Before a run: parameters are checked, and its nodes are given what has been checked."""
 
 import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
+import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
@@ -11,6 +13,8 @@ from kedro.pipeline import Pipeline
 
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.pipeline_registry import use_parameters
+from linear_video.tracking import room
+from linear_video.tracking.names import check_names
 
 
 class ProjectContext(KedroContext):
@@ -29,11 +33,26 @@ class ParameterHooks:
     def __init__(self) -> None:
         self.checked: dict[str, Any] = {}  # what nodes are given for each of their parameters
 
-    @hook_impl(tryfirst=True)
-    def after_context_created(self, context: KedroContext) -> None:
-        """From here on, an error that the user can mend is shown as its message alone."""
-        sys.excepthook = _show_error(sys.excepthook)
+    @hook_impl(wrapper=True)
+    def after_context_created(self, context: KedroContext) -> Iterator[None]:
+        """Let the pipelines follow from the parameters; check the names that the command asks for.
+
+        Then kedro-mlflow looks for its server or database.
+        """
         use_parameters(context.params)
+        command = click.get_current_context(silent=True)
+        if command is not None:
+            check_names(command.params)
+        try:
+            yield
+        except Exception as error:
+            if not (isinstance(error, ImportError) or type(error).__module__.startswith(("mlflow.", "sqlalchemy."))):
+                raise
+            message = " ".join(str(error).split())
+            raise InputError(
+                f"MLflow cannot be used ({message}). Look at server.mlflow_tracking_uri in mlflow.yml, and at the "
+                "environment variable MLFLOW_TRACKING_URI."
+            ) from error
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(
@@ -55,10 +74,20 @@ class ParameterHooks:
         return {name: self.checked[name.removeprefix("params:")] for name in inputs if name.startswith("params:")}
 
 
+def show_mistakes_without_trace() -> None:
+    """From here on, an error that the user can mend is shown as its message alone."""
+    if getattr(sys.excepthook, "__module__", "") != __name__:
+        sys.excepthook = _show_error(sys.excepthook)
+
+
 def _show_error(previous: Any) -> Any:
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, InputError | TrainingError | DatasetError | OSError):
-            print(f"\nError: {error}", file=sys.stderr)
+            print(f"\nError: {room.told(error) or error}", file=sys.stderr)
+        elif isinstance(error, KeyboardInterrupt):
+            print("\nInterrupted.", file=sys.stderr)
+        elif (message := room.told(error)) is not None:
+            print(f"\nError: {message}", file=sys.stderr)
         else:
             previous(kind, error, trace)
 

@@ -1,7 +1,8 @@
 """A trained model as MLflow's ``pyfunc``: this file is logged as code, beside the checkpoint; nothing is pickled.
 
 ``mlflow models serve -m runs:/<run>/model --env-manager local`` answers a clip with the frames that follow it:
-``{"inputs": [[[[0, ...], ...], ...], ...], "params": {"horizon": 5}}``, (T, h, w, channels) of 0 .. 255.
+``{"inputs": [[[[0, ...], ...], ...], ...], "params": {"horizon": 5}}``, (T, h, w, channels) of 0 .. 255. It runs the
+copy of this file that lies beside the model; ``linear_video.tracking.server`` runs none.
 """
 
 from typing import Any
@@ -14,7 +15,6 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from linear_video.common.errors import InputError
 
-MOST = 1000  # frames of an answer
 FRAMES = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, -1))])
 SIGNATURE = ModelSignature(FRAMES, FRAMES, ParamSchema([ParamSpec("horizon", DataType.long, 5)]))
 
@@ -32,13 +32,14 @@ class Forecast(PythonModel):
         """Predict. No type hints where MLflow would warn that it does not know them.
 
         Raises:
-            MlflowException: if the frames cannot be used; a server answers with its message and status 400.
+            MlflowException: if the frames cannot be used, or take more memory or time than is allowed; a server
+                answers with its message and status 400.
         """
-        horizon = int((params or {}).get("horizon", 5))
-        if not 1 <= horizon <= MOST:
-            raise mlflow.MlflowException.invalid_parameter_value(f"horizon must be within 1 to {MOST}, not {horizon}.")
+        from linear_video.tracking.requests import HORIZON, answer, check_horizon
+
         try:
-            return self.trained.extrapolate(model_input, horizon)
+            horizon = check_horizon((params or {}).get("horizon", HORIZON))
+            return answer(self.trained, np.asarray(model_input), horizon)
         except InputError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
 

@@ -78,9 +78,10 @@ class TrainingSettings:
             )
         if self.clips_per_step % self.processes:
             raise ValueError(f"clips_per_step {self.clips_per_step} must be a multiple of {self.processes} devices.")
-        for name, rate in {"learning_rate": self.learning_rate, **self.learning_rates}.items():
+        rates = {f"learning_rates.{name}": rate for name, rate in self.learning_rates.items()}
+        for name, rate in {"learning_rate": self.learning_rate, **rates}.items():
             if not rate > 0:
-                raise ValueError(f"the learning rate {name} must be above zero, not {rate}.")
+                raise ValueError(f"{name} must be above zero, not {rate}.")
 
     @property
     def processes(self) -> int:

@@ -25,6 +25,7 @@ from linear_video.common.files import replacing_file
 from linear_video.models.base import KnowsActions, TrainedBySteps
 from linear_video.training.data import Batch, to_unit_range
 from linear_video.training.fit import TrainingSettings
+from linear_video.training.state import before_replacing
 
 VALIDATION_STREAM = 2**31  # seeds of the validation noise, apart from the training steps' numbers
 CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finite; each look waits for the GPU
@@ -148,12 +149,13 @@ class Fitting(pl.LightningModule):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints written beside their place, then renamed: Lightning's own may be cut off by a kill."""
+    """Checkpoints written beside their place, to the disk, then renamed: Lightning's own may be cut off by a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint whole or not at all."""
         with replacing_file(Path(path)) as part:
             torch.save(checkpoint, part)
+            before_replacing(Path(path), part)
 
 
 class Progress(pl.Callback):

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
+from linear_video.common.limits import check_bytes
 
 UNSIGNED_BYTE = 0x08
-MAXIMUM_BYTES = 2**31  # far above MNIST; a forged header must not make us read without bound
+BYTES_OF_VALUE = 4  # as float32, which they become: a forged header must not make us read without bound
 PIECE = 2**16  # bytes read at once, so that memory follows what the file holds, not what its header claims
 
 
@@ -31,8 +32,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             shape = _read_shape(cast("BinaryIO", file), path)
             expected = math.prod(shape)
-            if expected > MAXIMUM_BYTES:
-                raise InputError(f"{path} claims the shape {shape}, which is more than {MAXIMUM_BYTES:,} bytes.")
+            check_bytes(BYTES_OF_VALUE * expected, f"{path}, of the shape {shape},")
             values = bytearray()
             while len(values) <= expected and (piece := file.read(PIECE)):
                 values += piece

@@ -1,14 +1,18 @@
 """MATLAB files as NumPy files: ``python -m linear_video.clips.readers.matlab FILE FOLDER``.
 
-In a process of its own, since SciPy's reader is known to crash on damaged files.
+In a process of its own, since SciPy's reader is known to crash on damaged files, and takes what memory they ask for.
 """
 
 import sys
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
-CANNOT_WRITE = 74
+from linear_video.common.files import telling_no_room
+
+CANNOT_WRITE, TOO_MUCH = 74, 75
 LONGEST_NAME = 63  # of a variable in MATLAB
 
 
@@ -32,11 +36,30 @@ def unpack_matlab(path: Path, folder: Path) -> None:
                 target = folder / variable / f"{i:03d}.npy" if in_cells else folder / f"{variable}.npy"
                 try:
                     target.parent.mkdir(exist_ok=True)
-                    np.save(target, cell, allow_pickle=False)
+                    with telling_no_room(target, target):
+                        np.save(target, cell, allow_pickle=False)
                 except OSError as error:
                     print(error)
                     sys.exit(CANNOT_WRITE)
 
 
+def bound_memory(most: int) -> None:
+    """Let this process take ``most`` bytes beyond what it has now; where the system can (not on Windows)."""
+    with suppress(ImportError):
+        import resource
+
+        with suppress(OSError, ValueError):  # there may be a lower bound already
+            used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()  # data and stack
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (used + most, hard))
+
+
 if __name__ == "__main__":
-    unpack_matlab(Path(sys.argv[1]), Path(sys.argv[2]))
+    import_module("scipy.io.matlab")  # before there is a bound: it takes memory of its own
+    source = Path(sys.argv[1])
+    # What a large file holds plainly may be read: twice, as bytes and as an array.
+    bound_memory(int(sys.argv[3]) + 2 * source.stat().st_size)
+    try:
+        unpack_matlab(source, Path(sys.argv[2]))
+    except MemoryError:
+        sys.exit(TOO_MUCH)

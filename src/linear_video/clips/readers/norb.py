@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_file
+from linear_video.common.limits import check_bytes
 
 TYPES: dict[int, np.dtype[Any]] = {0x1E3D4C55: np.dtype("u1"), 0x1E3D4C54: np.dtype("<i4")}
 MAXIMUM_DIMENSIONS = 8  # NORB has up to four
-MAXIMUM_BYTES = 2**31  # of a compressed file's values; small NORB has 0.45 GB
 
 PARTS = {
     "training": "smallnorb-5x46789x9x18x6x2x96x96-training",
     "testing": "smallnorb-5x01235x9x18x6x2x96x96-testing",
 }
 CATEGORIES = ("animal", "human", "airplane", "truck", "car")
-ELEVATIONS, AZIMUTHS, LIGHTINGS = 9, 18, 6
+INSTANCES, ELEVATIONS, AZIMUTHS, LIGHTINGS = 10, 9, 18, 6
+MOST_VIEWS = len(CATEGORIES) * INSTANCES * ELEVATIONS * AZIMUTHS * LIGHTINGS  # small NORB has half of them in each part
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
     name = folder / f"{PARTS[part]}-*.mat"
     if images.ndim != 4 or images.shape[1] != 2 or images.dtype != np.uint8:
         raise InputError(f"{name}: the images are {images.dtype} {images.shape}, not bytes of the shape (N, 2, h, w).")
+    if len(images) > MOST_VIEWS:
+        raise InputError(f"{name}: {len(images):,} pairs of images are more than the {MOST_VIEWS:,} views there are.")
     shapes_fit = category.shape == images.shape[:1] and info.shape == (len(images), 4)
     if not shapes_fit or not info.dtype == category.dtype == "<i4":
         raise InputError(
@@ -75,7 +78,7 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
         )
     instance, elevation, azimuth, lighting = info.T
     facts = np.stack((category, instance, elevation, azimuth // 2, lighting), axis=1)
-    limits = (len(CATEGORIES), 10, ELEVATIONS, AZIMUTHS, LIGHTINGS)
+    limits = (len(CATEGORIES), INSTANCES, ELEVATIONS, AZIMUTHS, LIGHTINGS)
     if (azimuth % 2).any() or (facts < 0).any() or (facts >= limits).any():
         raise InputError(f"{name}: categories or info are out of range; fetch the files again.")
     return NorbPart(cast("NDArray[np.uint8]", images), facts)
@@ -111,8 +114,7 @@ def unpack(path: Path, folder: Path) -> Path:
             file = cast("BinaryIO", opened)
             kind, shape = _read_header(file, path)
             expected = math.prod(shape) * kind.itemsize
-            if expected > MAXIMUM_BYTES:
-                raise InputError(f"{path} claims the shape {shape}, which is more than {MAXIMUM_BYTES:,} bytes.")
+            check_bytes(expected, f"{path}, of the shape {shape},")
             start = file.tell()
             file.seek(0)
             with replacing_file(target) as part, part.open("wb") as unpacked:

@@ -17,8 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.clips.readers.matlab import CANNOT_WRITE
+from linear_video.clips.readers.matlab import CANNOT_WRITE, TOO_MUCH
 from linear_video.common.errors import InputError
+from linear_video.common.images import picture_size
+from linear_video.common.limits import MOST_BYTES, check_pixels, limit, read_bounded
 
 Frame = NDArray[np.uint8]  # (h, w, C)
 
@@ -99,50 +101,59 @@ def find_sources(root: Path) -> list[Source]:
     other kinds are passed over.
     """
     root = root.absolute()  # "." has no name
-    return list(_find(root, root, (root.resolve(),)))
+    found, left = list[Source](), [(root, frozenset[tuple[int, int]]())]  # folders, the next one last, and those above
+    while left:
+        folder, above = left.pop()
+        of_folder, folders = _look_into(folder, root)
+        if folders:
+            state = folder.stat()
+            place = (state.st_dev, state.st_ino)
+            if place in above:
+                found.append(_source(folder, root, reason="a link back to a folder that it lies in"))
+                continue
+            above |= {place}
+        found += of_folder
+        left += [(inner, above) for inner in reversed(folders)]
+    return found
 
 
-def _find(folder: Path, root: Path, above: tuple[Path, ...]) -> Iterator[Source]:
+def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
+    """What lies in a folder itself, and the folders in it, in natural order."""
+    found = list[Source]()
     videos, images, arrays, folders = (list[Path]() for _ in range(4))
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: natural_order(entry.name))
     except OSError as error:
-        yield _source(folder, root, reason=f"the folder cannot be opened ({error.strerror})")
-        return
+        return [_source(folder, root, reason=f"the folder cannot be opened ({error.strerror})")], []
     for entry in entries:
         suffix = entry.suffix.lower()
         if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
             continue
         if SURROGATES.search(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
-            yield _source(printable, root, reason="its name is no valid Unicode")
+            found.append(_source(printable, root, reason="its name is no valid Unicode"))
             continue
         try:
             is_folder = entry.is_dir()
         except OSError as error:  # in a folder that may be listed, but not entered
-            yield _source(entry, root, reason=f"cannot be opened ({error.strerror})")
+            found.append(_source(entry, root, reason=f"cannot be opened ({error.strerror})"))
             continue
         if is_folder:
             folders.append(entry)
         elif entry.is_symlink() and not entry.exists():
-            yield _source(entry, root, reason="a link that leads nowhere or in a circle")
+            found.append(_source(entry, root, reason="a link that leads nowhere or in a circle"))
         elif suffix not in KNOWN_SUFFIXES:
             continue
         elif not entry.is_file():
-            yield _source(entry, root, reason="no regular file")
+            found.append(_source(entry, root, reason="no regular file"))
         else:
             (videos if suffix in VIDEO_STARTS else images if suffix in FRAME_SUFFIXES else arrays).append(entry)
     beside = tuple(images) if len(videos) == 1 and len(images) > 1 else ()
     for path in (*videos, *arrays):
-        yield _source(path, root, (path,), beside if path in videos else ())
+        found.append(_source(path, root, (path,), beside if path in videos else ()))
     if images and not videos:
-        yield _source(folder, root, tuple(images))
-    for entry in folders:
-        real = entry.resolve()
-        if real in above:
-            yield _source(entry, root, reason="a link back to a folder that it lies in")
-        else:
-            yield from _find(entry, root, (*above, real))
+        found.append(_source(folder, root, tuple(images)))
+    return found, folders
 
 
 def _source(
@@ -174,6 +185,7 @@ def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
 
 
 def _video(path: Path, name: str, channels: int) -> Recording:
+    path = path.absolute()  # FFmpeg takes 12:30.avi for what a protocol called 12 would fetch
     offset, starts = VIDEO_STARTS[path.suffix.lower()]
     with reading(), path.open("rb") as file:
         start = file.read(offset + 8)[offset:]
@@ -187,6 +199,12 @@ def _video(path: Path, name: str, channels: int) -> Recording:
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
         raise InputError("cannot be opened as a video: audio alone, cut off, damaged, or of a codec unknown to OpenCV")
+    height, width = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+    try:
+        check_pixels(height, width)
+    except InputError:
+        capture.release()
+        raise
     fps = capture.get(cv2.CAP_PROP_FPS)
     return Recording(name, fps if 0 < fps < math.inf else None, _video_frames(capture, channels))
 
@@ -196,7 +214,9 @@ def _video_frames(capture: cv2.VideoCapture, channels: int) -> Iterator[Frame]:
         promised, count = capture.get(cv2.CAP_PROP_FRAME_COUNT), 0
         while (read := capture.read())[0]:
             count += 1
-            yield _in_channels(cast("Frame", read[1]), channels)
+            frame = cast("Frame", read[1])
+            check_pixels(*frame.shape[:2])  # again: some formats have sizes of their own inside
+            yield _in_channels(frame, channels)
     finally:
         capture.release()
     # What a file promises may be an estimate: duration times mean rate.
@@ -217,7 +237,7 @@ def read_image(path: Path, channels: int) -> Frame:
         InputError: if it is no picture, or cut off. (Decoders fill what is missing with grey and say nothing.)
     """
     with reading():
-        content = path.read_bytes()
+        content = read_bounded(path, path.name)
     if content.startswith(b"\xff\xd8"):
         # The end mark must follow the last start of scan; a preview in the header has marks of its own.
         whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
@@ -225,9 +245,12 @@ def read_image(path: Path, channels: int) -> Frame:
         whole = content.rfind(b"IEND") != -1
     else:
         raise InputError(f"{path.name} is no JPEG or PNG picture" if content else f"{path.name} is empty")
+    size = picture_size(content) if whole else None
+    if size is not None:
+        check_pixels(*size, path.name)
     flag = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
     try:
-        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flag) if whole else None
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flag) if size is not None else None
     except cv2.error:  # larger than OpenCV's limit
         picture = None
     if picture is None:
@@ -268,10 +291,17 @@ def _open_array(path: Path) -> NDArray[Any]:
 def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     """Names and arrays (T, h, w) or (T, h, w, 3) of a MATLAB file, in natural order."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "linear_video.clips.readers.matlab", str(path), folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        most = limit(MOST_BYTES)
+        command = [sys.executable, "-m", "linear_video.clips.readers.matlab", str(path), folder, str(most)]
+        # A list of arguments, without a shell; the path is an argument of our own module.
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # nosec B603
         if done.returncode == CANNOT_WRITE:
             raise OSError(f"{path} cannot be unpacked into {folder}: {done.stdout.strip()}")
+        if done.returncode == TOO_MUCH:
+            raise InputError(
+                f"unpacks to more than {most:,} bytes; if that is what you want to read, set {MOST_BYTES} higher (and "
+                "have the memory)"
+            )
         if "v7.3" in done.stderr:  # SciPy names the version that it cannot read
             raise InputError("saved by MATLAB's -v7.3; save it again with -v7")
         if done.returncode:
@@ -297,6 +327,7 @@ def _array_frames(values: NDArray[Any], channels: int | None) -> Iterator[Frame]
     """Frames of (T, h, w) or (T, h, w, 3): integers of 0 .. 255, or floats of [0, 1] or [0, 255]."""
     if values.dtype.kind not in "uif" or not len(values) or 0 in values.shape:
         raise InputError(f"holds {values.dtype} of the shape {values.shape}, not frames")
+    check_pixels(*values.shape[1:3])
     factor = 1.0
     if values.dtype != np.uint8:
         least, greatest = (float(extreme([extreme(frame) for frame in values])) for extreme in (np.min, np.max))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 from linear_video.clips.base import Split
 from linear_video.clips.readers.idx import read_idx
 from linear_video.common.errors import InputError
-from linear_video.common.images import resized
+from linear_video.common.files import check_path, files_below
+from linear_video.common.images import read_picture, resized
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -106,7 +106,7 @@ def _mnist(folder: Path, part: str) -> tuple[list[NDArray[np.float32]], list[str
     if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
         shapes = f"images {pixels.shape} and labels {labels.shape}"
         raise InputError(f"{folder}: the {part} {shapes} do not belong together.")
-    images = [image[..., None] for image in pixels.astype(np.float32) / 255]
+    images = [image[..., None] / np.float32(255) for image in pixels]
     return images, [str(label) for label in labels], [f"mnist/{part}/{i}" for i in range(len(images))]
 
 
@@ -124,11 +124,12 @@ def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str],
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder; name the folder of the symbols' pictures.")
     images, labels, names = [], [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    for path in [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]:
+        check_path(path)
+        picture = read_picture(path, cv2.IMREAD_UNCHANGED)
         if picture is None:
             raise InputError(f"{path} cannot be read as a picture; repair or remove it.")
-        images.append(_to_planes(cast("NDArray[np.uint8]", picture)))
+        images.append(_to_planes(picture))
         labels.append(path.parent.name if path.parent != folder else "symbol")
         names.append(str(path.relative_to(folder)))
     if not images:
@@ -138,7 +139,7 @@ def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str],
 
 def _to_planes(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
     """Grey pictures are the opacity of a white symbol; colour ones without opacity are opaque where not black."""
-    values = (picture / np.iinfo(picture.dtype).max).astype(np.float32)
+    values = np.divide(picture, np.iinfo(picture.dtype).max, dtype=np.float32)
     if values.ndim == 2:
         return values[..., None]
     colour = values[..., 2::-1]  # OpenCV's blue, green, red -> red, green, blue

@@ -57,7 +57,8 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self.encoder = make_encoder(frame_shape, settings)
         self.decoder = Decoder(frame_shape, settings)
         self.linear = LinearPart(frame_shape, state) if settings.linear_part else None
-        transition, noise = _first_transition(settings)
+        with torch.device("cpu"):  # it looks at values
+            transition, noise = _first_transition(settings)
         learned = settings.transition != "two_stage"
         if not learned:  # independent frames, until A and B are fitted
             transition, noise = torch.zeros(state, state), torch.eye(state)

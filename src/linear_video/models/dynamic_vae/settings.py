@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from linear_video.common.checks import check_least, check_literals, check_pair, check_within
+from linear_video.common.checks import check_least, check_literals, check_most, check_pair, check_within
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,9 @@ class DynamicVaeSettings:
         check_literals(self)
         check_least(self, 1, "state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling")
         check_least(self, 0, "hidden_units")
+        check_most(self, 31, "filter_size")
+        check_most(self, 4096, "state_dimension", "channels", "channel_factor")
+        check_most(self, 2**16, "hidden_units")
         if self.state_dimension % 2:
             raise ValueError(f"state_dimension must be even, not {self.state_dimension}.")
         if self.filter_size < 1 or self.filter_size % 2 != 1:

@@ -30,6 +30,12 @@ class FourierModes(nn.Module):
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.size = (height, width)
+        with torch.device("cpu"):  # it looks at values, and they follow from the size alone
+            for name, value in self._layout(height, width).items():
+                self.register_buffer(name, value, persistent=False)
+
+    @staticmethod
+    def _layout(height: int, width: int) -> dict[str, Tensor]:
         columns = width // 2 + 1
         row, column = (
             grid.flatten() for grid in torch.meshgrid(torch.arange(height), torch.arange(columns), indexing="ij")
@@ -46,7 +52,7 @@ class FourierModes(nn.Module):
             * 2
             * math.pi
         )
-        buffers = {
+        return {
             "_kept": kept,
             "_source": torch.where(redundant, place[partner], place),
             "_conjugate": redundant,
@@ -55,8 +61,6 @@ class FourierModes(nn.Module):
             "coordinates": torch.where(real, 1.0, 2.0),
             "frequencies": frequencies,
         }
-        for name, value in buffers.items():
-            self.register_buffer(name, value, persistent=False)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (..., H, W) -> modes, complex (..., M)."""

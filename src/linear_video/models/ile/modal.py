@@ -50,8 +50,8 @@ class ModalPrior(MovingPrior):
         self.modes = FourierModes(height, width)
         shape = (channels, len(self.modes.real))
         self.mean = nn.Parameter(torch.zeros(frame_shape))
-        velocity = -self.modes.frequencies.to(torch.get_default_dtype())
-        turning = torch.cat((velocity, 0.1 * torch.randn(max(0, s.motion_values - 2), shape[1])))
+        others = 0.1 * torch.randn(max(0, s.motion_values - 2), shape[1])
+        turning = torch.cat((-self.modes.frequencies.to(others), others))
         self.turning = nn.Parameter(turning[: s.motion_values])  # S, (values, M)
         self.angle = nn.Parameter(torch.zeros(shape))  # ω
         self.radius = nn.Parameter(torch.full(shape, math.log(FIRST_RADIUS / (1 - FIRST_RADIUS))))  # ρ, by its logit

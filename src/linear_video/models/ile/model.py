@@ -72,7 +72,8 @@ class InvertibleLinearEmbedding(
     @classmethod
     def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
         """Training settings that suit model settings."""
-        return TRAINING[model.get("dynamics", "modal")]
+        dynamics = model.get("dynamics") if isinstance(model, Mapping) else None
+        return TRAINING.get(str(dynamics), TRAINING["modal"])  # whether there is such a form is checked later
 
     @classmethod
     def check_clips(cls, settings: IleSettings, frames: int) -> None:

@@ -103,8 +103,7 @@ class TurningNetwork(MotionNetwork):
             nn.SiLU(),
             nn.Flatten(),
         )
-        with torch.no_grad():
-            size = self.convolutions(torch.zeros(1, look_back * frame_shape[0], *frame_shape[1:])).shape[1]
+        size = 2 * channels * -(-frame_shape[1] // 8) * -(-frame_shape[2] // 8)  # halved three times, rounded up
         self.dense = nn.Linear(size + (look_back + reach) * actions, 4 * channels)
         self.last = nn.Linear(4 * channels, reach * values)
         self.doubt = nn.Linear(4 * channels, reach)

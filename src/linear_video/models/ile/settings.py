@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from linear_video.common.checks import check_least, check_literals, check_pair, check_within
+from linear_video.common.checks import check_least, check_literals, check_most, check_pair, check_within
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,12 @@ class IleSettings:
         check_within(self, "[0, 1)", "motion_share", "motion_refinement")
         check_least(self, 1, "loss_frames")
         check_least(self, 0, "actions")
+        check_most(self, 12, "blocks", "first_squeezes")
+        check_most(self, 31, "middle_kernel")
+        check_most(self, 100, "couplings")
+        check_most(self, 1000, "look_back", "reach", "motion_values", "forecasts_per_clip", "actions")
+        check_most(self, 4096, "hidden_channels", "motion_channels")
+        check_most(self, 2**14, "state_dimension")
         check_pair(self, "[0, 1]", "eigenvalue_radius")
         check_pair(self, "[0, 90]", "eigenvalue_angle")
         check_within(self, "[0, inf)", "noise", "forecast_weight", "prior_precision")

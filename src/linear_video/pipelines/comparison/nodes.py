@@ -31,7 +31,7 @@ def compare(
     Raises:
         InputError: if there are no models yet, or a model has predicted other clips than those that are held out now.
     """
-    from linear_video.evaluation.comparison import compare, fingerprint
+    from linear_video.evaluation.comparison import check_facts, compare, fingerprint
 
     clips = evaluation.scored_frames(validation_clips, test_clips)
     facts = {model: of_model for model, of_model in prediction_facts.items() if of_model}
@@ -40,6 +40,8 @@ def compare(
             f"no model has been trained on {dataset} yet; start with "
             f"kedro run --pipelines={next(iter(prediction_facts))}.{dataset}"
         )
+    for model, of_model in facts.items():
+        check_facts(of_model, model, dataset)
     others = [model for model, of_model in facts.items() if of_model["clips"] != fingerprint(clips)]
     if others:
         again = " and ".join(f"kedro run --pipelines={model}.{dataset}" for model in others)

@@ -21,12 +21,14 @@ def create_pipeline(dataset: str, models: list[str]) -> Pipeline:
             inputs={"predictions": "predictions", **held_out, **facts},
             outputs=["table", "models"],
             name="compare",
+            tags="compare",
         ),
         node(
             bound(report, dataset=dataset, models=models),
             inputs={"scores": "table", "facts": "models", "predictions": "predictions", **held_out},
             outputs=["markdown", "page"],
             name="report",
+            tags="compare",
         ),
     ]
     clips = {f"{split}_clips": f"{dataset}.{split}_clips" for split in ("validation", "test")}

@@ -1,10 +1,12 @@
 """Fetch files and check them."""
 
+import shutil
 from pathlib import Path
 
 import pooch
 
-from linear_video.common.errors import InputError
+from linear_video.common.errors import InputError, NoRoomError
+from linear_video.common.files import replacing_file
 from linear_video.parameters import DownloadSettings
 
 
@@ -15,13 +17,22 @@ def download(settings: DownloadSettings, name: str) -> list[str]:
         InputError: if the server cannot be reached, or sends something else.
     """
     folder, url = Path(settings.folder), settings.url
-    fetcher = pooch.create(folder, base_url=url, registry=settings.checksums, retry_if_failed=2)
-    for file in settings.checksums:
-        try:
-            fetcher.fetch(file, progressbar=True)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{url}{file} cannot be fetched ({error}). Put the file into {folder} by hand, or name another server "
-                f"with --params={name}.url=..."
-            ) from error
+    unfinished = folder / ".download.part"  # where what a killed run leaves is found
+    fetcher = pooch.create(unfinished, base_url=url, registry=settings.checksums, retry_if_failed=2)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        for file, checksum in settings.checksums.items():
+            if (folder / file).is_file() and pooch.hashes.hash_matches(str(folder / file), checksum):
+                continue
+            with replacing_file(folder / file) as part:
+                Path(fetcher.fetch(file, progressbar=True)).replace(part)
+    except NoRoomError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{url}{file} cannot be fetched ({error}). Put the file into {folder} by hand, or name another server "
+            f"with --params={name}.url=..."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return list(settings.checksums)

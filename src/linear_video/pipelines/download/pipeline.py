@@ -2,11 +2,12 @@
 
 from kedro.pipeline import Pipeline, node
 
-from linear_video.pipelines.bound import bound
+from linear_video.pipelines.bound import ALWAYS, bound
 from linear_video.pipelines.download.nodes import download
 
 
 def create_pipeline(name: str) -> Pipeline:
     """One node, ``download_<files>``, optional: the files may as well be put into their folder by hand."""
     function = bound(download, name=name)
-    return Pipeline([node(function, inputs=f"params:{name}", outputs=f"{name}_files", name=name)])
+    tags = ["ingest", ALWAYS]
+    return Pipeline([node(function, inputs=f"params:{name}", outputs=f"{name}_files", name=name, tags=tags)])

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from linear_video.pipelines.bound import ALWAYS
 from linear_video.pipelines.footage_task.nodes import run_task
 
 
@@ -12,5 +13,6 @@ def create_pipeline() -> Pipeline:
         inputs={"predict": "params:predict", "seed": "params:seed", "folder": "results_folder"},
         outputs="results",
         name="run_task",
+        tags=["footage", ALWAYS],
     )
     return Pipeline([done], namespace="predict", parameters={"params:predict", "params:seed"})

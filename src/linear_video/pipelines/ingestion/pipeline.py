@@ -3,12 +3,15 @@
 from kedro.pipeline import Pipeline, node
 
 from linear_video.clips.base import SPLITS
-from linear_video.pipelines.bound import bound
+from linear_video.pipelines.bound import FIRST, bound
 from linear_video.pipelines.ingestion.nodes import make, summarise
 
 
 def create_pipeline(dataset: str, *, lists_sources: bool) -> Pipeline:
-    """Nodes ``<dataset>.make`` and ``<dataset>.summarise``."""
+    """Nodes ``<dataset>.make`` and ``<dataset>.summarise``.
+
+    Both come before any training, so that other runs may use the clips meanwhile.
+    """
     clips = [f"{split}_clips" for split in SPLITS]
     sources = ["sources"] if lists_sources else []
     nodes = [
@@ -17,12 +20,14 @@ def create_pipeline(dataset: str, *, lists_sources: bool) -> Pipeline:
             inputs={"settings": f"params:{dataset}", "seed": "params:seed", "folder": "frames_folder"},
             outputs=[*clips, *sources],
             name="make",
+            tags=["ingest", FIRST],
         ),
         node(
             bound(summarise, dataset=dataset),
             inputs=dict(zip([*SPLITS, *sources], [*clips, *sources], strict=True)),
             outputs=["summary", "contact_sheet"],
             name="summarise",
+            tags=["ingest", FIRST],
         ),
     ]
     return Pipeline(nodes, namespace=dataset, parameters={f"params:{dataset}", "params:seed"})

@@ -67,14 +67,12 @@ def _run_all(trained: Any, footage: OwnFootageSettings, seed: int, folder: Path)
 
 def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
     """One page that needs no other files, on the first video of the results."""
-    import json
-
     from linear_video.tasks.footage import find_footage, open_footage
     from linear_video.tasks.report import PLAYED, page
-    from linear_video.tasks.runner import FACTS
+    from linear_video.tasks.runner import read_facts
 
     of_first = results[results["footage"] == results["footage"].iloc[0]]
-    facts = json.loads((Path(of_first["folder"].iloc[0]) / FACTS).read_text())
+    facts = read_facts(Path(of_first["folder"].iloc[0]))
     training = facts["training"]
     shortened = f" (players show the first {PLAYED})" if facts["frames"] > PLAYED else ""
     told = {

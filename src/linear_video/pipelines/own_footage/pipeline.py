@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from linear_video.pipelines.bound import ALWAYS
 from linear_video.pipelines.own_footage.nodes import run_tasks, run_tasks_with, write_report
 
 
@@ -14,12 +15,14 @@ def create_pipeline(checkpoint: str | None) -> Pipeline:
         inputs={**own, **given},
         outputs="results",
         name="run_tasks",
+        tags=["footage", ALWAYS],
     )
     told = node(
         write_report,
         inputs={"results": "results", "footage": "params:footage"},
         outputs="page",
         name="write_report",
+        tags=["footage", ALWAYS],
     )
     return Pipeline(
         [done, told],

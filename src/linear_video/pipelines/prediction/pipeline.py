@@ -19,6 +19,7 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
             inputs={"checkpoint": "checkpoint", **held_out},
             outputs=["predictions", "prediction_facts"],
             name="predict",
+            tags="predict",
         ),
         node(
             bound(evaluate, **names),
@@ -30,12 +31,14 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
             },
             outputs="scores",
             name="evaluate",
+            tags="evaluate",
         ),
         node(
             draw,
             inputs={"checkpoint": "checkpoint", "predictions": "predictions", "scores": "scores", **held_out},
             outputs="figures",
             name="draw",
+            tags="draw",
         ),
     ]
     clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in SPLITS}

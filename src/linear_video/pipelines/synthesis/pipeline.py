@@ -22,18 +22,21 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
             inputs={"checkpoint": "checkpoint", **held_out, "synthesis": synthesis, "seed": "params:seed"},
             outputs=["synthesised", "starts"],
             name="synthesise",
+            tags="predict",
         ),
         node(
             bound(nodes.evaluate, **names),
             inputs={**made, **held_out, "settings": settings, "seed": "params:seed"},
             outputs="scores",
             name="evaluate",
+            tags="evaluate",
         ),
         node(
             bound(nodes.draw, **names),
             inputs={**made, **held_out, **beside},
             outputs="figures",
             name="draw",
+            tags="draw",
         ),
     ]
     clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in ("validation", "test")}

@@ -21,6 +21,7 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
         },
         outputs=["checkpoint", "history"],
         name="train",
+        tags="train",
     )
     clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in ("train", "validation")}
     return Pipeline([made], namespace=experiment.name, inputs=clips, parameters={settings, "params:seed"})

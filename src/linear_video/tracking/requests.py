@@ -1,0 +1,115 @@
+"""What a server is asked for: read strictly, and bounded before memory is taken."""
+
+import json
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_video.common.errors import InputError
+from linear_video.common.limits import SERVER_BYTES, limit
+from linear_video.tasks.ahead import APART, WINDOWS
+from linear_video.tasks.parts import Parts, halvings
+from linear_video.tasks.trained import TrainedModel
+
+HORIZON, MOST_HORIZON = 5, 1000  # frames of an answer: unless asked for others, and at most
+MOST_FORECASTS = 5000  # frames that are forecast for one answer, with those of the tests on the frames given
+# Bytes for each value of the frames given and to come, measured: the methods' guesses, and lists of numbers in JSON.
+BYTES_OF_VALUE = 100
+# Bytes for each value of the frames that a model sees and gives: measured with the ILE's forms, the most costly.
+BYTES_OF_SMALL, BYTES_OF_WHOLE = 1000, 400  # at the model's size; of models that take any size
+BODY_SHARE = 20  # of a request's text, which becomes so many times as large while it is read
+
+
+def most_body() -> int:
+    """Bytes of a request's text that are read at most."""
+    return max(1, limit(SERVER_BYTES) // BODY_SHARE)
+
+
+def read_request(body: bytes) -> tuple[NDArray[np.uint8], int]:
+    """Frames uint8 (T, h, w, channels) and the horizon of ``{"inputs": ..., "params": {"horizon": 5}}``.
+
+    Raises:
+        InputError: if it is anything else.
+    """
+    try:
+        content = json.loads(body.decode(), parse_constant=_no_number)
+    except RecursionError as error:
+        raise InputError("the request is no valid JSON (it is nested too deeply).") from error
+    except ValueError as error:  # UnicodeDecodeError too
+        raise InputError(f"the request is no valid JSON ({str(error)[:200]}).") from error
+    if not isinstance(content, dict) or not {"inputs"} <= content.keys() <= {"inputs", "params"}:
+        raise InputError('the request must be {"inputs": frames, "params": {"horizon": 5}}, without other entries.')
+    params = content.get("params", {})
+    if not isinstance(params, dict) or not params.keys() <= {"horizon"}:
+        raise InputError('params must be {"horizon": 5}, or be left out.')
+    return _frames(content["inputs"]), check_horizon(params.get("horizon", HORIZON))
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number")
+
+
+def _frames(inputs: Any) -> NDArray[np.uint8]:
+    """Lists of lists as an array; nothing is taken for a number that is none."""
+    level, shape = [inputs], list[int]()
+    for _ in range(4):
+        if set(map(type, level)) != {list} or len(sizes := set(map(len, level))) != 1 or 0 in sizes:
+            raise InputError("inputs must be frames (T, h, w, channels) as lists of lists of one length, none empty.")
+        shape += sizes
+        level = list(chain.from_iterable(level))
+    if set(map(type, level)) != {int} or min(level) < 0 or max(level) > 255:
+        raise InputError("inputs must be whole numbers from 0 to 255, four lists deep: (T, h, w, channels).")
+    return np.frombuffer(bytes(level), np.uint8).reshape(shape)
+
+
+def check_horizon(horizon: Any) -> int:
+    """How many frames are wanted.
+
+    Raises:
+        InputError: if it is no number, or too large a one.
+    """
+    whole = isinstance(horizon, int | np.integer) and not isinstance(horizon, bool)
+    if not whole or not 1 <= horizon <= MOST_HORIZON:
+        raise InputError(f"horizon must be a whole number within 1 to {MOST_HORIZON}, not {str(horizon)[:40]}.")
+    return int(horizon)
+
+
+def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> NDArray[np.uint8]:
+    """The frames after the last one: (horizon, h, w, channels).
+
+    Raises:
+        InputError: if the frames cannot be used, or it would take more memory or time than is allowed.
+    """
+    if frames.ndim != 4 or 0 in frames.shape or frames.shape[3] not in (1, 3):
+        raise InputError(f"frames must be (T, h, w, channels), with 1 or 3 channels, not {frames.shape}.")
+    tests = max(0, min((len(frames) - trained.context) // APART, WINDOWS + horizon // APART))
+    if (forecasts := (1 + tests) * horizon) > MOST_FORECASTS:
+        raise InputError(
+            f"{len(frames)} frames and a horizon of {horizon} take {forecasts:,} forecasts, tests on the frames given "
+            f"included; at most {MOST_FORECASTS:,} are made. Give fewer frames, or a smaller horizon."
+        )
+    needed, most = estimated_bytes(trained, frames.shape, horizon), limit(SERVER_BYTES)
+    if needed > most:
+        raise InputError(
+            f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} and a horizon of {horizon} take about "
+            f"{needed / 2**30:,.1f} GiB, but {most / 2**30:,.1f} are allowed. Give fewer or smaller frames, or a "
+            f"smaller horizon; or start the server with a larger {SERVER_BYTES}."
+        )
+    return trained.extrapolate(frames, horizon)
+
+
+def estimated_bytes(trained: TrainedModel, shape: tuple[int, ...], horizon: int) -> int:
+    """Memory that the frames after some of a shape (T, h, w, channels) take, without what the model itself does."""
+    length, height, width, planes = shape
+    own: tuple[int, int, int] = trained.model.frame_shape
+    cost = BYTES_OF_SMALL
+    if trained.fit == "whole":
+        times = halvings(min(height, width))
+        height, width = max(1, height >> times), max(1, width >> times)
+        own, cost = (own[0], height, width), BYTES_OF_WHOLE
+    parts = Parts(own, (height, width, planes), trained.fit)
+    seen = parts.rows * parts.columns * parts.planes * own[0] * own[1] * own[2]
+    kept = BYTES_OF_VALUE * (length + horizon) * shape[1] * shape[2] * planes
+    return kept + cost * (trained.context + horizon) * seen

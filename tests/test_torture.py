@@ -1,0 +1,45 @@
+"""A short form of the torture: one kill of each kind, one pair of runs, two sizes of a small disk."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import torture
+from tests.pipelines.project import DATA
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("kind", torture.KINDS)
+def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, kind: str) -> None:
+    assert torture.kills(tmp_path, kind, 1, seed=len(kind)) == []
+
+
+def test_two_runs_at_once_give_what_each_gives_alone(tmp_path: Path) -> None:
+    assert torture.pairs(tmp_path, 1) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_one_message_and_no_loss(tmp_path: Path) -> None:
+    try:
+        assert torture.disk(tmp_path, "ile", 2) == []
+    except RuntimeError as error:
+        if "cannot be mounted" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+def test_differences_are_seen(tmp_path: Path) -> None:
+    """Else nothing above could fail."""
+    one, other = {"a": "1", "b": "2"}, {"b": "3", "c": "4"}
+    assert torture.difference(one, other) == "a (left over), b (other), c (missing)"
+    assert torture.difference(one, dict(one)) == ""
+    file = tmp_path / DATA / "facts.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"psnr": 1, "seconds": 2}')
+    before = torture.fingerprint(tmp_path)
+    file.write_text('{"psnr": 1, "seconds": 3}')
+    assert torture.fingerprint(tmp_path) == before
+    file.write_text('{"psnr": 2, "seconds": 3}')
+    assert torture.fingerprint(tmp_path) != before

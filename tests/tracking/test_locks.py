@@ -1,0 +1,132 @@
+"""Runs of the same things take turns, runs of others do not wait, and the dead do not count."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from linear_video.tracking.locks import Claims, RunLock, is_alive
+
+Start = Callable[..., subprocess.Popen[str]]
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from linear_video.tracking.locks import Claims, RunLock
+project, reads, writes = sys.argv[1:]
+lock = RunLock(Path(project), "kedro run --pipelines=other")
+lock.claim(Claims(frozenset(reads.split()), frozenset(writes.split())))
+print("has it", flush=True)
+sys.stdin.readline()
+lock.release()
+"""
+
+
+def claims(reads: str = "", writes: str = "") -> Claims:
+    return Claims(frozenset(reads.split()), frozenset(writes.split()))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start another process that claims something; it has it when this returns, and lets it go on a line of input."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(reads: str = "", writes: str = "", wait: bool = True) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path), reads, writes]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        assert not wait or process.stdout.readline() == "has it\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[RunLock]:
+    lock = RunLock(tmp_path, "kedro run --pipelines=this")
+    yield lock
+    lock.release()
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "free"),
+    [
+        (claims(writes="/a"), {"writes": "/a"}, False),
+        (claims(writes="/a"), {"reads": "/a"}, False),
+        (claims(reads="/a"), {"writes": "/a"}, False),
+        (claims(reads="/a"), {"reads": "/a"}, True),
+        (claims(reads="/a", writes="/b"), {"reads": "/a", "writes": "/c"}, True),
+    ],
+)
+def test_only_readers_share(lock: RunLock, start: Start, mine: Claims, other: dict[str, str], free: bool) -> None:
+    start(**other)
+    assert lock.claim(mine, wait=False) == free
+
+
+def test_one_waits_until_the_other_lets_go_and_says_for_whom(
+    lock: RunLock, start: Start, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "linear_video")
+    other = start(writes="/a /b")
+
+    def let_go(seconds: float) -> None:  # in place of waiting
+        other.communicate("\n")
+
+    monkeypatch.setattr("linear_video.tracking.locks.time.sleep", let_go)
+    assert lock.claim(claims(reads="/b"))
+    (told,) = caplog.messages
+    assert told.startswith(f"Waiting for another run, which has /b: process {other.pid}, since 20")
+    assert told.endswith("kedro run --pipelines=other.")
+
+
+def test_a_killed_run_is_in_nobodys_way(lock: RunLock, start: Start, tmp_path: Path) -> None:
+    other = start(writes="/a")
+    (file,) = set((tmp_path / ".runs").glob("*-*.lock")) - {lock.file}
+    assert is_alive(file)
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    assert file.exists()  # it could not tidy up
+    assert not is_alive(file)
+    assert lock.claim(claims(writes="/a"), wait=False)
+    assert not file.exists()
+    assert not file.with_suffix(".json").exists()
+
+
+def test_what_is_given_up_is_free_while_the_run_goes_on(lock: RunLock, start: Start) -> None:
+    lock.claim(claims(reads="/clips", writes="/model"))
+    waiting = start(writes="/clips", wait=False)
+    lock.claim(claims(writes="/model"))
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "has it\n"
+
+
+def test_two_that_read_and_want_to_write_do_not_wait_for_each_other(
+    lock: RunLock, start: Start, tmp_path: Path
+) -> None:
+    """The one that waits lets go of what it reads."""
+    other = start(reads="/a")
+    assert lock.claim(claims(reads="/a"), wait=False)
+    assert not lock.claim(claims(writes="/a"), wait=False)
+    upgrading = start(writes="/a", wait=False)
+    other.communicate("\n")
+    lock.claim(Claims())
+    assert upgrading.stdout is not None
+    assert upgrading.stdout.readline() == "has it\n"
+
+
+def test_a_run_that_is_over_leaves_nothing(tmp_path: Path) -> None:
+    lock = RunLock(tmp_path, "kedro run")
+    lock.claim(claims(writes="/a"))
+    note = json.loads(lock.file.with_suffix(".json").read_text())
+    assert (note["process"], note["writes"]) == (os.getpid(), ["/a"])
+    lock.release()
+    assert {path.name for path in (tmp_path / ".runs").iterdir()} <= {"gate.lock"}

@@ -22,8 +22,8 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
-	$(BIN)/codespell README.md CHANGELOG.md docs src tests benchmarks conf
-	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md docs
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src tests benchmarks conf
+	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md CONTRIBUTING.md docs
 
 # The documentation as a site in site/; any broken link or reference stops it.
 docs: .venv/done

@@ -1,4 +1,4 @@
-"""What the pages of the site take from elsewhere: the changelog, and tables of settings from the classes themselves.
+"""What the pages of the site take from elsewhere: files of the project, and tables of settings from the classes.
 
 A line ``::settings <module>:<class>`` on a page becomes a table of the settings of that class: name, default and
 meaning, as its fields and its docstring have them.
@@ -14,13 +14,14 @@ from typing import Any
 from griffe import Docstring, DocstringSectionAttributes, parse_google
 
 ROOT = Path(__file__).parents[1]
+FILES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}  # by page
 SETTINGS = re.compile(r"^::settings (\S+)$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """MkDocs calls this for each page, with its Markdown; what it returns is rendered."""
-    if page.file.src_uri == "changelog.md":
-        return (ROOT / "CHANGELOG.md").read_text().replace("](docs/", "](")
+    if page.file.src_uri in FILES:
+        return (ROOT / FILES[page.file.src_uri]).read_text().replace("](docs/", "](")
     return SETTINGS.sub(lambda found: settings_table(found[1]), markdown)
 
 

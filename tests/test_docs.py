@@ -4,9 +4,11 @@ import re
 from typing import Any
 
 import pytest
+from kedro.pipeline import Pipeline
 from omegaconf import OmegaConf
 
 from linear_video.clips.registry import KINDS
+from linear_video.common.limits import DEFAULTS
 from linear_video.experiments import declared_datasets, default_experiment
 from linear_video.models.base import (
     DrawsFutures,
@@ -22,6 +24,7 @@ from linear_video.models.base import (
 from linear_video.models.registry import MODELS, model_class
 from linear_video.parameters import check_parameters, merged
 from linear_video.pipeline_registry import register_pipelines
+from linear_video.pipelines.bound import ALWAYS, FIRST
 from linear_video.tasks.settings import BLENDED
 from linear_video.tasks.trained import NEEDS
 from tests.pipelines.project import ROOT
@@ -29,7 +32,7 @@ from tests.test_parameters import load
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
-    for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
 }
 OWN = ("my_video", "my_videos", "momentum", "drifting_gratings")  # what the pages make themselves
 CAPABILITIES: dict[str, type] = {
@@ -91,6 +94,22 @@ def test_every_pipeline_that_is_named_exists(page: str) -> None:
     assert "--pipeline=" not in PAGES[page]
 
 
+@pytest.mark.filterwarnings("ignore:One or more dataset names contain")
+def test_the_table_of_tags_names_the_nodes_of_each() -> None:
+    tagged: dict[str, set[str]] = {}
+    for node in sum(register_pipelines().values(), Pipeline([])).nodes:
+        step = "the downloads" if node.name.startswith("download_") else node.name.rpartition(".")[2]
+        for tag in node.tags - {ALWAYS, FIRST}:
+            tagged.setdefault(tag, set()).add(step)
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGES["docs/how_to/kedro.md"], re.MULTILINE)
+    assert {tag: set(re.findall(r"\w+\b(?=`)|the downloads", steps)) for tag, steps in rows} == tagged
+
+
+def test_the_table_of_limits_has_every_one_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", PAGES["docs/how_to/limits.md"], re.MULTILINE)
+    assert {name: int(default) for name, default in rows} == DEFAULTS
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_set_of_parameters_that_is_shown_can_be_used(page: str) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", PAGES[page], re.DOTALL):
@@ -118,8 +137,9 @@ def test_every_message_of_the_troubleshooting_is_one_of_the_program() -> None:
             assert part in program, message
 
 
-def test_the_changelog_has_no_page_that_the_site_lacks() -> None:
-    for link in re.findall(r"\]\(([^)#\s]+)", (ROOT / "CHANGELOG.md").read_text()):
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "CONTRIBUTING.md"])
+def test_a_file_that_the_site_shows_links_to_pages_alone(name: str) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)", (ROOT / name).read_text()):
         assert "://" in link or (link.startswith("docs/") and (ROOT / link).exists()), link
 
 

@@ -1,9 +1,10 @@
 # Each target is one or two plain commands; nothing here is needed if you prefer your own environment.
 export DO_NOT_TRACK := true
+export NO_MKDOCS_2_WARNING := 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ile test slow lint torture bench
+.PHONY: ile test slow lint docs figures torture bench
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
@@ -21,6 +22,16 @@ lint: .venv/done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src tests benchmarks conf
+	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md CONTRIBUTING.md docs
+
+# The documentation as a site in site/; any broken link or reference stops it.
+docs: .venv/done
+	$(BIN)/mkdocs build --strict
+
+# The pictures of the documentation that code draws; the moving one needs the results of `make ile`.
+figures: .venv/done
+	$(BIN)/python docs/figures.py
 
 # About an hour: runs are killed, started in pairs and left without room on their disk (as root), and readers are given broken inputs.
 torture: .venv/done

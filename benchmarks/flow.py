@@ -45,11 +45,12 @@ def report() -> str:
         f"{FRAMES} frames of {channels}x{height}x{width}, {TOPOLOGY.blocks} blocks of {TOPOLOGY.couplings} affine "
         f"couplings, convolutions of 3, 1 and 3 with {TOPOLOGY.hidden_channels} channels between, half of the channels "
         "out after each block, standard normal values; log density and its gradient, float32, one thread. Each library "
-        "builds it of its own pieces (`benchmarks/peers.py`). Targets: ours at most 1.05 of the best other's time and "
-        "0.55 of normflows' memory; checkpoint and reversible at most 0.22 of plain's memory for 1.45 of its time.\n\n"
+        "builds the flow from its own pieces (`benchmarks/peers.py`). Targets: at most 1.05 of the time of the best "
+        "other library and 0.55 of the memory of normflows; checkpoint and reversible at most 0.22 of the memory of "
+        "the plain flow in 1.45 of its time.\n\n"
         f"{table(times)}\n\n"
-        f"Ours against the quickest other: {1 / best:.2f} of its time. Ours against normflows: "
-        f"{memory['linear-video'] / memory['normflows']:.2f} of its memory.\n\n{gradients()}"
+        f"linear-video takes {1 / best:.2f} of the time of the quickest other library, and "
+        f"{memory['linear-video'] / memory['normflows']:.2f} of the memory of normflows.\n\n{gradients()}"
     )
 
 
@@ -64,7 +65,7 @@ def gradients(seeds: int = 5) -> str:
     listed = ", ".join(f"{name} {torch.tensor(found).median():.1e}" for name, found in errors.items())
     return (
         f"Relative error of the gradient in float32 against float64, median of {seeds} sets of weights: {listed}. "
-        "Target: 10 times plain's."
+        "Target: at most 10 times that of the plain flow."
     )
 
 

@@ -71,5 +71,5 @@ def report() -> str:
             memory.append(f"{peak_memory(prepare, str(many)):.0f} MiB with {files} files")
     return (
         f"{FILES} videos of {FRAMES} frames, 320x240, MPEG-4, read into 64x64 grey. Target: 1.7 times with a second "
-        f"worker.\n\n{table(times)}\n\nMemory beyond what the program held before: {', '.join(memory)}."
+        f"worker.\n\n{table(times)}\n\nMemory, minus what the program held before: {', '.join(memory)}."
     )

@@ -54,10 +54,10 @@ def main() -> None:
             print(parts[-1], end="\n\n", flush=True)
     if only is None:
         head = (
-            "# Performance\n\nWritten by `make bench` (`python benchmarks/performance.py`), "
-            f"commit {commit}, on {measuring.machine()}.\n\nTimes are medians of rounds in which all that are "
-            "compared take turns; ratios are within a round, with their 10th and 90th percentile. Memory is the peak "
-            "of a fresh process, beyond what it held before.\n\n"
+            "# Performance\n\n`make bench` (`python benchmarks/performance.py`) measures and writes this page: "
+            f"commit {commit}, on {measuring.machine()}.\n\nThe candidates of a table take turns in rounds. Times are "
+            "medians of the rounds, and ratios are within a round, with their 10th and 90th percentile. Memory is the "
+            "peak of a fresh process, minus what it held before.\n\n"
         )
         with replacing_file(PAGE) as part:
             part.write_text(head + "\n\n".join(parts) + "\n")

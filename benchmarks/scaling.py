@@ -100,9 +100,9 @@ def report() -> str:
     depths.index.name = "couplings"
     sizes = ", ".join(f"{name} {value}" for name, value in BASE.items())
     return (
-        f"A step of the whole model, forward and backward; where nothing else is said, {sizes}. One thing grows:\n\n"
+        f"A step of the whole model, forward and backward, with {sizes}. In each row one of these grows:\n\n"
         f"{markdown_table(pd.DataFrame(rows))}\n\n![Time](images/scaling.png)\n\n"
-        "Peak memory in MiB of a step of 150 frames of 32x32, by depth, beyond weights and gradients. Target: "
-        "reversible flat within 10 %.\n\n"
+        "Peak memory in MiB of a step of 150 frames of 32x32, by depth, without weights and gradients. Target: "
+        "reversible constant within 10 %.\n\n"
         f"{markdown_table(depths.reset_index())}\n\n![Memory](images/depth.png)"
     )

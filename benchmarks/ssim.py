@@ -32,4 +32,4 @@ def report() -> str:
         n, horizon, *frame = shape
         size = "x".join(map(str, frame))
         parts.append(f"{n * horizon} frames of {size}; largest difference of SSIM {difference:.0e}:\n\n{table(times)}")
-    return "Targets: a third of the loop's time, within 1e-7 of it.\n\n" + "\n\n".join(parts)
+    return "Targets: a third of the time of the loop, and equal to it within 1e-7.\n\n" + "\n\n".join(parts)

@@ -385,7 +385,7 @@ def spectrum(steps: int) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def write_examples(folder: Path) -> None:
-    """Footage to try the pipeline ``predict`` with: see docs/footage.md."""
+    """Footage to try the pipeline ``predict`` with: see docs/how_to/own_footage.md."""
     folder.mkdir(parents=True, exist_ok=True)
     symbols = load_symbols("digits", Path(), SETTINGS.symbol_size, "test")
     long = replace(SETTINGS, frames=120)

@@ -1,4 +1,4 @@
-"""A picture for docs/models.md: how the spectrum of an ILE with modal dynamics turns with the motion of a clip.
+"""A picture for docs/concepts/models.md: the spectrum of an ILE with modal dynamics turns with the motion of a clip.
 
 python benchmarks/turning_spectrum.py
 """

@@ -23,18 +23,19 @@ def load(
     """Read a trained model, ready for footage.
 
     Args:
-        source: folder of a trained model (``data/06_models/ile/moving_symbols``), or where MLflow keeps one
+        source: folder of a trained model (``data/06_models/ile/moving_symbols``), or its address in MLflow
             (``runs:/<run>/model``, ``models:/<name>/1``, ``models:/ile-moving_symbols@champion``).
-        fit: what becomes of frames of another size than the model's: seen ``"whole"``, if the model can; ``"resize"``d,
-            or cut into ``"tile"``s. ``"auto"`` is whole or resize.
-        context: frames that the model sees.
-        device: as PyTorch names it; None for a GPU if there is one.
-        method: of extrapolate, fill_in, retime and denoise: ``"blend"`` of the model and of what anybody would guess,
-            weighted by tests on the footage itself; ``"model"`` alone, or another one alone: see
-            ``tasks.settings.METHODS``.
+        fit: how the model sees frames that do not have its own size: ``"whole"``, if it takes any size; ``"resize"``,
+            made larger or smaller; ``"tile"``, cut into tiles. ``"auto"`` is whole if possible, and resize otherwise.
+        context: number of frames that the model sees.
+        device: a device as PyTorch names it; None for a GPU if there is one, and the CPU otherwise.
+        method: how extrapolate, fill_in, retime and denoise guess: ``"blend"``, the model and the references, weighted
+            by tests on the footage itself; ``"model"`` alone; or one of the references alone (see
+            ``tasks.settings.METHODS``).
 
     Raises:
-        InputError: if there is none, or it is damaged, or of another version. Nothing is ever unpickled.
+        InputError: if there is no model at this place, or if it is damaged or of another version. Nothing is ever
+            unpickled.
     """
     from linear_video.tasks.loading import load_model
 

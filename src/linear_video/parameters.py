@@ -81,10 +81,11 @@ class Parameters:
     Attributes:
         random: the seed.
         datasets: by name.
-        evaluation, synthesis: of each dataset, what is predicted or synthesised, and scored.
+        evaluation: for each dataset, what is predicted and scored.
+        synthesis: for each dataset, what is synthesised and scored.
         experiments: ``<model>.<dataset>``.
-        predict: what a trained model does with footage of one's own.
-        footage: all of that with one video.
+        predict: what a trained model does with the user's footage.
+        footage: what is done with one video, all tasks together.
         downloads: by name, with ``download_`` in front.
     """
 

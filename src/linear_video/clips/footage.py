@@ -18,22 +18,24 @@ class FootageSettings(DatasetSettings):
         room_decides: whether frames too small for so many crops, or for one of that size, give fewer, or smaller ones.
         raw_folder: a folder for each class, below it videos, folders of images, or arrays.
         include: names to read, with ``*`` and ``?`` (``Golf-Swing-Side/001``); empty for all.
-        unusable: ``"skip"`` goes on without recordings that cannot be used, ``"fail"`` stops; both list them.
+        unusable: ``"skip"`` leaves out recordings that cannot be used, ``"fail"`` stops at them; both list them.
         frame_size: (height, width) of the frames that are kept.
         fit: ``"crop"`` cuts what is too wide or too high, ``"letterbox"`` adds black bars.
         crop_size: height in the recording's pixels of the parts that are cut out of its frames; None for the largest.
         crops: parts that are cut out of a recording, spread over its frame; each gives clips of its own.
         channels: 1 (grey) or 3 (red, green, blue).
         frames: frames of a clip.
-        frame_step: takes every so manieth frame of the recording.
-        window_step: frames of the recording from the start of one clip to the next; less than a clip overlaps.
-        least_motion: passes over clips whose frames differ less from one to the next, as the mean absolute difference
-            of values in [0, 1].
-        cut_threshold: passes over clips across a cut, which is a difference of at least this, and three times the
-            differences before and after; None keeps them.
+        frame_step: frames of the recording from one frame of a clip to the next; 2 takes every second frame.
+        window_step: frames of the recording from the start of one clip to the start of the next. Clips overlap if
+            this is less than their length.
+        least_motion: clips that move less are left out. Motion is the mean absolute difference of successive frames,
+            with values in [0, 1].
+        cut_threshold: clips that contain a cut are left out. A cut is a difference of at least this, and of three
+            times the differences before and after it. None keeps these clips.
         split_by: ``"video"`` puts whole recordings into train, validation or test; ``"time"`` the last frames of each
             recording into test, those before them into validation.
-        validation_share, test_share: share of recordings, or of each one's frames.
+        validation_share: share of the recordings that are for validation; of each one's frames with ``"time"``.
+        test_share: the same for the test.
         workers: recordings read side by side; None for as many as there are processors.
     """
 

@@ -38,15 +38,16 @@ class RotationSettings(DatasetSettings):
     Attributes:
         raw_folder: small NORB's six (or three) matrix files, or pictures ``obj{n}__{view}.png``.
         object: name of one object (``car/4``, ``obj1``), ``"first"`` or ``"all"``.
-        unusable: ``"skip"`` goes on without objects that cannot be used, ``"fail"`` stops; both list them.
+        unusable: ``"skip"`` leaves out objects that cannot be used, ``"fail"`` stops at them; both list them.
         frame_size: side of the square frame.
         channels: 1 (grey) or 3 (red, green, blue).
-        frames: frames of a clip; after the last view comes the first again.
+        frames: frames of a clip; the first view follows the last one.
         window_step: frames from the start of one clip to the next, within a whole turn.
         degrees_per_frame: a multiple of the data's own step (NORB 20, COIL 5) that divides 360.
         directions: ``"forward"``, ``"backward"`` (by growing and falling azimuth), or both.
         cameras: of NORB's two, each giving sequences of its own.
-        validation, test: (lighting, elevation), from 0, that are held out.
+        validation: (lighting, elevation), from 0, of the clips that are held out for validation.
+        test: (lighting, elevation), from 0, of the clips that are held out for the test.
     """
 
     judge: ClassVar[Judge] = "rotation"

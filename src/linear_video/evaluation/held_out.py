@@ -17,9 +17,9 @@ class EvaluationSettings:
     Attributes:
         context: frames that the model sees.
         horizon: frames that it predicts.
-        sequences: held-out clips that are scored, spread evenly over all; all, if there are fewer.
-        clips_per_batch: clips predicted at once.
-        held_out: ``"test"``, or ``"validation"`` while settings are being chosen; of synthesis too.
+        sequences: number of held-out clips that are scored, spread evenly over all of them; all, if there are fewer.
+        clips_per_batch: clips that are predicted at once.
+        held_out: which clips are scored, for synthesis too: ``"test"``, or ``"validation"`` to choose settings.
     """
 
     context: int = 10

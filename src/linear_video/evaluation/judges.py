@@ -20,7 +20,7 @@ class SynthesisSettings:
     """What is synthesised and scored.
 
     Attributes:
-        sequences: sequences, each from a start of its own, spread over the held-out clips.
+        sequences: number of sequences. Their starts differ, and are spread over the held-out clips.
         frames: frames of a sequence.
         noise_scale: 1 draws from the model, 0 follows its mean.
         spread_starts: whether the starts are spread over time within the clips, or are their first frames.

@@ -51,13 +51,13 @@ class AdversarialSettings:
     """Settings of the adversarial multi-scale network.
 
     Attributes:
-        input_frames: that the next one is predicted from.
+        input_frames: frames from which the next one is predicted.
         size: ``"paper"``, or ``"small"``, close to the authors' training script.
-        lp_weight: of the L_p loss.
+        lp_weight: weight of the L_p loss.
         lp_power: p, 1 or 2.
-        gradient_difference_weight: of the gradient difference loss; 0 leaves it out.
+        gradient_difference_weight: weight of the gradient difference loss; 0 leaves it out.
         gradient_difference_power: alpha, at least 1.
-        adversarial_weight: of the adversarial loss at every scale; 0 leaves out the discriminators.
+        adversarial_weight: weight of the adversarial loss at every scale; 0 leaves out the discriminators.
     """
 
     input_frames: int = 4

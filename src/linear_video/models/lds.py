@@ -28,7 +28,7 @@ class LdsSettings:
     """Settings of Doretto's linear dynamic system.
 
     Attributes:
-        state_dimension: n.
+        state_dimension: n, the dimension of the state.
         stable: whether singular values of A above 1 are set to 1.
         exact_up_to: largest number of values of a frame for which principal components are computed exactly.
     """

@@ -48,31 +48,32 @@ class PredictSettings:
     """What is done with which footage.
 
     Attributes:
-        model: folder of a trained model, or where MLflow keeps one: ``runs:/<run>/model``, ``models:/<name>/1``.
-        video: a video, a folder of images (frames in natural order), an array; or a folder of such, each on its own.
+        model: folder of a trained model, or its address in MLflow: ``runs:/<run>/model``, ``models:/<name>/1``.
+        video: a video, a folder of images (frames in natural order), or an array; or a folder of several of them, each
+            of which is treated separately.
         task: what to do, see ``tasks.trained.TrainedModel``.
-        method: extrapolate, fill_in, retime, denoise: ``"blend"`` of the model and of what anybody would guess without
-            it, weighted as tests on the video itself tell; or one of them alone.
-        fit: frames of another size than the model's are seen ``"whole"``, if the model can; ``"resize"``d, or cut into
-            ``"tile"``s. ``"auto"`` is whole or resize.
-        lines: frames of more are made smaller first; None leaves them as they are.
+        method: extrapolate, fill_in, retime, denoise: ``"blend"`` of the model and the references, weighted by tests on
+            the video itself; or one of them alone.
+        fit: how the model sees frames that do not have its own size: ``"whole"``, if it takes any size; ``"resize"``,
+            made larger or smaller; ``"tile"``, cut into tiles. ``"auto"`` is whole if possible, and resize otherwise.
+        lines: frames with more lines (pixel rows) are made smaller first; None leaves them as they are.
         fps: frames per second; None for what the file says, or 25 where it says nothing.
         context: frames that the model sees, before the frames it gives or around them.
         horizon: frames to give: after the last one (extrapolate, sample, what_if), before the first one (hindcast).
         window_step: extrapolate: frames from one window to the next, all over the video, beside the truth; None for
             the one window at the end.
-        missing: fill_in: numbers of the frames that are there, but corrupt or blank, from 0, as in "7 40-45".
-        dropped: fill_in: numbers of the frames that are not there, in the complete video.
-        factor: retime: frames to give for each frame there is, from 0.1 to 10.
+        missing: fill_in: numbers, from 0, of the frames that are present but corrupt or blank, as in "7 40-45".
+        dropped: fill_in: numbers that the absent frames have in the complete video.
+        factor: retime: number of frames to give for each frame of the video, from 0.1 to 10.
         playback: retime: ``"slow"`` keeps the frame rate, so that the video lasts longer or shorter; ``"rate"`` keeps
             the duration.
         normal: surprise: footage in which nothing is out of the ordinary, as ``video``; None for no alarms.
-        false_alarm_rate: surprise: share of normal frames that may be taken for an alarm.
-        window: spectrum: frames whose motion is taken apart at once.
-        modes: spectrum: strongest modes that are drawn; dmd: pairs of eigenvalues that are fitted.
+        false_alarm_rate: surprise: share of normal frames that may raise an alarm.
+        window: spectrum: frames that are analysed together.
+        modes: spectrum: number of modes that are drawn, strongest first; dmd: pairs of eigenvalues that are fitted.
         band: fourier, dmd and magnify: frequencies in Hz, as in "0.5-0.9"; magnify needs them.
-        magnification: magnify: how many times as large changes become.
-        futures: sample: how many.
+        magnification: magnify: factor by which changes grow.
+        futures: sample: number of futures.
         noise: sample: size of the noise, 1 for the model's own.
         actions: what_if: CSV file with a column ``frame`` (from 0, those after the video's end too) and one for each
             value of an action; frames that are not named have zeros.
@@ -117,19 +118,19 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class OwnFootageSettings:
-    """The pipeline ``footage``: from one video to all that can be said of it.
+    """The pipeline ``footage``: all tasks on one video.
 
     Attributes:
         video: a video, a folder of images, or an array.
         model: folder of a trained model that takes frames of any size; None trains one on the video.
-        tasks: what is done.
+        tasks: the tasks, in order.
         context: frames that the model sees.
         horizon: frames after the last one.
-        factor: frames to give for each one, in slow motion.
-        lines: frames of more are made smaller first.
-        noise: grey levels of noise, at least, for which denoising is worth while.
-        band: frequencies in Hz, as in "0.5-0.9", in which changes are magnified; where it is empty, nothing is.
-        magnification: how many times as large those become.
+        factor: number of frames to give for each frame in slow motion.
+        lines: frames with more lines (pixel rows) are made smaller first.
+        noise: least standard deviation of the noise, in grey levels, at which the video is denoised.
+        band: frequencies in Hz, as in "0.5-0.9", in which changes are magnified; empty for no magnification.
+        magnification: factor by which those changes grow.
     """
 
     video: str = "data/01_raw/own_footage"

@@ -65,19 +65,19 @@ class Modes(NamedTuple):
 
 
 class TrainedModel:
-    """What ``linear_video.load`` gives.
+    """A trained model that works on footage; ``linear_video.load`` gives one.
 
-    Footage is anything that gives frames when iterated: uint8 (h, w, 3) in red, green, blue, (h, w, 1) or (h, w), all
-    of one size; an array (T, h, w, 3), or a generator. Frames of another size than the model's are resized, or tiled
-    (``fit``); a model of grey frames sees the colours one by one. What goes over a whole video yields frames while it
-    reads, in memory that does not grow with the video's length.
+    Footage is anything that yields frames: an array (T, h, w, 3), a list or a generator. Frames are uint8, (h, w, 3) in
+    red, green, blue, (h, w, 1) or (h, w), and all have one size. Frames that do not have the model's size are resized
+    or cut into tiles (``fit``). A model of grey frames sees the colours one by one. Methods that go over a whole video
+    yield frames while they read, so their memory does not grow with the length of the video.
 
     Attributes:
-        model: of ``models``.
-        config: what the checkpoint says of it.
+        model: the model itself, a ``VideoModel``.
+        config: what the checkpoint says about it.
         fit: ``"whole"``, ``"resize"`` or ``"tile"``, see ``tasks.parts.Parts``.
-        method: ``"blend"`` of the model and what anybody would guess, by tests on the video itself; or one of those.
-        context: frames that the model sees, before the frames it gives; around them, so many on either side.
+        method: ``"blend"`` of the model and the references, weighted by tests on the video itself; or one of them.
+        context: number of frames that the model sees before the frames it gives, or on either side of them.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ class TrainingSettings:
         validate_every: steps between two validations; each writes a checkpoint to resume from.
         threads: of the CPU that PyTorch may use in training; None leaves it to PyTorch. Small models gain little from
             a second thread, and with a fixed number the weights do not depend on the machine's cores.
-        accelerator, devices: as Lightning's Trainer takes them.
+        accelerator: as Lightning's Trainer takes it: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
+        devices: how many of them share each step.
         precision: with ``"bf16-mixed"``, networks compute in bf16; log-determinants stay in float32, the linear
             system in float64.
         strategy: ``"auto"``; with several devices ``"ddp_spawn"`` or, on CPUs, ``"ddp_fork"``, which start a process
@@ -106,7 +107,8 @@ def fit(
 
     Args:
         model: to be trained.
-        train, validation: clips, uint8 (N, T, C, H, W).
+        train: clips to learn from, uint8 (N, T, C, H, W).
+        validation: clips that choose the weights, uint8 (N, T, C, H, W).
         settings: see ``TrainingSettings``.
         seed: of the draw of clips and of the noise.
         folder: for the state of this training alone.

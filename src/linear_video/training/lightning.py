@@ -32,6 +32,8 @@ CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finit
 
 
 class Fitting(pl.LightningModule):
+    """A model and its training, as Lightning wants them: losses, history, optimiser, schedule."""
+
     def __init__(self, model: TrainedBySteps, settings: TrainingSettings, seed: int) -> None:
         super().__init__()
         self.model, self.settings, self.seed = model, settings, seed
@@ -42,6 +44,7 @@ class Fitting(pl.LightningModule):
         self.started = time.perf_counter()
 
     def on_fit_start(self) -> None:
+        """Move the clips to the device, if the settings say so."""
         if self.settings.clips_on_device:
             self.resident = torch.from_numpy(np.array(self.trainer.datamodule.train)).to(self.device)  # type: ignore[attr-defined]
 
@@ -53,6 +56,11 @@ class Fitting(pl.LightningModule):
         return objective, {"loss": objective.detach(), **{name: value.detach() for name, value in parts.items()}}
 
     def training_step(self, batch: Batch) -> Tensor:
+        """The objective of one batch.
+
+        Raises:
+            TrainingError: if the loss is not finite.
+        """
         step, clips, actions = batch
         if self.resident is not None:
             clips = self.resident[clips]
@@ -75,9 +83,11 @@ class Fitting(pl.LightningModule):
             raise not_finite(int(self.first_bad_step))
 
     def on_train_epoch_start(self) -> None:
+        """A round starts: the steps from one validation to the next."""
         self.round = {}
 
     def validation_step(self, batch: Batch) -> None:
+        """Log the losses of validation clips, with noise that is the same in every round."""
         start, clips, actions = batch
         _, parts = self._loss(clips, actions, VALIDATION_STREAM + start)
         for name, value in parts.items():
@@ -92,9 +102,11 @@ class Fitting(pl.LightningModule):
         self.history.append(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history with the state."""
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the history, and its clock."""
         self.history = checkpoint["history"]
         self.started = time.perf_counter() - self.history[-1]["seconds"]
 
@@ -140,6 +152,7 @@ class WholeFiles(TorchCheckpointIO):
     """Checkpoints written beside their place, to the disk, then renamed: Lightning's own may be cut off by a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint whole or not at all."""
         with replacing_file(Path(path)) as part:
             torch.save(checkpoint, part)
             before_replacing(Path(path), part)
@@ -152,25 +165,30 @@ class Progress(pl.Callback):
         self.steps = steps
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the bar."""
         self.bar = tqdm(total=self.steps, initial=trainer.global_step, desc="training", unit="step", mininterval=1)
         self.shown: dict[str, str] = {}
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Move the bar, and show the loss now and then."""
         self.bar.update()
         if trainer.global_step % CHECK_EVERY == 0:
             self.shown["loss"] = f"{float(outputs['loss']):.3f}"
             self.bar.set_postfix(self.shown, refresh=False)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Show the loss of the validation."""
         self.shown["val_loss"] = f"{float(trainer.callback_metrics['val_loss']):.3f}"
         self.bar.set_postfix(self.shown, refresh=False)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Close the bar."""
         self.bar.close()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Close the bar, so that the message stands on a line of its own."""
         if hasattr(self, "bar"):
             self.bar.close()
 

@@ -11,23 +11,24 @@ class DynamicVaeSettings:
     """Settings of the Dynamic VAE.
 
     Attributes:
-        state_dimension: n, of the state h and of the innovation v.
-        filter_size: of every convolution, odd.
-        channels: of the deepest hidden map, which has an eighth of the frame's height and width.
-        channel_factor: channels of a map are those of the next deeper one divided by this; paper: 4.
-        hidden_units: of one more fully connected layer on either side of the latent variables; 0 for none (paper).
-        observation_variance: sigma² of frames of [0, 1]. High: few, simple traits of the frames are kept, which
-            follow each other for long; low: sharp frames.
+        state_dimension: n, the dimension of the state h and of the innovation v.
+        filter_size: size of every convolution, odd.
+        channels: channels of the deepest hidden map, which has an eighth of the frame's height and width.
+        channel_factor: a map has the channels of the next deeper one divided by this; paper: 4.
+        hidden_units: units of one more fully connected layer on either side of the latent variables; 0 for none
+            (paper).
+        observation_variance: sigma² for frames in [0, 1]. A high value keeps few features of the frames, and long
+            sequences stay in order; a low value gives sharp frames.
         transition: ``"soft"``, A and B with a penalty for instability (paper); ``"hard"``, A of a norm below 1 and B
             the Cholesky factor of I - A Aᵀ; ``"two_stage"``, both fitted after the training (equation 29).
         stationarity_weight: lambda of the penalty.
-        greatest_lag: frames of a pair may be that far apart in time. 1 is the paper; farther ones show whether what
-            ought to last does last.
-        lag_doubling: training steps until the lag may be twice as large; it starts with 1.
-        first_angles: between these degrees, evenly spread, modes turn before training; at [0, 0] none does (the
-            authors' code).
+        greatest_lag: greatest distance in time of the two frames of a training pair; paper: 1. Distant pairs teach the
+            model what lasts for many steps.
+        lag_doubling: training steps after which the greatest lag doubles. It starts at 1.
+        first_angles: (least, greatest) angle in degrees per step by which modes turn before training, spread evenly;
+            [0, 0] for none (the authors' code).
         first_radius: modulus of the turning modes before training, in [0, 1).
-        turning_share: share of the state in modes that turn before training; the rest forgets at once.
+        turning_share: share of the state that is in turning modes before training; the rest decays at once.
         linear_part: whether encoder and decoder have a fixed linear part beside their networks. Training then starts
             as Doretto's linear system made stationary, in place of the first angles and radius.
     """

@@ -14,20 +14,21 @@ class IleSettings:
         dynamics: form of A_t: ``"modal"``, Fourier modes that turn with the motion; ``"warp"``, a picture that moves
             along a field; ``"dense"``, one transition for all motions, as in the paper.
         look_back: modal and warp: frames from which the motion is found.
-        reach: modal and warp: steps that the motion is looked ahead; farther forecasts go on from those.
-        field_start: warp: what the field is before training: ``"still"``, nothing moves; or ``"optical_flow"``, what
-            moves goes on as OpenCV's optical flow saw it move last (on the CPU). The network corrects it.
+        reach: modal and warp: steps ahead for which the network gives a motion. Longer forecasts continue from them.
+        field_start: warp: the field before training: ``"still"`` (nothing moves), or ``"optical_flow"`` (everything
+            keeps the motion that OpenCV's optical flow found last, on the CPU). The network corrects it.
         motion_values: modal: how many numbers turn the modes; the first two are a velocity.
         motion_channels: modal and warp: channels of the network that finds the motion.
         motion_share: modal and warp: share of the training that learns the motion alone, coarse to fine.
         motion_refinement: modal and warp: rate of that network in the rest of the training, relative to that part.
         forecasts_per_clip: modal and warp: moments of a clip from which a step of the training forecasts.
         state_dimension: dense: n, even.
-        blocks: squeeze, couplings, and half of the channels to the embedding; that many times.
-        couplings: affine couplings of a block; 0 leaves the flow the identity, for comparison.
+        blocks: number of blocks. Each squeezes pixels into channels, applies couplings, and sends half of the channels
+            to the embedding.
+        couplings: affine couplings of a block; 0 makes the flow the identity, for comparison.
         hidden_channels: channels in the middle of a coupling's network.
         middle_kernel: size of the middle convolution, 1 (authors' code) or 3 (paper).
-        mix: what becomes of the 2x2 pixels that a squeeze moves into channels: ``"haar"`` wavelet or ``"none"``.
+        mix: transform of the 2x2 pixels that a squeeze moves into channels: ``"haar"`` (wavelet) or ``"none"``.
         first_squeezes: squeezes before the first coupling.
         eigenvalue_radius: dense: (least, greatest) modulus of the eigenvalues before training, within [0, 1].
         eigenvalue_angle: dense: (least, greatest) angle of the eigenvalues before training, degrees a frame in [0, 90].
@@ -37,13 +38,13 @@ class IleSettings:
             absolute value (paper, section 2.6).
         profile_weight: dense: share of the profile likelihood in the objective, in [0, 1]; the rest is the marginal
             likelihood. 1 is the paper's equation 2.
-        loss_frames: the objective sees that many first frames of a clip; all, if None.
-        forecast_weight: of the log density of forecasts, predicted frames against true ones, in the objective; 0 leaves
-            it out (paper).
-        forecast_context: dense: frames that those forecasts see; they are of all further frames of a clip.
+        loss_frames: number of frames, from the first one on, that the objective sees; None for all.
+        forecast_weight: weight in the objective of the log density of true frames under the forecasts; 0 leaves it out
+            (paper).
+        forecast_context: dense: frames that those forecasts see. They predict all other frames of a clip.
         prior_precision: dense: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the
             prior of the marginal likelihood, 0 least squares (paper).
-        fading_memory: dense: weight of a context frame against the next newer one in a prediction, in (0, 1].
+        fading_memory: dense: weight of a context frame relative to the frame after it in a prediction, in (0, 1].
         memory: what the flow keeps for the gradient: ``"none"`` saves no memory; ``"checkpoint"`` and ``"reversible"``
             compute the couplings' networks again, from kept inputs or from their outputs (``models.recompute``).
         actions: number of values of the actions u_t in x_t = A x_{t-1} + B u_t (paper, section 4); 0 for a model

@@ -1,0 +1,1 @@
+"""Readers of files: videos, folders of images, arrays, small NORB, MNIST."""

@@ -6,6 +6,7 @@ The figures of the concepts need nothing. The moving picture of the home page sh
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -179,16 +180,23 @@ def kalman_filter() -> Figure:
 
 def moving_picture(place: Path, shown: int = 5, side: int = 96) -> None:
     """Clips that a model has never seen, above its predictions of their last frames."""
-    from linear_video.evaluation.figures import animation
-
     facts = json.loads((MADE.parents[2] / "08_reporting/ile/moving_symbols/scores.json").read_text())
     context, horizon = facts["context"], facts["horizon"]
     predicted = np.load(MADE / "predictions.npy")[:shown]
     frames = np.load(CLIPS)[:shown].astype(np.float32) / 255
-    film = animation(frames[:, :context], frames[:, context : context + horizon], predicted, "predicted", side)
-    pictures = [Image.fromarray(picture).quantize(64) for picture in film]
+    made = np.concatenate((frames[:, :context], predicted), axis=1)
+    pictures = [_two_rows(frames[:, t], made[:, t], side, t >= context) for t in range(context + horizon)]
     waits = [120] * context + [400] * (horizon - 1) + [1500]
     pictures[0].save(place, save_all=True, append_images=pictures[1:], duration=waits, loop=0, optimize=True)
+
+
+def _two_rows(truth: NDArray[Any], made: NDArray[Any], side: int, predicted: bool) -> Image.Image:
+    """Frames (N, C, H, W) side by side, the truth above; orange between the rows, once the model predicts."""
+    factor = side // truth.shape[-1]
+    rows = [np.rint(255 * np.concatenate(list(clips[:, 0].clip(0, 1)), axis=1)) for clips in (truth, made)]
+    enlarged = [np.repeat(np.repeat(row, factor, 0), factor, 1)[..., None].repeat(3, 2) for row in rows]
+    line = np.full((4, *enlarged[0].shape[1:]), (213, 94, 0) if predicted else (120, 120, 120))
+    return Image.fromarray(np.concatenate((enlarged[0], line, enlarged[1])).astype(np.uint8)).quantize(64)
 
 
 if __name__ == "__main__":

@@ -101,12 +101,13 @@ class Browser:
             return json.load(answer)["value"]
 
 
-def take(store: str, page: str, shown: list[str], hidden: str) -> Image.Image:
+def take(store: str, page: str, choices: dict[str, str], shown: list[str], hidden: str) -> Image.Image:
     """A picture of one of MLflow's pages, once it shows all the texts.
 
     Args:
         store: of the runs, as ``mlflow ui`` takes it.
         page: what follows ``#`` in the address.
+        choices: what the browser keeps of a reader's choices.
         shown: texts to wait for.
         hidden: CSS selector of what is not to be seen.
     """
@@ -115,7 +116,7 @@ def take(store: str, page: str, shown: list[str], hidden: str) -> Image.Image:
         browser = Browser(driver)
         try:
             browser.open(address)
-            browser.run("for (const k in arguments[0]) localStorage.setItem(k, arguments[0][k])", CHOICES)
+            browser.run("for (const k in arguments[0]) localStorage.setItem(k, arguments[0][k])", choices)
             browser.open(f"{address}/?picture#{page}")  # another address, so that the choices are read
             text = "return arguments[0].every(t => document.body.innerText.includes(t))"
             wait_for(lambda: bool(browser.run(text, shown)), " and ".join(shown))
@@ -131,14 +132,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--store", default="sqlite:///mlflow.db")
     parser.add_argument("--page", help="what follows # in the address; by default the charts of all runs")
-    parser.add_argument("--shown", nargs="*", default=["psnr_frame_1"], help="texts to wait for")
+    parser.add_argument("--shown", nargs="*", default=["evaluation/psnr"], help="texts to wait for")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "images" / "mlflow.png")
     arguments = parser.parse_args()
     experiment = mlflow.MlflowClient(arguments.store).get_experiment_by_name("linear_video")
     if experiment is None:
         parser.exit(1, f"Error: {arguments.store} has no runs; train something first: kedro run --pipelines=ile\n")
-    page = arguments.page or f"/experiments/{experiment.experiment_id}/runs?compareRunsMode=CHART"
-    picture = take(arguments.store, page, arguments.shown, ".modebar").convert("RGB").quantize(256)
+    number = experiment.experiment_id
+    page = arguments.page or f"/experiments/{number}/runs?compareRunsMode=CHART"
+    choices = {**CHOICES, f"MLflowLocalStorage-1.1-ExperimentView-{number}-expandRows": "true"}
+    picture = take(arguments.store, page, choices, arguments.shown, ".modebar").convert("RGB").quantize(256)
     picture.save(arguments.to, optimize=True)
     print(f"{arguments.to}: {picture.size[0]}x{picture.size[1]}, {arguments.to.stat().st_size} bytes")
     if arguments.to.stat().st_size > MOST_BYTES:

@@ -90,8 +90,8 @@ def test_other_clips_are_cut_without_reading_again(ingested: tuple[Path, str]) -
     client, run = newest_run(folder)
     assert run.data.tags["mlflow.runName"] == "test: clips of ucf_sports"
     metrics = run.data.metrics
-    assert (metrics["clips/read_clips"], metrics["sources/rejected_sources"]) == (12, 1)
-    assert metrics["clips/train_clips"] == summary.loc["train", "clips"]
+    assert (metrics["video/read_clips"], metrics["video/rejected_sources"]) == (12, 1)
+    assert metrics["video/train_clips"] == summary.loc["train", "clips"]
     artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
     assert {"sources.csv", "summary.csv", "contact_sheet.png"} <= artifacts
 

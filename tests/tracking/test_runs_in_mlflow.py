@@ -68,13 +68,16 @@ def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
     scores = {**row, "last_frame": row, "mean_frame": row, "bits_per_value": 3.0}
     history = pd.DataFrame({"step": [1], "seconds": [2.0], "train_loss": [0.1], "val_loss": [0.1], "val_motion": [1.0]})
     names = []
-    for kind, data in (("history", history), ("scores", scores)):
+    summary = pd.DataFrame({"part": ["train"], "clips": [3]})
+    results = pd.DataFrame({"task": ["denoise", "sample"], "psnr": [20.0, 21.0]})  # of one video
+    for kind, data in (("history", history), ("scores", scores), ("summary", summary), ("results", results)):
         measures = REPORTS[kind].measures
         assert measures is not None
         names += [measure.name for measure in measures(data)]
     assert all("/" in name for name in names)
     sections = sorted({name.partition("/")[0] for name in names})
-    assert sections == ["evaluation", "loss", "loss_parts", "reference", "training"]
+    footage = ["footage_denoise", "footage_sample"]
+    assert sections == ["evaluation", *footage, "loss", "loss_parts", "reference", "training", "video"]
 
 
 @pytest.fixture(scope="module")

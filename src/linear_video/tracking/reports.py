@@ -23,7 +23,8 @@ class Report(NamedTuple):
     """What is done with one kind of result, whose files become artifacts.
 
     MLflow shows metrics in sections by what stands before the last slash of their names, in the order of the alphabet:
-    ``evaluation`` of the model comes first, then ``loss``, then the ``reference`` that it should beat.
+    ``evaluation`` of the model comes first, then ``loss``, then the ``reference`` that it should beat; ``video``, the
+    counts of a dataset, comes last. What has no section would come after all others.
 
     Attributes:
         tell: logs a line on it, given its place on disk.
@@ -105,7 +106,7 @@ def _measures_of_summary(summary: "pd.DataFrame") -> Iterator[Measure]:
     for row in summary.to_dict("records"):
         part = row.pop("part")
         for name, value in row.items():
-            yield Measure(f"{name}/{part}_{name}", float(value))
+            yield Measure(f"video/{part}_{name}", float(value))
 
 
 def _tell_results(results: "pd.DataFrame", path: Path) -> None:
@@ -120,7 +121,7 @@ def _measures_of_results(results: "pd.DataFrame") -> Iterator[Measure]:
     for number, row in enumerate(results.to_dict("records")):
         for name, value in _headline(row).items():
             own = name in OWN
-            section = row["task"] if several else "evaluation" if own else "reference"
+            section = f"footage_{row['task']}" if several else "evaluation" if own else "reference"
             yield Measure(f"{section}/{name}", value, 0 if several else number)
 
 

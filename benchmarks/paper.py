@@ -19,7 +19,7 @@ import yaml
 
 from linear_video.clips.moving_symbols import MovingSymbolsSettings
 from linear_video.common.commit import git_commit
-from linear_video.evaluation.figures import filmstrip, horizon_plot, representative_clips
+from linear_video.evaluation.figures import drawn_clips, filmstrip, horizon_plot
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.predictions import predict_clips
 from linear_video.evaluation.scores import score, score_frames
@@ -84,7 +84,8 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
     given = parameters.get("evaluation", {})
     given = merged({k: v for k, v in given.items() if not isinstance(v, dict)}, given.get("moving_symbols", {}))
     evaluation = EvaluationSettings(**given)
-    predictions = predict_clips(model, evaluation.chosen(clips["validation"], clips["test"]).frames, evaluation)
+    held_out = evaluation.chosen(clips["validation"], clips["test"]).frames
+    predictions, numbers = predict_clips(model, held_out, evaluation), evaluation.scored(len(held_out))
     context, truth = evaluation.context_and_truth(evaluation.scored_frames(clips["validation"], clips["test"]))
     mean_frame = clips["train"].frames.mean(axis=(0, 1), dtype=np.float64) / 255
     scores: dict[str, Any] = {"model": "ile", "dataset": "moving_symbols", "held_out": evaluation.held_out}
@@ -92,9 +93,10 @@ def run(parameters: dict[str, Any], folder: Path) -> None:
     (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     rows = {"ile": scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}
     horizon_plot(rows).savefig(folder / "horizon.png", dpi=110)
-    few = representative_clips(score_frames(predictions, truth)[0], 3)
-    strip = filmstrip(context[few], truth[few], predictions[few], "ile: a bad, a median and a good clip")
-    strip.savefig(folder / "filmstrip.png", dpi=110)
+    captions = drawn_clips(score_frames(predictions, truth)[0], numbers)
+    few = list(captions)
+    strip = filmstrip(context[few], truth[few], predictions[few], "ile on moving_symbols", list(captions.values()))
+    strip.savefig(folder / "filmstrip.png", dpi=110, bbox_inches="tight")
     table = "| | PSNR, frame 1 | SSIM, frame 1 | PSNR, frame 5 | SSIM, frame 5 |\n| --- | --- | --- | --- | --- |\n"
     for name, row in rows.items():
         cells = [f"{row['psnr'][i]:.2f} | {row['ssim'][i]:.3f}" for i in (0, 4)]

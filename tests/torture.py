@@ -260,8 +260,8 @@ def _tracked(folder: Path) -> list[Tracked]:
     experiment = client.get_experiment_by_name("linear_video")
     found = []
     for run in client.search_runs([experiment.experiment_id] if experiment else [], "attributes.status = 'FINISHED'"):
-        psnr = round(run.data.metrics.get("psnr_frame_1", float("nan")), 6)
-        found.append((run.info.run_name or "", run.data.params["seed"], run.info.status, psnr))
+        psnr = round(run.data.metrics.get("evaluation/psnr_frame_1", float("nan")), 6)
+        found.append((run.info.run_name or "", run.data.params.get("seed", ""), run.info.status, psnr))
     return sorted(found)
 
 

@@ -24,7 +24,7 @@ def load(
 
     Args:
         source: folder of a trained model (``data/06_models/ile/moving_symbols``), or its address in MLflow
-            (``runs:/<run>/model``, ``models:/<name>/1``).
+            (``runs:/<run>/model``, ``models:/<name>/1``, ``models:/ile-moving_symbols@champion``).
         fit: how the model sees frames that do not have its own size: ``"whole"``, if it takes any size; ``"resize"``,
             made larger or smaller; ``"tile"``, cut into tiles. ``"auto"`` is whole if possible, and resize otherwise.
         context: number of frames that the model sees.

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from linear_video.clips.base import DatasetSettings
 from linear_video.clips.registry import KINDS
+from linear_video.common.checks import check_within
 from linear_video.common.errors import InputError, shown
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.judges import JUDGES, SynthesisSettings
@@ -22,7 +23,7 @@ from linear_video.models.registry import MODELS, model_class
 from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
-GENERAL = ("seed", "fresh", "evaluation", "synthesis", "predict", "footage")
+GENERAL = ("seed", "fresh", "system_metrics_every", "evaluation", "synthesis", "predict", "footage")
 GREATEST = 2**31 - 1  # number that a parameter may be, in size
 DOWNLOAD = "download_"  # what the names of downloads start with
 
@@ -54,6 +55,16 @@ class Rerun:
     """Whether nodes run though what they have made is up to date."""
 
     fresh: bool = False
+
+
+@dataclass(frozen=True)
+class SystemMetrics:
+    """Seconds between two looks at the use of processor, memory and GPU, for MLflow; None for none."""
+
+    system_metrics_every: float | None = 5.0
+
+    def __post_init__(self) -> None:
+        check_within(self, "[1, inf)", "system_metrics_every")
 
 
 class ExperimentSettings(NamedTuple):
@@ -158,7 +169,9 @@ class _Reading:
 
     def read(self) -> Parameters:
         self.names("", self.parameters, [*GENERAL, *MODELS, *self.datasets])
-        self.settings(Rerun, {"fresh": self.parameters.get("fresh", False)}, "")
+        for kind in (Rerun, SystemMetrics):
+            names = [one.name for one in fields(kind)]
+            self.settings(kind, {name: self.parameters[name] for name in names if name in self.parameters}, "")
         judges = {name: JUDGES[kind.judge].defaults for name, kind in self.datasets.items() if kind.judge in JUDGES}
         checked = Parameters(
             self.settings(Seed, {"seed": self.parameters.get("seed", 0)}, ""),

@@ -24,6 +24,7 @@ NOT_WORTH_SAYING = {
     "py.warnings": (
         "One or more dataset names contain '.'",
         "Add type hints to the `predict` method",
+        "ORJSONResponse is deprecated",  # which kedro-viz uses
         "is made from a 'partial' function",  # the nodes of a ParallelRunner lose the name that they have
         "missing from font(s)",  # of names in other scripts
     ),
@@ -35,6 +36,7 @@ NOT_WORTH_SAYING = {
     "kedro_viz.integrations.kedro.run_hooks": ("Workflow tracking is disabled",),
     "kedro_viz.integrations.kedro.hooks": ("Could not find a Kedro project",),  # where the wheel runs alone
     "kedro_viz.integrations.kedro.hooks_utils": ("No Kedro project found",),
+    "kedro_viz.models.flowchart.nodes": ("Cannot find parameter",),  # that defaults beside the classes fill in
     "kedro_mlflow.framework.hooks.mlflow_hook": ("Registering new custom resolver",),
 }
 

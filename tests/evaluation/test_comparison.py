@@ -108,7 +108,7 @@ def test_the_page_is_whole_in_itself_and_says_what_is_quoted(table: pd.DataFrame
     rows: dict[str, Any] = {
         str(name): of_model.to_dict("list") for name, of_model in table.groupby("model", sort=False)
     }
-    strip = comparison_strip(frames(CONTEXT, 1)[0], frames(HORIZON, 2)[0], {"ile": frames(HORIZON, 3)[0]}, "a clip")
+    strip = comparison_strip(frames(CONTEXT, 1), frames(HORIZON, 2), {"ile": frames(HORIZON, 3)}, "clips")
     html = page("Models <compared>", ["A note."], tables, {"curves": horizon_plot(rows), "a strip": strip})
     assert "Models &lt;compared&gt;" in html
     assert set(re.findall(r'(?:src|href)="([a-z]+:[^,"]*)', html)) == {"data:image/png;base64"}
@@ -121,12 +121,14 @@ def test_the_page_is_whole_in_itself_and_says_what_is_quoted(table: pd.DataFrame
     assert QUOTED_NOTE in text
 
 
-def test_a_strip_shows_truth_and_models_below_each_other() -> None:
-    context, truth = frames(7, 1)[0], frames(HORIZON, 2)[0]
-    shown = {"ile": frames(HORIZON, 3)[0], "last_frame": frames(HORIZON, 4)[0]}
-    figure = comparison_strip(context, truth, shown, "a clip")
-    grid = np.array(figure.axes).reshape(3, 5 + HORIZON)
-    expected = [np.concatenate((context[-5:], truth)), *shown.values()]
-    for line, wanted in zip(grid, expected, strict=True):
-        pictures = [axis.images[0].get_array() for axis in line if axis.images]
-        np.testing.assert_allclose(pictures, wanted[:, 0])
+def test_a_strip_shows_context_truth_and_models_below_each_other() -> None:
+    context, truth = frames(7, 1, 3), frames(HORIZON, 2, 3)
+    shown = {"ile": frames(HORIZON, 3, 3), "last_frame": frames(HORIZON, 4, 3)}
+    figure = comparison_strip(context, truth, shown, "clips", ["one", "two", "three"])
+    grid = np.array(figure.axes).reshape(4, 3)
+    assert [axis.get_ylabel() for axis in grid[:, 0]] == ["context", "truth", "ile", "last frame"]
+    assert [axis.get_title() for axis in grid[0]] == ["one", "two", "three"]
+    for line, wanted in zip(grid, (context[:, -HORIZON:], truth, *shown.values()), strict=True):
+        for axis, clip in zip(line, wanted, strict=True):
+            picture = axis.images[0].get_array()
+            np.testing.assert_allclose(np.delete(picture, 8, axis=1), np.hstack(list(clip[:, 0])))

@@ -1,3 +1,5 @@
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,14 @@ from PIL import Image
 
 from linear_video.evaluation.figures import (
     animation,
+    drawn_clips,
     filmstrip,
     horizon_plot,
     representative_clips,
     spectrum_plot,
+    synthesis_animation,
 )
+from linear_video.io.figures import encoded
 
 
 def make_frames(clips: int, frames: int, channels: int = 1, side: int = 8, seed: int = 0) -> np.ndarray:
@@ -29,32 +34,67 @@ def check_written(figure: Figure, path: Path) -> None:
 # --- film strip -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("clips", "context", "horizon", "channels"), [(1, 1, 1, 3), (2, 3, 2, 3), (2, 10, 2, 1)])
-def test_filmstrip_shows_truth_prediction_and_error_of_each_clip(
-    tmp_path: Path, clips: int, context: int, horizon: int, channels: int
+def rows_of(figure: Figure) -> list[np.ndarray]:
+    """The pictures of a film strip as they are shown, from the top, a row of frames each."""
+    return [np.ma.filled(np.ma.asarray(axis.images[0].get_array()), np.nan) for axis in figure.axes]
+
+
+def frames_of(row: np.ndarray, count: int, width: int) -> list[np.ndarray]:
+    """Frames in a row of pictures, from the right, without what is between them."""
+    gap = max(1, width // 24)
+    ends = [row.shape[1] - (width + gap) * k for k in range(count)]
+    return [row[:, end - width : end] for end in reversed(ends)]
+
+
+def as_shown(frames: np.ndarray) -> list[np.ndarray]:
+    return [frame[0] if len(frame) == 1 else np.moveaxis(frame, 0, -1) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("clips", "context", "horizon", "channels", "width"),
+    [(1, 1, 1, 3, 8), (2, 3, 2, 3, 8), (3, 10, 2, 1, 48), (3, 4, 5, 1, 8), (3, 9, 8, 3, 8)],
+)
+def test_filmstrip_shows_context_truth_prediction_and_error_of_each_clip(
+    tmp_path: Path, clips: int, context: int, horizon: int, channels: int, width: int
 ) -> None:
     seen, truth, predicted = (
-        make_frames(clips, frames, channels, seed=frames + 1) for frames in (context, horizon, horizon)
+        np.random.default_rng(seed).random((clips, frames, channels, 8, width))
+        for seed, frames in enumerate((context, horizon, horizon))
     )
-    predicted = 1 - predicted
-    figure = filmstrip(seen, truth, predicted, "a title")
-    shown = min(context, 5)
-    visible = [axis for axis in figure.axes if axis.get_visible()]
-    pictures = [axis.images[0].get_array() for axis in visible]
-    assert len(visible) == clips * (shown + 3 * horizon)
-    assert all(len(axis.images) == 1 for axis in visible)
-
-    def as_shown(frames: np.ndarray) -> list[np.ndarray]:
-        return [frame[0] if channels == 1 else np.moveaxis(frame, 0, -1) for frame in frames]
-
-    expected = []
-    for clip in range(clips):
-        expected += as_shown(seen[clip, -shown:]) + as_shown(truth[clip]) + as_shown(predicted[clip])
-        expected += list(abs(predicted[clip] - truth[clip]).mean(axis=1))
-    for picture, wanted in zip(pictures, expected, strict=True):
-        assert picture is not None
-        np.testing.assert_allclose(picture, wanted)
+    captions = [f"clip {clip}" for clip in range(clips)]
+    figure = filmstrip(seen, truth, predicted, "a title", captions)
+    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == captions
+    shown = rows_of(figure)
+    beside = clips * horizon * width / 8 <= 20  # else each clip stands below the one before
+    blocks = [shown[clip::clips] if beside else shown[4 * clip : 4 * clip + 4] for clip in range(clips)]
+    newest = min(context, horizon)
+    for clip, block in enumerate(blocks):
+        rows = (
+            seen[clip, context - newest :],
+            truth[clip],
+            predicted[clip],
+            abs(predicted[clip] - truth[clip]).mean(axis=1, keepdims=True),
+        )
+        for found, wanted in zip(block, rows, strict=True):
+            for frame, expected in zip(frames_of(found, len(wanted), width), as_shown(wanted), strict=True):
+                np.testing.assert_allclose(frame, expected)
     check_written(figure, tmp_path / "filmstrip.png")
+
+
+@pytest.mark.parametrize(
+    ("clips", "context", "shape"), [(1, 10, (32, 32)), (3, 10, (32, 32)), (3, 5, (24, 48)), (2, 8, (64, 32))]
+)
+def test_a_film_strip_uses_its_space(clips: int, context: int, shape: tuple[int, int]) -> None:
+    black = np.zeros((clips, context + 5, 1, *shape))
+    drawn = encoded(
+        filmstrip(black[:, :context], black[:, context:], black[:, context:], "a title", ["a clip"] * clips)
+    )
+    with Image.open(io.BytesIO(drawn.content)) as image:
+        grey = np.array(image.convert("L"))
+    # What is white are the lines of text, the names of the rows at the left, and little between the pictures.
+    assert (grey > 250).mean() < 0.4
+    assert (grey[60:, 90:] > 250).mean() < 0.17
+    assert grey.shape[1] < 1800
 
 
 def test_filmstrip_shows_grey_values_as_they_are() -> None:
@@ -62,9 +102,24 @@ def test_filmstrip_shows_grey_values_as_they_are() -> None:
     assert {image.get_clim() for axis in figure.axes for image in axis.images} == {(0, 1)}
 
 
-def test_filmstrip_numbers_the_predicted_frames_from_one() -> None:
-    figure = filmstrip(make_frames(1, 2), make_frames(1, 3), make_frames(1, 3), "numbers")
-    assert [axis.get_title() for axis in figure.axes if axis.get_title()] == ["-2", "-1", "+1", "+2", "+3"]
+@pytest.mark.parametrize(
+    ("context", "horizon", "above_context", "above_truth"),
+    [
+        (2, 3, ["-2", "-1"], ["+1", "+2", "+3"]),
+        (4, 2, ["-2", "-1"], ["+1", "+2"]),
+        (5, 21, ["-5", "-4", "-3", "-2", "-1"], ["+1", "+6", "+11", "+16", "+21"]),
+    ],
+)
+def test_filmstrip_numbers_frames_from_the_first_that_is_predicted(
+    context: int, horizon: int, above_context: list[str], above_truth: list[str]
+) -> None:
+    frames = make_frames(1, context + horizon)
+    figure = filmstrip(frames[:, :context], frames[:, context:], frames[:, context:], "numbers")
+    numbers = [[label.get_text() for label in axis.get_xticklabels()] for axis in figure.axes]
+    assert numbers == [above_context, above_truth, [], []]
+    for axis, row, shown in zip(figure.axes, rows_of(figure), numbers, strict=False):
+        columns = [int(place) // 9 for place in axis.get_xticks()]  # frames are 8 pixels wide, 1 is between them
+        assert columns == list(range(row.shape[1] // 9 + 1))[-len(shown) :][: len(columns)]
 
 
 # --- plots ----------------------------------------------------------------------------------------------------------
@@ -98,6 +153,14 @@ def test_horizon_plot_shows_model_and_baselines(tmp_path: Path, horizon: int) ->
     check_written(figure, tmp_path / "horizon.png")
 
 
+def test_a_horizon_plot_of_one_clip_has_no_bands() -> None:
+    scores = json.loads('{"psnr": [20, 18], "psnr_ci95": [null, null], "ssim": [0.9, 0.8], "ssim_ci95": [null, null]}')
+    figure = horizon_plot({"our model": scores})
+    for axis, metric in zip(figure.axes, ("psnr", "ssim"), strict=True):
+        np.testing.assert_array_equal(axis.get_lines()[0].get_ydata(), scores[metric])
+        assert all(np.size(path.vertices) == 0 for band in axis.collections for path in band.get_paths())
+
+
 def test_spectrum_plot_shows_pairs_and_keeps_endless_modes_on_the_page(tmp_path: Path) -> None:
     eigenvalues = np.array([0.9 * np.exp(0.5j), 1.0, 0.5j])
     with np.errstate(divide="ignore"):
@@ -117,48 +180,66 @@ def test_spectrum_plot_shows_pairs_and_keeps_endless_modes_on_the_page(tmp_path:
 
 # --- animation ------------------------------------------------------------------------------------------------------
 
-PAD, HEADER = 3, 18
+PAD, HEADER = 3, 24
 
 
-def tile(picture: np.ndarray, row: int, clip: int, side: int) -> np.ndarray:
-    """The frame of one clip within a picture of the animation."""
-    top, left = HEADER + row * (side + 2 * PAD) + PAD, clip * (side + 2 * PAD) + PAD
-    return picture[top : top + side, left : left + side]
+def tile(picture: np.ndarray, clip: int, column: int, size: tuple[int, int]) -> np.ndarray:
+    """A frame of one clip within a picture of the animation: truth, prediction or error."""
+    height, width = size
+    top, left = HEADER + clip * (height + 2 * PAD) + PAD, column * (width + 2 * PAD) + PAD
+    return picture[top : top + height, left : left + width]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("frame_side", [8, 10, 128])
-def test_animation_shows_truth_above_prediction_pixel_by_pixel(channels: int, frame_side: int) -> None:
+@pytest.mark.parametrize(("shape", "size"), [((8, 8), (256, 256)), ((32, 32), (256, 256)), ((20, 30), (180, 270))])
+def test_animation_shows_truth_prediction_and_error_side_by_side(
+    channels: int, shape: tuple[int, int], size: tuple[int, int]
+) -> None:
     context, truth, predicted = (
-        make_frames(2, frames, channels, frame_side, seed) for seed, frames in enumerate((3, 2, 2))
+        np.random.default_rng(seed).integers(0, 256, (2, frames, channels, *shape)) / 255
+        for seed, frames in enumerate((3, 2, 2))
     )
-    pictures = animation(context, truth, predicted, "model", side=96)
+    pictures = animation(context, truth, predicted, "model")
     assert pictures.dtype == np.uint8
-    assert pictures.shape == (5, HEADER + 2 * (96 + 2 * PAD), 2 * (96 + 2 * PAD), 3)
-    nearest = np.arange(96) * frame_side // 96
+    assert pictures.shape == (5, HEADER + 2 * (size[0] + 2 * PAD), 3 * (size[1] + 2 * PAD), 3)
+    rows, columns = (np.arange(large) * small // large for small, large in zip(shape, size, strict=True))
     for clip in range(2):
-        for row, strip in enumerate((truth, predicted)):
-            frames = np.concatenate((context[clip], strip[clip]))
-            for t, frame in enumerate(frames):
-                expected = np.rint(255 * frame[:, nearest][:, :, nearest]).transpose(1, 2, 0)
-                expected = np.broadcast_to(expected, (96, 96, 3))
-                np.testing.assert_array_equal(tile(pictures[t], row, clip, 96), expected)
+        true, made = (np.concatenate((context[clip], after[clip])) for after in (truth, predicted))
+        for t in range(5):
+            for column, frame in enumerate((true[t], made[t])):
+                expected = np.rint(255 * frame[:, rows][:, :, columns]).transpose(1, 2, 0)
+                expected = np.broadcast_to(expected, (*size, 3))
+                np.testing.assert_array_equal(tile(pictures[t], clip, column, size), expected)
+            error = abs(true[t] - made[t]).mean(axis=0)[rows][:, columns]
+            brightness = tile(pictures[t], clip, 2, size).astype(float).sum(axis=-1)
+            order = np.argsort(error, axis=None)  # the map of colours gets brighter with the error
+            assert (np.diff(brightness.ravel()[order]) > -12).all()
+            assert brightness.max() < 12 if t < 3 else brightness.max() > 300
 
 
-def test_only_frames_that_are_predicted_stand_in_a_red_border() -> None:
+def test_only_frames_that_are_predicted_stand_in_an_orange_border() -> None:
     context, truth = make_frames(1, 2), make_frames(1, 3)
     pictures = animation(context, truth, truth, "model")
-    above, below = pictures[:, HEADER, 10].astype(int), pictures[:, -1, 10].astype(int)
-    red = [bool(colour[0] > colour[1] + 50 and colour[0] > colour[2] + 50) for colour in below]
-    assert red == [False, False, True, True, True]
-    assert (above == above[:, :1]).all()  # grey
+    borders = [pictures[:, -1, 10 + column * (256 + 2 * PAD)].astype(int) for column in range(3)]
+    orange = [[bool(colour[0] > colour[2] + 50) for colour in of_column] for of_column in borders]
+    assert orange == [[False] * 5, [False, False, True, True, True], [False] * 5]
 
 
 def test_animation_clips_what_no_screen_can_show() -> None:
     predicted = np.stack([np.full((1, 1, 8, 8), value) for value in (-0.5, 1.5)], axis=1)
     pictures = animation(make_frames(1, 1), make_frames(1, 2), predicted, "model")
-    assert (tile(pictures[1], 1, 0, 96) == 0).all()
-    assert (tile(pictures[2], 1, 0, 96) == 255).all()
+    assert (tile(pictures[1], 0, 1, (256, 256)) == 0).all()
+    assert (tile(pictures[2], 0, 1, (256, 256)) == 255).all()
+
+
+def test_synthesised_sequences_are_enlarged_as_they_are() -> None:
+    truth, made = ([np.full((frames, 1, 8, 16), grey, np.uint8) for grey in greys] for frames, greys in
+                   ((2, (10, 20)), (3, (30, 40))))  # fmt: skip
+    made[1][2] = 50
+    pictures = synthesis_animation({"truth": truth, "model": made})
+    assert pictures.shape == (3, 2 * (HEADER + 128 + 2 * PAD), 2 * (256 + 2 * PAD), 3)
+    centres = [[int(pictures[t, y, x, 0]) for y in (90, 248) for x in (130, 392)] for t in range(3)]
+    assert centres == [[10, 20, 30, 40], [10, 20, 30, 40], [10, 20, 30, 50]]
 
 
 # --- which clips ----------------------------------------------------------------------------------------------------
@@ -181,3 +262,24 @@ def test_a_median_clip_stands_in_the_middle(clips: int) -> None:
 def test_no_clip_is_shown_twice_when_there_are_few(clips: int) -> None:
     chosen = representative_clips(np.arange(float(clips))[:, None], 6)
     assert chosen == list(range(clips))
+
+
+@pytest.mark.parametrize(
+    ("clips", "words"),
+    [
+        (1, ["the only clip"]),
+        (2, ["the worse clip", "the better clip"]),
+        (3, ["the worst clip", "the median clip", "the best clip"]),
+        (30, ["a bad clip", "the median clip", "a good clip"]),
+    ],
+)
+def test_captions_say_what_a_clip_stands_for(clips: int, words: list[str]) -> None:
+    psnr = np.random.default_rng(0).permutation(clips)[:, None] + np.array([9.0, 11.0])
+    numbers = 5 * np.arange(clips)
+    captions = drawn_clips(psnr, numbers)
+    assert list(captions.values()) == [
+        f"{word}: number {numbers[clip]}, {psnr[clip].mean():.1f} dB"
+        for word, clip in zip(words, captions, strict=True)
+    ]
+    ranks = [float(psnr[clip].mean()) for clip in captions]
+    assert ranks == sorted(ranks)

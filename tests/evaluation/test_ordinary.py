@@ -39,6 +39,7 @@ def test_psnr_is_that_of_the_last_frame_given_the_others() -> None:
     found = ordinary(build("last_frame", (1, 5, 4), LastFrame.settings_class()), FRAMES)
     expected = [peak_signal_noise_ratio(clip[-1], clip[-2]) for clip in FRAMES]
     assert found["psnr"] == pytest.approx([min(expected), max(expected)], abs=1e-4)
+    assert found["mean_psnr"] == pytest.approx(np.mean(expected), abs=1e-4)
     assert found["bits_per_value"] is None
 
 
@@ -58,7 +59,11 @@ def test_of_many_clips_some_are_looked_at() -> None:
 
 def test_clips_too_short_for_a_model_tell_nothing() -> None:
     flow = build("optical_flow", (1, 16, 16), OpticalFlow.settings_class())
-    assert ordinary(flow, np.zeros((3, 2, 1, 16, 16), np.uint8)) == {"psnr": None, "bits_per_value": None}
+    assert ordinary(flow, np.zeros((3, 2, 1, 16, 16), np.uint8)) == {
+        "psnr": None,
+        "mean_psnr": None,
+        "bits_per_value": None,
+    }
 
 
 def test_what_is_not_finite_is_not_known() -> None:

@@ -119,7 +119,20 @@ def test_confidence_interval_agrees_with_the_bootstrap() -> None:
 
 
 def test_single_value_has_no_interval() -> None:
-    np.testing.assert_array_equal(confidence95(np.ones((1, 5))), np.zeros(5))
+    assert np.isnan(confidence95(np.ones((1, 5)))).all()
+
+
+def test_scores_of_a_single_clip_say_that_their_interval_is_unknown() -> None:
+    frames = make_frames((1, 2, 1, 9, 8))
+    scores = json.loads(json.dumps(score(frames, frames, 1 - frames, frames[0, 0]), allow_nan=False))
+    for row in (scores, scores["last_frame"], scores["mean_frame"]):
+        assert row["psnr_ci95"] == row["ssim_ci95"] == [None, None]
+
+
+def test_other_references_are_scored_as_the_model_is() -> None:
+    predicted, truth = make_frames((3, 2, 1, 9, 8), seed=1), make_frames((3, 2, 1, 9, 8), seed=2)
+    scores = score(predicted, truth, truth, truth[0, 0], optical_flow=predicted)
+    assert scores["optical_flow"] == {name: scores[name] for name in ("psnr", "psnr_ci95", "ssim", "ssim_ci95")}
 
 
 @pytest.fixture

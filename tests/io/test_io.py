@@ -16,7 +16,7 @@ from linear_video.common import files
 from linear_video.common.errors import InputError
 from linear_video.common.files import replacing_file, replacing_folder
 from linear_video.io.clips import ArrayDataset, ClipSetDataset, FactsDataset
-from linear_video.io.figures import Animation, FigureDataset, FiguresDataset, written_files
+from linear_video.io.figures import Animation, FigureDataset, FiguresDataset, encoded, written_files
 from linear_video.io.folders import FolderDataset
 
 
@@ -108,6 +108,14 @@ def test_animation_shows_every_picture_at_its_pace_for_ever(
         frames = [(frame.info["duration"], np.array(frame.convert("RGB"))) for frame in ImageSequence.Iterator(image)]
     assert [duration for duration, _ in frames] == [milliseconds] * 5
     np.testing.assert_array_equal([frame for _, frame in frames], pictures)
+
+
+def test_what_is_encoded_is_written_as_it_is(tmp_path: Path) -> None:
+    pictures = {"filmstrip": encoded(Figure(figsize=(2, 1))), "prediction": encoded(Animation(make_pictures(), 4))}
+    FiguresDataset(filepath=str(tmp_path)).save(pictures)
+    found = everything_in(tmp_path)
+    assert found == {"filmstrip.png": pictures["filmstrip"].content, "prediction.gif": pictures["prediction"].content}
+    assert set(written_files(tmp_path, pictures)) == set(tmp_path.iterdir())
 
 
 def test_still_pictures_take_their_time(tmp_path: Path) -> None:
@@ -330,7 +338,7 @@ def test_figures_are_written_whole_and_shown(tmp_path: Path, monkeypatch: pytest
     dataset.save(figure)
     assert dataset.exists()
     with Image.open(tmp_path / "new" / "figure.png") as picture:
-        assert picture.size == (220, 110)
+        assert picture.size == (233, 123)  # 2 x 1 inches with a margin, 110 pixels per inch
     assert base64.b64decode(dataset.preview()) == (tmp_path / "new" / "figure.png").read_bytes()
     before = dataset.preview()
     monkeypatch.setattr(figure, "savefig", broken)

@@ -100,7 +100,10 @@ def test_models_are_tracked_by_the_same_metrics_and_the_comparison_with_its_file
     runs = {
         model: client.search_runs([found.experiment_id], tag, order_by=oldest)[0] for model, tag in found_by.items()
     }
-    common = {"psnr_frame_1", "psnr_frame_5", "ssim_frame_1", "ssim_frame_5", "last_frame_psnr_frame_1"}
+    common = {
+        *(f"evaluation/{m}_frame_{k}" for m in ("psnr", "ssim") for k in (1, 5)),
+        "reference/last_frame_psnr_frame_1",
+    }
     for run in runs.values():
         assert run.info.status == "FINISHED"
         assert common <= set(run.data.metrics)

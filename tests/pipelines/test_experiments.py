@@ -92,27 +92,37 @@ def synthesis(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return project, request.param
 
 
-def test_model_and_linear_system_are_scored_side_by_side_and_tracked_in_one_run(synthesis: Run) -> None:
+def test_model_and_linear_system_are_scored_side_by_side_and_tracked_side_by_side(synthesis: Run) -> None:
     project, dataset = synthesis
     metrics = METRICS[DATASETS[dataset].judge]
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     found = client.get_experiment_by_name("linear_video")
     assert found is not None
-    (run,) = client.search_runs([found.experiment_id])
-    assert (run.data.tags["model"], run.data.tags["dataset"]) == ("dynamic_vae", dataset)
-    assert run.data.tags["mlflow.runName"] == f"dynamic_vae on {dataset}"
-    for model, prefix in (("dynamic_vae", ""), ("lds", "lds_")):
+    runs = {run.data.tags["model"]: run for run in client.search_runs([found.experiment_id])}
+    parent, child = (runs.pop(model) for model in ("dynamic_vae", "lds"))
+    assert not runs
+    assert parent.data.tags["mlflow.runName"] == f"test: dynamic_vae on {dataset}"
+    assert child.data.tags["mlflow.runName"] == f"test: lds on {dataset}"
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
+    for run, model in ((parent, "dynamic_vae"), (child, "lds")):
+        assert run.data.tags["dataset"] == dataset
+        assert run.data.params[f"{model}.{dataset}.model.state_dimension"] == ("4" if model == "dynamic_vae" else "6")
+        assert f"dynamic_vae.{dataset}.model.channels" not in child.data.params
         scores = json.loads((project / DATA / f"08_reporting/{model}/{dataset}/scores.json").read_text())
         assert (scores["model"], scores["dataset"]) == (model, dataset)
-        lasts = {"spectral_radius"} | ({"stationarity_norm", "long_run_covariance_error"} if not prefix else set())
+        lasts = {"spectral_radius"} | ({"stationarity_norm", "long_run_covariance_error"} if run is parent else set())
         assert metrics | lasts <= set(scores["synthesis"])
         assert scores["synthesis"]["spectral_radius"] < 1.0001
         assert all(scores["synthesis"][name] < 0.1 for name in lasts - {"spectral_radius"})
         for metric in metrics | lasts:
-            assert run.data.metrics[f"{prefix}{metric}"] == pytest.approx(scores["synthesis"][metric])
-    artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    assert {"scores.json", "filmstrip.png", "spectrum.png", "synthesis.gif", "lds"} <= artifacts
-    assert "lds/scores.json" in {a.path for a in client.list_artifacts(run.info.run_id, "lds")}
+            assert run.data.metrics[f"evaluation/{metric}"] == pytest.approx(scores["synthesis"][metric])
+        artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
+        assert {"scores.json", "filmstrip.png", "spectrum.png", "synthesis.gif", "report.html"} <= artifacts
+        assert client.get_model_version_by_alias(f"{model}-{dataset}-test", "champion").run_id == run.info.run_id
+    page = (project / DATA / f"08_reporting/dynamic_vae/{dataset}/report.html").read_text()
+    assert "<th>dynamic vae</th><th>lds</th>" in page
+    assert all(model in parent.data.tags["mlflow.note.content"] for model in ("| dynamic_vae", "| lds"))
 
 
 def test_sequences_and_pictures_are_there(synthesis: Run) -> None:

@@ -57,6 +57,11 @@ def store(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     mlflow.set_tracking_uri(before)
 
 
+def champion() -> Any:
+    """The best of the registered models."""
+    return mlflow.MlflowClient().get_model_version_by_alias("ile-moving_symbols-test", "champion")
+
+
 def predict(project: Path, **parameters: Any) -> str:
     given = ",".join(f"predict.{name}={value}" for name, value in parameters.items())
     return succeeds(project, "run", "--env=test", "--pipelines=predict", f"--params={given}")
@@ -80,11 +85,14 @@ def test_a_video_is_retimed_and_tracked(project: Path, store: Store) -> None:
     results = pd.read_csv(project / RESULTS / "results.csv")
     assert results.loc[0, "folder"] == str(made)
     run = store().iloc[0]
-    assert (run["tags.task"], run["tags.model"]) == ("retime", "ile")
+    assert (run["tags.task"], run["tags.model"], run["tags.footage"]) == ("retime", "ile", "waves.avi")
+    assert (run["tags.mlflow.runName"], run["tags.kind"]) == ("test: retime waves.avi with ile.moving_symbols", "task")
+    assert run["tags.trained_by"] == champion().run_id
     backtest = pd.read_csv(made / "backtest.csv")
     assert {"model", "blend", "optical_flow", "mean"} <= set(backtest["method"])
     for method, score in backtest.groupby("method")["psnr"].mean().items():
-        assert run[f"metrics.backtest_{method}_psnr"] == pytest.approx(score)
+        section = "evaluation" if method in ("model", "blend") else "reference"
+        assert run[f"metrics.{section}/backtest_{method}_psnr"] == pytest.approx(score)
     artifacts = mlflow.artifacts.list_artifacts(run_id=run["run_id"], artifact_path="waves.avi")
     assert {"waves.avi/video.webm", "waves.avi/picture.png"} <= {artifact.path for artifact in artifacts}
 
@@ -103,7 +111,8 @@ def test_windows_all_over_a_video_are_scored(project: Path, store: Store) -> Non
     columns = [name for name in map(str, table) if name.endswith("psnr")]
     assert {"psnr", "model_psnr", "last_frame_psnr", "optical_flow_psnr"} <= set(columns)
     for name in columns:
-        assert store().iloc[0][f"metrics.{name}"] == pytest.approx(table[name].mean())
+        section = "evaluation" if name in ("psnr", "model_psnr") else "reference"
+        assert store().iloc[0][f"metrics.{section}/{name}"] == pytest.approx(table[name].mean())
 
 
 def test_models_are_loaded_from_mlflow_as_from_their_folder(project: Path, store: Store) -> None:
@@ -112,6 +121,10 @@ def test_models_are_loaded_from_mlflow_as_from_their_folder(project: Path, store
     from_folder = linear_video.load(project / MODEL).extrapolate(frames, 3)
     from_mlflow = linear_video.load(f"runs:/{trained}/model").extrapolate(frames, 3)
     np.testing.assert_array_equal(from_mlflow, from_folder)
+    best = linear_video.load("models:/ile-moving_symbols-test@champion").extrapolate(frames, 3)
+    np.testing.assert_array_equal(best, from_folder)
+    with pytest.raises(InputError, match="models:/ile-moving_symbols@champion cannot be had from MLflow"):
+        linear_video.load("models:/ile-moving_symbols@champion")  # runs with --env=test leave nothing there
     served = mlflow.pyfunc.load_model(f"runs:/{trained}/model")
     np.testing.assert_array_equal(served.predict(frames, params={"horizon": 3}), from_folder)
     with pytest.raises(mlflow.MlflowException, match="4 frames, but this needs at least 10"):

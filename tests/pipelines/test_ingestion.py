@@ -43,6 +43,14 @@ def test_footage_becomes_clips_a_trained_model_and_scores(ingested: tuple[Path, 
         assert frames.shape[1:] == (15, 1, 16, 16)
 
 
+def newest_run(folder: Path) -> Any:
+    """MLflow's client, and the newest run."""
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("linear_video")
+    assert experiment is not None
+    return client, client.search_runs([experiment.experiment_id])[0]
+
+
 def test_what_was_read_and_rejected_is_told_saved_and_tracked(ingested: tuple[Path, str]) -> None:
     folder, output = ingested
     sources = pd.read_csv(folder / DATA / "08_reporting/ucf_sports/sources.csv", keep_default_na=False)
@@ -55,15 +63,10 @@ def test_what_was_read_and_rejected_is_told_saved_and_tracked(ingested: tuple[Pa
     splits = summary.loc[["train", "validation", "test"]]
     assert splits["clips"].sum() == summary.loc["read", "clips"] == 36  # starts 0, 3, ..., 15 of 30 frames
     assert splits["sources"].sum() == 6
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("linear_video")
-    assert experiment is not None
-    run = client.search_runs([experiment.experiment_id])[0]
-    assert run.data.tags["dataset"] == "ucf_sports"
-    assert run.data.metrics["train_clips"] == splits.loc["train", "clips"]
-    assert run.data.metrics["rejected_sources"] == 1
-    artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
-    assert {"sources.csv", "summary.csv", "contact_sheet.png"} <= artifacts
+    client, run = newest_run(folder)
+    assert (run.data.tags["model"], run.data.tags["dataset"]) == ("lds", "ucf_sports")
+    artifacts = {a.path for a in client.list_artifacts(run.info.run_id, "ucf_sports")}
+    assert artifacts == {f"ucf_sports/{name}" for name in ("sources.csv", "summary.csv", "contact_sheet.png")}
 
 
 def test_the_contact_sheet_can_be_opened(ingested: tuple[Path, str]) -> None:
@@ -84,6 +87,13 @@ def test_other_clips_are_cut_without_reading_again(ingested: tuple[Path, str]) -
     assert {path: path.stat().st_mtime_ns for path in read.rglob("*")} == before
     summary = pd.read_csv(folder / DATA / "08_reporting/ucf_sports/summary.csv", index_col="part")
     assert summary.loc["read", "clips"] == 12  # starts 0 and 15 of 30 frames
+    client, run = newest_run(folder)
+    assert run.data.tags["mlflow.runName"] == "test: clips of ucf_sports"
+    metrics = run.data.metrics
+    assert (metrics["clips/read_clips"], metrics["sources/rejected_sources"]) == (12, 1)
+    assert metrics["clips/train_clips"] == summary.loc["train", "clips"]
+    artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
+    assert {"sources.csv", "summary.csv", "contact_sheet.png"} <= artifacts
 
 
 @pytest.mark.parametrize(

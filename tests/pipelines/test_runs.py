@@ -96,13 +96,13 @@ def test_what_follows_from_a_parameter_is_made_again_and_the_rest_is_tracked_wit
     assert second.data.params["evaluation.moving_symbols.horizon"] == "4"
     kept = {name: value for name, value in first.data.params.items() if not name.startswith("evaluation.")}
     assert {name: second.data.params[name] for name in kept} == kept
-    for metric in ("val_loss", "train_clips"):
+    for metric in ("loss/val_loss", "training/seconds"):
         assert second.data.metrics[metric] == first.data.metrics[metric]
-    assert "psnr_frame_5" not in second.data.metrics
-    assert "psnr_frame_1" in second.data.metrics
+    assert "evaluation/psnr_frame_5" not in second.data.metrics
+    assert "evaluation/psnr_frame_1" in second.data.metrics
     assert second.data.tags["made_before"] == "moving_symbols.make, ile.moving_symbols.train, moving_symbols.summarise"
     client = mlflow.MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
-    assert {"scores.json", "history.csv", "contact_sheet.png"} <= {
+    assert {"scores.json", "history.csv", "moving_symbols"} <= {
         artifact.path for artifact in client.list_artifacts(second.info.run_id)
     }
 
@@ -126,7 +126,7 @@ def test_a_kill_while_drawing_does_not_train_again(tmp_path: Path) -> None:
     assert (project / DATA / "08_reporting/ile/moving_symbols/filmstrip.png").exists()
     assert statuses(project) == ["KILLED", "FINISHED"]
     first, second = tracked(project)
-    assert second.data.metrics["psnr_frame_5"] == first.data.metrics["psnr_frame_5"]
+    assert second.data.metrics["evaluation/psnr_frame_5"] == first.data.metrics["evaluation/psnr_frame_5"]
     assert UP_TO_DATE in succeeds(project, *ILE)
 
 
@@ -168,8 +168,9 @@ def test_a_kill_between_model_and_history_does_not_train_from_nothing(tmp_path: 
 @pytest.mark.slow
 def test_an_error_in_a_node_is_tracked_as_failed(tmp_path: Path) -> None:
     project = copy_of_project(tmp_path)
-    fails(project, *ILE, "--params=moving_symbols.render_size=18,moving_symbols.frame_size=18")
-    assert statuses(project) == ["FAILED"]
+    broken = "--params=moving_symbols.render_size=18,moving_symbols.frame_size=18"
+    fails(project, "run", "--env=test", "--pipelines=ile,last_frame", broken)
+    assert statuses(project) == ["FAILED"] * 3  # the run, and one below it for each experiment
 
 
 # --- runs at once ---------------------------------------------------------------------------------------------------
@@ -192,7 +193,7 @@ def test_two_seeds_at_once_give_what_each_gives_alone(tmp_path: Path) -> None:
     names = [name for name in alone["1"] if "psnr" in name or "loss" in name]
     for of in ("1", "2"):
         assert {name: together[of][name] for name in names} == {name: alone[of][name] for name in names}
-    assert alone["1"]["psnr_frame_5"] != alone["2"]["psnr_frame_5"]
+    assert alone["1"]["evaluation/psnr_frame_5"] != alone["2"]["evaluation/psnr_frame_5"]
     assert [path.name for path in (project / ".runs").iterdir() if path.suffix == ".json"] == []
 
 

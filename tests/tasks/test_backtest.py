@@ -193,6 +193,24 @@ def test_footage_on_which_a_model_is_much_worse_than_on_its_own_is_told(
     assert [f"{least:.1f} to 45.0 dB" in text for text in caplog.messages] == [True] * warned
 
 
+def test_a_model_that_was_left_out_of_the_nearest_tests_is_judged_by_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backtest = Backtest("blend", NAMES, "optical_flow")
+    for seed in range(6):
+        guesses, truth = guessed(seed)
+        backtest.learn(2, guesses | {"model": np.full_like(truth, 0.9)}, truth)
+    assert backtest.leave_out("model")
+    for seed in range(6):
+        guesses, truth = guessed(seed)
+        del guesses["model"]
+        backtest.learn(1, guesses, truth)
+    with caplog.at_level(logging.WARNING, "linear_video"):
+        backtest.warn("film.avi", (38.0, 45.0))
+    table = backtest.table().set_index(["distance", "method"])["psnr"]
+    assert f"known frames with {table[2, 'model']:.1f} dB" in caplog.text
+
+
 def test_the_worst_test_is_kept_to_be_looked_at_and_few_others() -> None:
     backtest = Backtest("blend", NAMES, "optical_flow")
     for seed in range(40):

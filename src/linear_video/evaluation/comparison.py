@@ -29,6 +29,7 @@ class PredictionFacts:
     bits_per_value: float | None
     frames_per_second: float
     commit: str
+    checkpoint: str = ""  # the SHA-256 of its config
 
 
 def check_facts(facts: Mapping[str, Any], model: str, dataset: str) -> None:

@@ -14,12 +14,13 @@ CLIPS = 32  # at most
 
 
 @torch.no_grad()
-def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, list[float] | None]:
-    """Least and greatest of some clips (N, T, C, H, W), of their last frame given the others.
+def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, Any]:
+    """How well a model does on some clips (N, T, C, H, W): on their last frame, given the others.
 
     Returns:
-        ``psnr`` in dB, and ``bits_per_value``, as ``TrainedModel.surprise`` has it; None where that is not finite, or
-        the model has none.
+        Least and greatest ``psnr`` in dB, and ``bits_per_value``, as ``TrainedModel.surprise`` has it; ``mean_psnr``,
+        by which trainings on the same clips compare, whatever their settings and losses. None where that is not finite,
+        or the model has none.
     """
     chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), CLIPS)).round().astype(int)]
     errors, nats = [], []
@@ -32,7 +33,12 @@ def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, list[flo
         if isinstance(model, HasLikelihood):
             nats.append(float(model.surprise(values, values.shape[1] - 1)[0, -1]))
     psnr = -10 * np.log10(np.maximum(errors, 1e-10))
-    return {"psnr": _range(psnr), "bits_per_value": _range(np.array(nats) / math.log(2) + math.log2(LEVELS))}
+    mean = float(psnr.mean()) if _range(psnr) else None
+    return {
+        "psnr": _range(psnr),
+        "mean_psnr": mean,
+        "bits_per_value": _range(np.array(nats) / math.log(2) + math.log2(LEVELS)),
+    }
 
 
 def _range(values: NDArray[Any]) -> list[float] | None:

@@ -8,6 +8,7 @@ from tqdm import tqdm
 from linear_video.common.errors import InputError
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.models.base import KnowsActions, VideoModel
+from linear_video.models.optical_flow import OpticalFlow, OpticalFlowSettings
 
 
 def predict_clips(
@@ -42,3 +43,17 @@ def predict_clips(
             predicted = model.predict(context, settings.horizon)
         predictions.append(predicted.numpy())
     return np.concatenate(predictions)
+
+
+def numbers_learned(model: VideoModel) -> int:
+    """How many numbers a model has learned: its parameters, or what was fitted in closed form."""
+    learned: list[torch.Tensor] = [*model.parameters()] or [*model.buffers()]
+    return sum(values.numel() for values in learned)
+
+
+def optical_flow(context: NDArray[np.float64], horizon: int) -> dict[str, NDArray[np.float32]]:
+    """What optical flow predicts after the context (N, T, C, H, W), under its name; nothing, where it has one frame."""
+    if context.shape[1] < 2:
+        return {}
+    model = OpticalFlow((context.shape[2], context.shape[3], context.shape[4]), OpticalFlowSettings())
+    return {"optical_flow": model.predict(torch.from_numpy(context[:, -2:]).float(), horizon).numpy()}

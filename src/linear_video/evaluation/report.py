@@ -1,16 +1,15 @@
 """The comparison of models as Markdown and as one self-contained HTML page."""
 
-import base64
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from linear_video.common.markup import escaped, markdown_table
+from linear_video.common.pages import as_text, rendered
 from linear_video.evaluation.comparison import BASELINE
 
 # Pottorff, Nielsen, Wingate 2019 (arXiv 1903.00133): Moving Symbols with MNIST at 32x32, 10 frames seen.
@@ -44,13 +43,19 @@ def metric_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
             facts = of_model.set_index("frame")
             row = {label: str(name).replace("_", " ")}
             for frame, value, half in zip(facts.index, facts[metric], facts[f"{metric}_ci95"], strict=True):
-                row[f"frame {frame}"] = f"{value:{form}} ± {half:{form}}" if frame in ends else f"{value:{form}}"
+                row[f"frame {frame}"] = with_interval(value, half if frame in ends else None, form)
             for frame in ends:
                 gain, half = float(facts[f"{metric}_gain"][frame]), float(facts[f"{metric}_gain_ci95"][frame])
-                row[f"gain, frame {frame}"] = "" if name == BASELINE else f"{gain:+{form}} ± {half:{form}}"
+                row[f"gain, frame {frame}"] = "" if name == BASELINE else with_interval(gain, half, form, "+")
             rows.append(row)
         tables[label] = pd.DataFrame(rows)
     return tables
+
+
+def with_interval(value: float, half: float | None, form: str, sign: str = "") -> str:
+    """A number with the half-width of its interval, where that is known."""
+    known = half is not None and not np.isnan(half)
+    return f"{value:{sign}{form}} ± {half:{form}}" if known else f"{value:{sign}{form}}"
 
 
 def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
@@ -85,24 +90,24 @@ def markdown(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame]) -
 
 def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictures: dict[str, Figure]) -> str:
     """The same as an HTML page with pictures inside; nothing is loaded from elsewhere."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    template = jinja2.Environment(loader=loader, autoescape=True).get_template("comparison.html")
-    return template.render(
+    return rendered(
+        "evaluation/comparison.html",
         title=title,
         notes=notes,
-        tables=[_rows(table) for table in tables],
+        tables=[as_rows(table) for table in tables],
         pictures={caption: _png(figure) for caption, figure in pictures.items()},
-        quoted=_rows(QUOTED),
+        quoted=as_rows(QUOTED),
         quoted_note=QUOTED_NOTE,
     )
 
 
-def _rows(table: pd.DataFrame) -> dict[str, Any]:
+def as_rows(table: pd.DataFrame) -> dict[str, Any]:
+    """A table for a page."""
     return {"columns": list(table.columns), "rows": table.astype(str).to_numpy().tolist()}
 
 
 def _png(figure: Figure) -> str:
     """A picture as text for a data URL."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=130)
-    return base64.b64encode(file.getvalue()).decode()
+    figure.savefig(file, format="png", dpi=130, bbox_inches="tight")
+    return as_text(file.getvalue())

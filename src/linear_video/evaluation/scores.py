@@ -72,32 +72,41 @@ def _gradients(frames: Frames) -> NDArray[np.float64]:
 
 
 def confidence95(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Half-width of the 95 % interval of the mean over the first axis, by Student's t; 0 for a single value."""
+    """Half-width of the 95 % interval of the mean over the first axis, by Student's t.
+
+    A single value says nothing of its spread: the interval is unknown then, and NaN.
+    """
     if len(values) < 2:
-        return np.zeros(values.shape[1:])
+        return np.full(values.shape[1:], np.nan)
     factor = stats.t.ppf(0.975, len(values) - 1)
     return np.asarray(factor * values.std(axis=0, ddof=1) / np.sqrt(len(values)))
 
 
-def score(predicted: Frames, context: Frames, truth: Frames, mean_frame: Frames) -> dict[str, Any]:
+def score(
+    predicted: Frames, context: Frames, truth: Frames, mean_frame: Frames, **references: Frames
+) -> dict[str, Any]:
     """Scores of a model and of two constant predictions: the last frame seen, and the mean training frame (C, H, W).
 
-    Returns the body of ``scores.json``: lists with one entry for each predicted frame; ``*_ci95`` are half-widths.
+    Other ``references`` are predictions as the model's, by name.
+
+    Returns the body of ``scores.json``: lists with one entry for each predicted frame; ``*_ci95`` are half-widths, None
+    where there is a single sequence.
     """
+    constant = {"last_frame": context[:, -1:], "mean_frame": mean_frame}
+    references = {name: np.broadcast_to(frames, truth.shape) for name, frames in constant.items()} | references
     return {
         "n_sequences": len(truth),
         "context": context.shape[1],
         "horizon": truth.shape[1],
         "frame_shape": list(truth.shape[2:]),
         **_summary(predicted, truth),
-        "last_frame": _summary(np.broadcast_to(context[:, -1:], truth.shape), truth),
-        "mean_frame": _summary(np.broadcast_to(mean_frame, truth.shape), truth),
+        **{name: _summary(frames, truth) for name, frames in references.items()},
     }
 
 
-def _summary(predicted: Frames, truth: Frames) -> dict[str, list[float]]:
-    summary: dict[str, list[float]] = {}
+def _summary(predicted: Frames, truth: Frames) -> dict[str, list[float | None]]:
+    summary: dict[str, list[float | None]] = {}
     for name, values in zip(("psnr", "ssim"), score_frames(predicted, truth), strict=True):
         summary[name] = values.mean(axis=0).tolist()
-        summary[f"{name}_ci95"] = confidence95(values).tolist()
+        summary[f"{name}_ci95"] = [None if np.isnan(half) else half for half in confidence95(values).tolist()]
     return summary

@@ -1,6 +1,7 @@
 """Kedro datasets of what is only written, to be looked at: figures and animations."""
 
 import base64
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from linear_video.common.files import replacing_file
 from linear_video.io.base import PathDataset
 
 DPI = 110
+MARGIN = 0.06  # inches
 
 
 class Animation(NamedTuple):
@@ -21,6 +23,28 @@ class Animation(NamedTuple):
 
     pictures: NDArray[np.uint8]  # (T, height, width, 3)
     frames_per_second: float
+
+
+class Encoded(NamedTuple):
+    """The content of a picture's file."""
+
+    kind: str  # "png" or "gif"
+    content: bytes
+
+
+def encoded(picture: Any) -> Encoded:
+    """PNG of a matplotlib figure, without white around it; GIF of an animation; what is encoded, as it is.
+
+    A figure does not look the same to the last pixel when it is drawn twice; so who needs it twice encodes it once.
+    """
+    if isinstance(picture, Encoded):
+        return picture
+    file = io.BytesIO()
+    if isinstance(picture, Animation):
+        _write_gif(picture, file)
+        return Encoded("gif", file.getvalue())
+    picture.savefig(file, format="png", dpi=DPI, bbox_inches="tight", pad_inches=MARGIN)
+    return Encoded("png", file.getvalue())
 
 
 class _PictureDataset(PathDataset[Any, None]):
@@ -44,7 +68,7 @@ class FigureDataset(_PictureDataset):
     def save(self, data: Any) -> None:
         """Draw the figure into the file."""
         with replacing_file(self._filepath) as part:
-            data.savefig(part, format="png", dpi=DPI)
+            part.write_bytes(encoded(data).content)
 
 
 class FiguresDataset(_PictureDataset):
@@ -56,10 +80,7 @@ class FiguresDataset(_PictureDataset):
         """Write each; pictures of before that are not among them stay."""
         for name, picture in data.items():
             with replacing_file(self._filepath / _file_name(name, picture)) as part:
-                if isinstance(picture, Animation):
-                    _write_gif(picture, part)
-                else:
-                    picture.savefig(part, format="png", dpi=DPI)
+                part.write_bytes(encoded(picture).content)
 
 
 def written_files(path: Path, data: Any) -> list[Path]:
@@ -70,12 +91,14 @@ def written_files(path: Path, data: Any) -> list[Path]:
 
 
 def _file_name(name: str, picture: Any) -> str:
+    if isinstance(picture, Encoded):
+        return f"{name}.{picture.kind}"
     return f"{name}.gif" if isinstance(picture, Animation) else f"{name}.png"
 
 
-def _write_gif(animation: Animation, path: Path) -> None:
+def _write_gif(animation: Animation, file: io.BytesIO) -> None:
     from PIL import Image
 
     first, *rest = (Image.fromarray(picture) for picture in animation.pictures)
     duration = round(1000 / animation.frames_per_second)
-    first.save(path, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)

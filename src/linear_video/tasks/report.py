@@ -1,6 +1,5 @@
 """One page on a video: what was done with it, beside what anybody would have without a model. Needs no other files."""
 
-import base64
 import itertools
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 
 from linear_video.clips.writing import VideoWriter
+from linear_video.common.pages import as_text, rendered
 from linear_video.tasks.between import CALM
 from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
@@ -40,9 +39,12 @@ def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame]
     ``told`` are facts by name, shown on top, above the video itself: ``frames`` uint8 (h, w, planes).
     """
     sections = [_section(Path(row["folder"]), str(row["task"])) for row in results.to_dict("records")]
-    environment = Environment(loader=PackageLoader("linear_video.tasks", ""), autoescape=True)
-    return environment.get_template("report.html").render(
-        title=f"{results['footage'].iloc[0]}", told=told, footage=_small_video(frames, fps), sections=sections
+    return rendered(
+        "tasks/report.html",
+        title=f"{results['footage'].iloc[0]}",
+        told=told,
+        footage=_small_video(frames, fps),
+        sections=sections,
     )
 
 
@@ -58,13 +60,9 @@ def _section(folder: Path, task: str) -> dict[str, Any]:
         "facts": facts["done"],
         "players": players,
         "backtest": _backtest(folder / BACKTEST),
-        "picture": _as_text(folder / PICTURE),
-        "compared": _as_text(folder / COMPARED) if (folder / COMPARED).is_file() else None,
+        "picture": as_text((folder / PICTURE).read_bytes()),
+        "compared": as_text((folder / COMPARED).read_bytes()) if (folder / COMPARED).is_file() else None,
     }
-
-
-def _as_text(file: Path) -> str:
-    return base64.b64encode(file.read_bytes()).decode()
 
 
 def _backtest(file: Path) -> dict[str, Any] | None:
@@ -98,7 +96,7 @@ def _small_video(frames: Iterable[Frame], fps: float) -> str:
         with VideoWriter(path, fps) as writer:
             for frame in shrunk(itertools.islice(frames, PLAYED), LINES):
                 writer.write(frame)
-        return _as_text(path)
+        return as_text(path.read_bytes())
 
 
 def _read(file: Path) -> tuple[Iterator[Frame], float]:

@@ -19,6 +19,7 @@ from linear_video.clips.readers.recordings import Recording, Source
 from linear_video.clips.writing import VideoWriter
 from linear_video.common.errors import InputError
 from linear_video.common.files import recover, replacing_folder
+from linear_video.models.checkpoint import SIGNATURE
 from linear_video.tasks.alarms import Calibration, calibrate
 from linear_video.tasks.footage import FPS, find_footage, named, open_footage
 from linear_video.tasks.job import Job, Remembered
@@ -110,6 +111,7 @@ def _run_one(
             result.backtest.to_csv(part / BACKTEST, index=False)
         facts = {"footage": recording.name, "frames": footage.count, "done": done, "fps": fps, "model": trained.name}
         facts |= {"training": trained.config.get("training", {}), "seed": seed, "settings": asdict(settings)}
+        facts["checkpoint"] = trained.config.get(SIGNATURE, "")
         (part / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     bar.close()
     row = {name: facts[name] for name in ("footage", "model", "frames", "fps")}

@@ -2,9 +2,12 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from linear_video.common.markup import escaped, markdown_table
+from linear_video.tracking.runs import Measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,18 +15,25 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RESULTS = ("psnr", "spread", "alarms")  # of footage, that are told and tracked; and other methods' PSNR
+OWN = (*RESULTS, "model_psnr", "backtest_blend_psnr", "backtest_model_psnr")  # what the model has a part in
+REFERENCES = ("last_frame", "mean_frame")  # that stand in scores beside the model's
 
 
 class Report(NamedTuple):
     """What is done with one kind of result, whose files become artifacts.
 
+    MLflow shows metrics in sections by what stands before the last slash of their names, in the order of the alphabet:
+    ``evaluation`` of the model comes first, then ``loss``, then the ``reference`` that it should beat.
+
     Attributes:
         tell: logs a line on it, given its place on disk.
-        track: puts its metrics into MLflow's run, with a prefix.
+        measures: its metrics.
+        table: its rows in a run's description, as a table without index.
     """
 
     tell: Callable[[Any, Path], None] | None = None
-    track: Callable[[Any, str], None] | None = None
+    measures: Callable[[Any], Iterator[Measure]] | None = None
+    table: "Callable[[Any], pd.DataFrame] | None" = None
 
 
 def _tell_scores(scores: dict[str, Any], path: Path) -> None:
@@ -43,42 +53,59 @@ def _tell_scores(scores: dict[str, Any], path: Path) -> None:
         logger.info(f"{name}: {scores['bits_per_value']:.2f} bits per value of held-out clips")
 
 
-def _track_scores(scores: dict[str, Any], prefix: str) -> None:
-    import mlflow
-
+def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
     if "synthesis" in scores:
-        numbers = {k: v for k, v in scores["synthesis"].items() if isinstance(v, float) and math.isfinite(v)}
-        mlflow.log_metrics({f"{prefix}{name}": value for name, value in numbers.items()})
+        for name, value in scores["synthesis"].items():
+            if isinstance(value, float) and math.isfinite(value):
+                yield Measure(f"evaluation/{name}", value)
         return
-    for row_name, row in (("", scores), ("last_frame_", scores["last_frame"]), ("mean_frame_", scores["mean_frame"])):
+    rows = {"evaluation/": scores} | {f"reference/{name}_": scores[name] for name in REFERENCES}
+    for prefix, row in rows.items():
         for metric in ("psnr", "ssim"):
             for frame, value in enumerate(row[metric], start=1):
-                mlflow.log_metric(f"{prefix}{row_name}{metric}", value, step=frame)
+                yield Measure(f"{prefix}{metric}", value, frame)
                 if frame in (1, 5):
-                    mlflow.log_metric(f"{prefix}{row_name}{metric}_frame_{frame}", value)
+                    yield Measure(f"{prefix}{metric}_frame_{frame}", value)
     if scores.get("bits_per_value") is not None:
-        mlflow.log_metric(f"{prefix}bits_per_value", scores["bits_per_value"])
+        yield Measure("evaluation/bits_per_value", scores["bits_per_value"])
 
 
-def _track_history(history: "pd.DataFrame", prefix: str) -> None:
-    import mlflow
+def _table_of_scores(scores: dict[str, Any]) -> "pd.DataFrame":
+    import pandas as pd
 
+    if "synthesis" in scores:
+        numbers = {k: f"{v:.3g}" for k, v in scores["synthesis"].items() if isinstance(v, float)}
+        return pd.DataFrame([{"model": scores["model"], **numbers}])
+    last = scores["horizon"]
+    rows = {scores["model"]: scores} | {name.replace("_", " "): scores[name] for name in REFERENCES}
+    return pd.DataFrame(
+        {
+            "model": name,
+            **{f"PSNR / dB, frame {frame}": f"{row['psnr'][frame - 1]:.1f}" for frame in sorted({1, last})},
+            **{f"SSIM, frame {frame}": f"{row['ssim'][frame - 1]:.3f}" for frame in sorted({1, last})},
+        }
+        for name, row in rows.items()
+    )
+
+
+def _measures_of_history(history: "pd.DataFrame") -> Iterator[Measure]:
     for row in history.to_dict("records"):
         step = int(row.pop("step"))
-        values = {f"{prefix}{name}": float(value) for name, value in row.items() if math.isfinite(value)}
-        mlflow.log_metrics(values, step=step)
+        for name, value in row.items():
+            section = "training" if name == "seconds" else "loss" if str(name).endswith("_loss") else "loss_parts"
+            if math.isfinite(value):
+                yield Measure(f"{section}/{name}", float(value), step)
 
 
 def _tell_summary(summary: "pd.DataFrame", path: Path) -> None:
     logger.info(f"{path.parent.name}:\n{summary.to_string(index=False)}\nSee {_shown(path.parent)}.")
 
 
-def _track_summary(summary: "pd.DataFrame", prefix: str) -> None:
-    import mlflow
-
+def _measures_of_summary(summary: "pd.DataFrame") -> Iterator[Measure]:
     for row in summary.to_dict("records"):
         part = row.pop("part")
-        mlflow.log_metrics({f"{part}_{name}": float(value) for name, value in row.items()})
+        for name, value in row.items():
+            yield Measure(f"{name}/{part}_{name}", float(value))
 
 
 def _tell_results(results: "pd.DataFrame", path: Path) -> None:
@@ -87,13 +114,44 @@ def _tell_results(results: "pd.DataFrame", path: Path) -> None:
         logger.info(f"{row['task']} of {row['footage']}, {row['frames']} frames{facts}. See {_shown(row['folder'])}.")
 
 
-def _track_results(results: "pd.DataFrame", prefix: str) -> None:
-    import mlflow
-
+def _measures_of_results(results: "pd.DataFrame") -> Iterator[Measure]:
+    """Of one task, a step for each piece of footage; of several, a section for each task."""
+    several = len(set(results["task"])) > 1
     for number, row in enumerate(results.to_dict("records")):
-        mlflow.log_metrics(_headline(row), step=number)
-        mlflow.log_artifacts(row["folder"], Path(row["folder"]).parent.name)
-        mlflow.set_tags({"task": row["task"], "model": row["model"], "mlflow.runName": f"{row['task']} of footage"})
+        for name, value in _headline(row).items():
+            own = name in OWN
+            section = row["task"] if several else "evaluation" if own else "reference"
+            yield Measure(f"{section}/{name}", value, 0 if several else number)
+
+
+def _table_of_results(results: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    rows = []
+    for row in results.to_dict("records"):
+        known = _headline(row)
+        own = [known[name] for name in ("psnr", "backtest_blend_psnr") if name in known]
+        others = [value for name, value in known.items() if name not in OWN]
+        rows.append(
+            {name: row[name] for name in ("task", "footage", "model", "frames")}
+            | {"PSNR / dB": f"{own[0]:.1f}" if own else "", "best reference": f"{max(others):.1f}" if others else ""}
+        )
+    return pd.DataFrame(rows)
+
+
+def _table_of_comparison(scores: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    columns = {}
+    for metric, unit, digits in (("psnr", " / dB", 1), ("ssim", "", 3)):
+        for frame in sorted({int(scores["frame"].min()), int(scores["frame"].max())}):
+            values = scores[scores["frame"] == frame].set_index("model")[metric]
+            columns[f"{metric.upper()}{unit}, frame {frame}"] = values.map(f"{{:.{digits}f}}".format)
+    return pd.DataFrame(columns).reset_index()
+
+
+def _tell_page(page: str, path: Path) -> None:
+    logger.info(f"See {_shown(path)}.")
 
 
 def _headline(row: dict[Any, Any]) -> dict[str, float]:
@@ -109,15 +167,31 @@ def _shown(path: str | Path) -> Path:
 
 # By the last part of a result's name in the catalog.
 REPORTS = {
-    "scores": Report(_tell_scores, _track_scores),
-    "history": Report(track=_track_history),
+    "scores": Report(_tell_scores, _measures_of_scores, _table_of_scores),
+    "history": Report(measures=_measures_of_history),
     "figures": Report(),
     "sources": Report(),
-    "summary": Report(_tell_summary, _track_summary),
+    "summary": Report(_tell_summary, _measures_of_summary, lambda summary: summary),
     "contact_sheet": Report(),
-    "table": Report(),
+    "table": Report(table=_table_of_comparison),
     "models": Report(),
     "markdown": Report(),
-    "page": Report(),
-    "results": Report(_tell_results, _track_results),
+    "page": Report(_tell_page),
+    "results": Report(_tell_results, _measures_of_results, _table_of_results),
 }
+OF_CLIPS = ("summary", "contact_sheet", "sources")
+PICTURES = ("filmstrip.png", "contact_sheet.png")  # that a description shows
+
+
+def tables_in_markdown(tables: "Mapping[str, pd.DataFrame]") -> str:
+    """Tables of experiments, by name: one for each dataset, in which no row stands twice."""
+    import pandas as pd
+
+    by_dataset: dict[str, list[pd.DataFrame]] = {}
+    for name, table in tables.items():
+        by_dataset.setdefault(name.rpartition(".")[2], []).append(table)
+    texts = []
+    for dataset, several in by_dataset.items():
+        rows = pd.concat(several, ignore_index=True).drop_duplicates().fillna("")
+        texts += [f"On {escaped(dataset)}:"] * (len(by_dataset) > 1) + [markdown_table(rows)]
+    return "\n\n".join(texts)

@@ -23,6 +23,7 @@ from kedro.pipeline.node import Node
 from kedro.runner import AbstractRunner, SequentialRunner
 
 from linear_video.io.folders import FolderDataset, StateFolderDataset
+from linear_video.parameters import SystemMetrics
 from linear_video.pipelines.bound import FIRST
 from linear_video.tracking.environments import data_folder
 from linear_video.tracking.locks import FOLDER, Claims, RunLock
@@ -50,6 +51,7 @@ class RunHooks:
         lock: of the run at work; None if there is none, or another process of it has the lock.
         passed_over: nodes that are up to date, with the files of each of their outputs.
         left: by name, nodes that have to run and have not yet.
+        children: ids of the MLflow runs below the run's own, which end with it.
     """
 
     def __init__(self) -> None:
@@ -64,6 +66,7 @@ class RunHooks:
         self.skips = False  # whether the session's runner passes over nodes
         self.passed_over: dict[Node, dict[str, list[Path]]] = {}
         self.left: dict[str, Node] = {}
+        self.children: list[str] = []
         self._stamps: Stamps | None = None
         self._made_of: dict[str, dict[str, Any] | None] = {}  # of nodes at work
         self._saved: dict[str, dict[str, list[Path] | None]] = {}  # by such a node, so far
@@ -104,6 +107,11 @@ class RunHooks:
         for node in self.passed_over:
             self._discard_states(node)
         self._tell(run_params["pipeline_names"] or ["__default__"])
+        measure_system(parameters.load().get("system_metrics_every", SystemMetrics.system_metrics_every))
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file, which is read once."""
+        return "" if self._stamps is None else self._stamps.digest(path)
 
     def _tell(self, pipelines: list[str]) -> None:
         if self.left and self.passed_over:
@@ -140,12 +148,21 @@ class RunHooks:
     @hook_impl(trylast=True)
     def after_pipeline_run(self) -> None:
         """Let others have everything, where a session of Kedro's own is used."""
+        self.close_children("FINISHED")
         self.end()
 
     @hook_impl(trylast=True)
     def on_pipeline_error(self) -> None:
         """Let others have everything, where a session of Kedro's own is used."""
+        self.close_children("FAILED")
         self.end()
+
+    def close_children(self, status: str) -> None:
+        """End the MLflow runs below the run's own, each once."""
+        import mlflow
+
+        while self.children:
+            mlflow.MlflowClient().set_terminated(self.children.pop(), status)
 
     def _discard_states(self, node: Node) -> None:
         for dataset in map(self._catalog.get, node.inputs):
@@ -207,8 +224,10 @@ def _tracked_as_it_ends() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        RUN.close_children(status)
         while not elsewhere and mlflow.active_run() is not None:  # kedro-mlflow opens it once more for each node
-            mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
+            mlflow.end_run(status)
         if isinstance(error, Terminated):
             print("\nEnded by SIGTERM. The same command goes on where this one stopped.", file=sys.stderr)
         if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
@@ -246,6 +265,18 @@ def _claims(nodes: Iterable[Node], catalog: CatalogProtocol[Any, Any], *, writin
                 written = name in node.outputs or isinstance(dataset, FolderDataset)
                 (writes if written and writing else reads).add(place)
     return Claims(frozenset(reads), frozenset(writes))
+
+
+def measure_system(every: float | None) -> None:
+    """Let the MLflow run that is opened next measure the machine, every so many seconds; None for not at all."""
+    import mlflow
+
+    if every is None:
+        mlflow.disable_system_metrics_logging()
+        return
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)  # it tells that it starts and ends
+    mlflow.set_system_metrics_sampling_interval(every)
+    mlflow.enable_system_metrics_logging()
 
 
 def typed_command() -> str | None:

@@ -122,9 +122,9 @@ class Stamps:
         return os.path.relpath(path, self.folder)
 
     def _digests_of(self, paths: list[Path]) -> Files:
-        return {self._key(path): self._digest(path) for path in paths}
+        return {self._key(path): self.digest(path) for path in paths}
 
-    def _digest(self, path: Path) -> str:
+    def digest(self, path: Path) -> str:
         """Digest of a file's content, which is read unless it is known to be as it was; "" if there is none."""
         if not path.is_file():
             return ""

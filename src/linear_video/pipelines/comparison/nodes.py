@@ -73,10 +73,12 @@ def report(
     clips = evaluation.scored_frames(validation_clips, test_clips)
     context, truth = evaluation.context_and_truth(clips)
     shown = {model: predictions[model]() for model in facts["model"]}
+    several = len(clips) > 1
+    means = "Means over the clips, with half-widths of 95 % intervals; gains are over the last frame, clip by clip."
     notes = [
-        f"{len(clips)} {evaluation.held_out} clips of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} pixels: every "
-        f"model may see the same {evaluation.context} frames and predicts the next {evaluation.horizon}. Means over "
-        "the clips, with half-widths of 95 % intervals; gains are over the last frame, clip by clip.",
+        f"{len(clips)} {evaluation.held_out} clip{'s' * several} of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} "
+        f"pixels: every model may see the same {evaluation.context} frames and predicts the next {evaluation.horizon}. "
+        + (means if several else "Gains are over the last frame. One clip tells nothing of the spread."),
         "All models learn from the same training clips; their time of training stands in the last table. "
         f"Compared at commit {git_commit()[:10]}.",
     ]
@@ -89,13 +91,17 @@ def report(
         str(name): {str(column): values.to_numpy() for column, values in of_model.items()}
         for name, of_model in scores.groupby("model", sort=False)
     }
-    pictures = {"Scores of each predicted frame, with 95 % intervals.": figures.horizon_plot(by_model)}
+    curves = f"Scores of each predicted frame{', with 95 % intervals' * several}."
+    pictures = {curves: figures.horizon_plot(by_model)}
     last = np.broadcast_to(context[:, -1:], truth.shape)
+    psnr = np.mean([score_frames(p, truth)[0] for p in shown.values()], axis=0)
+    numbers = evaluation.scored(len(evaluation.chosen(validation_clips, test_clips).frames))
+    captions = figures.drawn_clips(psnr, numbers)
+    few = list(captions)
     rows: dict[str, Any] = {**shown, BASELINE: last}
-    order = np.argsort(np.mean([score_frames(p, truth)[0].mean(axis=1) for p in shown.values()], axis=0))
-    for name, clip in (("best", order[-1]), ("median", order[len(order) // 2]), ("worst", order[0])):
-        strip = {model: frames[clip] for model, frames in rows.items()}
-        caption = f"The {name} clip, by the mean PSNR of all models."
-        pictures[caption] = figures.comparison_strip(context[clip], truth[clip], strip, f"{name} clip, number {clip}")
+    strip = {model: frames[few] for model, frames in rows.items()}
+    pictures["Clips by the mean PSNR of all models, and what each of these predicts."] = figures.comparison_strip(
+        context[few], truth[few], strip, f"Models on {dataset}", list(captions.values())
+    )
     title = f"Models compared on {dataset}"
     return markdown(title, notes, tables), page(title, notes, tables, pictures)

@@ -4,18 +4,17 @@ PyTorch and matplotlib are imported within the nodes, since every ``kedro`` comm
 """
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.clips.base import ClipSet
+from linear_video.clips.base import ClipSet, DatasetSettings
 from linear_video.common.errors import InputError
 from linear_video.evaluation.held_out import EvaluationSettings
-from linear_video.io.figures import Animation
+from linear_video.io.figures import Animation, encoded
 from linear_video.io.models import Checkpoint
-
-CLIPS_DRAWN = 3  # in a film strip
 
 
 def predict(
@@ -31,7 +30,8 @@ def predict(
 
     from linear_video.evaluation.comparison import fingerprint
     from linear_video.evaluation.likelihood import bits_per_value
-    from linear_video.evaluation.predictions import predict_clips
+    from linear_video.evaluation.predictions import numbers_learned, predict_clips
+    from linear_video.models.checkpoint import SIGNATURE
 
     clips = evaluation.chosen(validation_clips, test_clips)
     model, training = checkpoint.model, checkpoint.config.get("training", {})
@@ -46,17 +46,17 @@ def predict(
     actions = clips.actions_of(model.actions)
     predictions = predict_clips(model, clips.frames, evaluation, actions)
     seconds = time.perf_counter() - started
-    learned = list(model.parameters()) or list(model.buffers())  # the linear system is fitted, not trained
     facts = {
         "model": model_name,
         "dataset": dataset,
         "held_out": evaluation.held_out,
         "clips": fingerprint(evaluation.scored_frames(validation_clips, test_clips)),
-        "parameters": sum(values.numel() for values in learned),
+        "parameters": numbers_learned(model),
         "training_minutes": training.get("seconds", 0.0) / 60,
         "bits_per_value": bits_per_value(model, clips.frames, evaluation),
         "frames_per_second": predictions.shape[0] * predictions.shape[1] / seconds,
         "commit": training.get("commit", "unknown"),
+        "checkpoint": checkpoint.config.get(SIGNATURE, ""),
     }
     return predictions, facts
 
@@ -71,44 +71,61 @@ def evaluate(
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every predicted frame, beside last frame and mean frame; bits per value of all frames."""
+    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value."""
+    from linear_video.evaluation.predictions import optical_flow
     from linear_video.evaluation.scores import score
 
     context, truth = _split(evaluation.scored_frames(validation_clips, test_clips), predictions, evaluation)
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
     facts: dict[str, Any] = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
     facts["bits_per_value"] = prediction_facts.get("bits_per_value")  # of clips, not of predictions
-    return facts | score(predictions, context, truth, mean_frame)
+    return facts | score(predictions, context, truth, mean_frame, **optical_flow(context, evaluation.horizon))
 
 
 def draw(
     checkpoint: Checkpoint,
     predictions: NDArray[np.float32],
+    prediction_facts: dict[str, Any],
     scores: dict[str, Any],
     validation_clips: ClipSet,
     test_clips: ClipSet,
+    settings: DatasetSettings,
     evaluation: EvaluationSettings,
-) -> dict[str, Any]:
-    """Film strip, horizon plot and animation; the eigenvalues of a model that has a spectrum."""
-    from linear_video.evaluation import figures
+) -> tuple[dict[str, Any], str]:
+    """Film strip, horizon plot, animation, the spectrum of a model that has one; and a page with all of it."""
+    from linear_video.evaluation import experiment, figures
+    from linear_video.evaluation.predictions import numbers_learned
     from linear_video.evaluation.scores import score_frames
 
     clips = evaluation.scored_frames(validation_clips, test_clips)
     context, truth = _split(clips, predictions, evaluation)
     psnr, _ = score_frames(predictions, truth)
-    few = figures.representative_clips(psnr, CLIPS_DRAWN)
+    numbers = evaluation.scored(len(evaluation.chosen(validation_clips, test_clips).frames))
+    captions = figures.drawn_clips(psnr, numbers)
+    few = list(captions)
+    moving = few if max(truth.shape[-2:]) <= figures.ROOMY else [few[len(few) // 2]]
     name = scores["model"]
-    strip = figures.filmstrip(
-        context[few], truth[few], predictions[few], f"{name} on {scores['dataset']}: a bad, a median and a good clip"
-    )
-    several = figures.representative_clips(psnr, 6)
-    rows = {name: scores, "last frame": scores["last_frame"], "mean frame": scores["mean_frame"]}
-    return {
-        "filmstrip": strip,
-        "horizon": figures.horizon_plot(rows),
-        "prediction": Animation(figures.animation(context[several], truth[several], predictions[several], name), 4),
+    title = f"{name} on {scores['dataset']}"
+    frames = figures.animation(context[moving], truth[moving], predictions[moving], name)
+    drawn = {
+        "filmstrip": figures.filmstrip(context[few], truth[few], predictions[few], title, list(captions.values())),
+        "horizon": figures.horizon_plot(experiment.rows_of(scores)),
+        "prediction": Animation(frames, 4),
         **figures.spectrum_of_model(checkpoint.model, clips[few[-1]]),
     }
+    pictures = {kind: encoded(picture) for kind, picture in drawn.items()}
+    told = {"speed of prediction": f"{prediction_facts['frames_per_second']:,.0f} frames per second"}
+    if scores.get("bits_per_value") is not None:
+        told["bits per value"] = f"{scores['bits_per_value']:.2f}, of held-out clips"
+    page = experiment.page(
+        scores,
+        checkpoint.config,
+        numbers_learned(checkpoint.model),
+        told,
+        {"dataset": asdict(settings), "evaluation": asdict(evaluation)},  # type: ignore[call-overload]
+        {kind: picture.content for kind, picture in pictures.items()},
+    )
+    return pictures, page
 
 
 def _split(

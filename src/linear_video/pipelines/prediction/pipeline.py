@@ -11,7 +11,7 @@ from linear_video.pipelines.prediction.nodes import draw, evaluate, predict
 def create_pipeline(experiment: Experiment) -> Pipeline:
     """Nodes ``<model>.<dataset>.predict``, ``evaluate`` and ``draw``."""
     names = {"model_name": experiment.model, "dataset": experiment.dataset}
-    evaluation = f"params:evaluation.{experiment.dataset}"
+    settings, evaluation = f"params:{experiment.dataset}", f"params:evaluation.{experiment.dataset}"
     held_out = {name: name for name in ("validation_clips", "test_clips")} | {"evaluation": evaluation}
     nodes = [
         node(
@@ -35,11 +35,18 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
         ),
         node(
             draw,
-            inputs={"checkpoint": "checkpoint", "predictions": "predictions", "scores": "scores", **held_out},
-            outputs="figures",
+            inputs={
+                "checkpoint": "checkpoint",
+                "predictions": "predictions",
+                "prediction_facts": "prediction_facts",
+                "scores": "scores",
+                "settings": settings,
+                **held_out,
+            },
+            outputs=["figures", "page"],
             name="draw",
             tags="draw",
         ),
     ]
     clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in SPLITS}
-    return Pipeline(nodes, namespace=experiment.name, inputs=clips, parameters={evaluation})
+    return Pipeline(nodes, namespace=experiment.name, inputs=clips, parameters={settings, evaluation})

@@ -3,6 +3,7 @@
 PyTorch and matplotlib are imported within the nodes, since every ``kedro`` command imports this file.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from linear_video.clips.base import ClipSet, DatasetSettings
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.judges import JUDGES, Sequences, SynthesisSettings
-from linear_video.io.figures import Animation
+from linear_video.io.figures import Animation, encoded
 from linear_video.io.models import Checkpoint
 
 
@@ -70,21 +71,37 @@ def draw(
     checkpoint: Checkpoint,
     synthesised: NDArray[np.uint8],
     starts: pd.DataFrame,
+    scores: dict[str, Any],
     validation_clips: ClipSet,
     test_clips: ClipSet,
+    settings: DatasetSettings,
     evaluation: EvaluationSettings,
-    model_name: str,
-    dataset: str,
+    synthesis: SynthesisSettings,
+    scores_beside: dict[str, Any] | None = None,
     **beside: NDArray[np.uint8],
-) -> dict[str, Any]:
-    """Film strip and animation of truth, model and, by name, models ``beside`` it; the model's spectrum."""
-    from linear_video.evaluation import figures
+) -> tuple[dict[str, Any], str]:
+    """Film strip and animation of truth, model and, by name, models ``beside`` it; the model's spectrum; a page."""
+    from linear_video.evaluation import experiment, figures
+    from linear_video.evaluation.predictions import numbers_learned
 
     frames = evaluation.chosen(validation_clips, test_clips).frames
     truth = [frames[c, f:] for c, f in zip(starts["clip"], starts["frame"], strict=True)]
-    rows = {"truth": truth, model_name: list(synthesised)} | {name: list(made) for name, made in beside.items()}
-    return {
-        "filmstrip": figures.synthesis_strip(rows, f"{model_name} on {dataset}: sequences from held-out starts"),
+    name = scores["model"]
+    rows = {"truth": truth, name: list(synthesised)} | {other: list(made) for other, made in beside.items()}
+    drawn = {
+        "filmstrip": figures.synthesis_strip(rows, f"{name} on {scores['dataset']}: sequences from held-out starts"),
         "synthesis": Animation(figures.synthesis_animation(rows), 8),
         **figures.spectrum_of_model(checkpoint.model, frames[0]),
     }
+    pictures = {kind: encoded(picture) for kind, picture in drawn.items()}
+    of_run = {"dataset": settings, "evaluation": evaluation, "synthesis": synthesis}
+    page = experiment.page(
+        scores,
+        checkpoint.config,
+        numbers_learned(checkpoint.model),
+        {},
+        {kind: asdict(values) for kind, values in of_run.items()},  # type: ignore[call-overload]
+        {kind: picture.content for kind, picture in pictures.items()},
+        scores_beside,
+    )
+    return pictures, page

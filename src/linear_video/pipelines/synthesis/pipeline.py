@@ -14,7 +14,8 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
     evaluation, synthesis = (f"params:{group}.{experiment.dataset}" for group in ("evaluation", "synthesis"))
     held_out = {name: name for name in ("validation_clips", "test_clips")} | {"evaluation": evaluation}
     reference = Experiment(SYNTHESIS_REFERENCE, experiment.dataset)
-    beside = {} if experiment == reference else {reference.model: f"{reference.name}.synthesised"}
+    beside = {reference.model: f"{reference.name}.synthesised", "scores_beside": f"{reference.name}.scores"}
+    beside = {} if experiment == reference else beside
     made = {"checkpoint": "checkpoint", "synthesised": "synthesised", "starts": "starts"}
     wired = [
         node(
@@ -32,9 +33,9 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
             tags="evaluate",
         ),
         node(
-            bound(nodes.draw, **names),
-            inputs={**made, **held_out, **beside},
-            outputs="figures",
+            nodes.draw,
+            inputs={**made, "scores": "scores", **held_out, "settings": settings, "synthesis": synthesis, **beside},
+            outputs=["figures", "page"],
             name="draw",
             tags="draw",
         ),

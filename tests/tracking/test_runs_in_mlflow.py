@@ -1,0 +1,114 @@
+"""What MLflow's runs are called, what belongs to which, and which registered model is the champion."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+
+from linear_video.tracking.models import LoggedModel, register, registered_name
+from linear_video.tracking.reports import REPORTS
+from linear_video.tracking.runs import kind_of, prefix, subjects, title
+
+PREDICT = {"predict": {"task": "retime", "video": "films/my.mp4", "model": "data/06_models/ile/moving_symbols"}}
+OF_REGISTRY = {"predict": {**PREDICT["predict"], "model": "models:/ile-moving_symbols@champion"}}
+FOOTAGE = {"footage": {"video": "films/my.mp4"}}
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "settings", "trains", "called", "kind"),
+    [
+        (["moving_symbols", "ile.moving_symbols"], {}, True, "ile on moving_symbols", "training"),
+        (["ile.moving_symbols"], {}, False, "evaluate ile on moving_symbols", "evaluation"),
+        (["lds.moving_symbols", "ile.moving_symbols", "adversarial.moving_symbols"], {}, True,
+         "lds, ile, adversarial on moving_symbols", "training"),
+        (["ile.waves", "ile.golf"], {}, True, "ile on waves; ile on golf", "training"),
+        ([f"{m}.moving_symbols" for m in ("ile", "adversarial", "convolutional", "optical_flow")], {}, False,
+         "evaluate 4 models on moving_symbols", "evaluation"),
+        (["digit_cycles", "dynamic_vae.digit_cycles", "lds.digit_cycles"], {}, True, "dynamic_vae on digit_cycles",
+         "training"),
+        (["ile.waves", "comparison.waves"], {}, True, "ile on waves", "training"),
+        (["comparison.waves"], {}, False, "comparison on waves", "comparison"),
+        (["waves"], {}, False, "clips of waves", "dataset"),
+        (["waves", "golf"], {}, False, "clips of waves, golf", "dataset"),
+        (["download_mnist"], {}, False, "download_mnist", "download"),
+        (["predict"], PREDICT, False, "retime my.mp4 with ile.moving_symbols", "task"),
+        (["predict"], OF_REGISTRY, False, "retime my.mp4 with ile-moving_symbols@champion", "task"),
+        (["own_footage", "ile.own_footage", "footage"], FOOTAGE, True, "footage my.mp4", "footage"),
+    ],
+)  # fmt: skip
+def test_a_run_is_called_after_what_it_does(
+    namespaces: list[str], settings: dict[str, Any], trains: bool, called: str, kind: str
+) -> None:
+    main, others = subjects(namespaces)
+    assert title(main, others, settings, trains=trains) == called
+    assert kind_of(main, others, settings, trains=trains) == kind
+
+
+def test_runs_below_are_those_of_further_experiments() -> None:
+    assert subjects(["waves", "ile.waves", "comparison.waves"]) == ("ile.waves", [])
+    assert subjects(["waves", "lds.waves", "dynamic_vae.waves"]) == ("dynamic_vae.waves", ["lds.waves"])
+    several = ["optical_flow.waves", "ile.waves"]
+    assert subjects(["waves", *several, "comparison.waves", "ile.waves"]) == (None, several)
+
+
+def test_environments_with_data_of_their_own_have_models_and_names_of_their_own() -> None:
+    assert [registered_name("ile.waves", env) for env in (None, "local", "test")] == [
+        *["ile-waves"] * 2,
+        "ile-waves-test",
+    ]
+    assert [prefix(env) for env in (None, "local", "test")] == ["", "", "test: "]
+
+
+def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
+    """MLflow sorts them by the alphabet, and shows what has no section last."""
+    row = {"psnr": [20.0], "ssim": [0.5]}
+    scores = {**row, "last_frame": row, "mean_frame": row, "bits_per_value": 3.0}
+    history = pd.DataFrame({"step": [1], "seconds": [2.0], "train_loss": [0.1], "val_loss": [0.1], "val_motion": [1.0]})
+    names = []
+    for kind, data in (("history", history), ("scores", scores)):
+        measures = REPORTS[kind].measures
+        assert measures is not None
+        names += [measure.name for measure in measures(data)]
+    assert all("/" in name for name in names)
+    sections = sorted({name.partition("/")[0] for name in names})
+    assert sections == ["evaluation", "loss", "loss_parts", "reference", "training"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.MlflowClient]:
+    """A database of MLflow of its own."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
+    yield mlflow.MlflowClient()
+    mlflow.set_tracking_uri(before)
+
+
+def test_only_a_better_score_on_the_same_clips_makes_a_champion(
+    store: mlflow.MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "linear_video")
+    experiment = store.create_experiment("here", artifact_location=str(tmp_path))
+    run = store.create_run(experiment).info.run_id
+    trainings: list[tuple[float | None, str, str | None]] = [
+        (None, "clips", None),  # nothing is known of it
+        (20.0, "clips", "2"),
+        (19.0, "clips", "2"),
+        (20.0, "clips", "2"),  # the same training once more
+        (20.5, "clips", "5"),
+        (30.0, "others", "5"),
+        (20.6, "clips", "7"),
+    ]
+    for score, clips, champion in trainings:
+        model = store.create_logged_model(experiment, source_run_id=run)
+        register(LoggedModel(model.model_id, run), "ile-waves", score, clips, {"environment": "base"})
+        aliases = dict(store.get_registered_model("ile-waves").aliases)
+        assert {name: str(version) for name, version in aliases.items()} == ({"champion": champion} if champion else {})
+    told = [record.getMessage() for record in caplog.records]
+    assert "models:/ile-waves/6; the champion stays version 5, which was trained on other clips" in told[5]
+    assert "set_registered_model_alias('ile-waves', 'champion', 6)" in told[5]
+    assert "models:/ile-waves/7, the champion with a PSNR of 20.60 dB" in told[6]
+    version = store.get_model_version("ile-waves", "5")
+    assert version.tags == {"environment": "base", "validation_clips": "clips", "validation_psnr": "20.500000"}

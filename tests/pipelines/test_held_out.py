@@ -1,10 +1,12 @@
 """Settings are chosen on validation clips: what is scored then must not be the test clips."""
 
+import io
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from torch import Tensor
 
 from linear_video.clips.base import ClipSet, DatasetSettings
@@ -58,6 +60,25 @@ def test_predictions_are_of_the_chosen_clips_and_scored_against_them(held_out: H
     assert scores["held_out"] == held_out
     assert scores["bits_per_value"] is None  # the last frame has no likelihood
     assert scores["psnr"] == pytest.approx(scores["last_frame"]["psnr"])
+
+
+@pytest.mark.parametrize(("side", "shown"), [(8, 2), (144, 1)])
+def test_an_animation_shows_several_small_clips_or_one_large_one(side: int, shown: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 5, 1, side, side), dtype=np.uint8)
+    clips = ClipSet(frames, pd.DataFrame({"source": ["a", "b"]}))
+    checkpoint = Checkpoint(LastFrame((1, side, side), LastFrameSettings()), {})
+    settings = evaluation("test")
+    predictions, facts = prediction.predict(checkpoint, clips, clips, settings, "stays", "dots")
+    scores = prediction.evaluate(predictions, facts, clips, clips, clips, settings, "stays", "dots")
+    drawn, page = prediction.draw(
+        checkpoint, predictions, facts, scores, clips, clips, TextureSettings("nowhere"), settings
+    )
+    assert set(drawn) == {"filmstrip", "horizon", "prediction"}  # the last frame has no spectrum
+    with Image.open(io.BytesIO(drawn["prediction"].content)) as animation:
+        enlarged = -(-256 // side) * side
+        assert animation.size == (3 * (enlarged + 6), 24 + shown * (enlarged + 6))
+    assert page.count("<img ") == 3
+    assert "<dt>raw_folder</dt><dd>nowhere</dd>" in page
 
 
 @pytest.mark.parametrize("held_out", ["validation", "test"])

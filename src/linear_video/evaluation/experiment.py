@@ -18,7 +18,7 @@ CAPTIONS = {
     "orange where the model no longer sees the truth.",
     "synthesis": "Endless sequences from frames that the model has never seen, below the truth.",
     "filmstrip": "The same as a film strip. Numbers count the frames from the first one that is predicted.",
-    "horizon": "Scores of each predicted frame. Lines are means over the clips, bands their 95 % intervals.",
+    "horizon": "Scores of each predicted frame. Lines are means over the clips, bands or bars their 95 % intervals.",
     "spectrum": "Eigenvalues of the linear dynamics. Those on the unit circle last for ever; those within it decay.",
 }
 OF_SEQUENCES = "The first frames of some sequences, below the truth that starts with the same frames."

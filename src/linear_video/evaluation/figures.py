@@ -177,7 +177,10 @@ def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
             mean, half = (np.array(values[name], np.float64) for name in (metric, f"{metric}_ci95"))
             frames = np.arange(1, len(mean) + 1)
             axis.plot(frames, mean, marker="o", markersize=4, color=colour, label=row)
-            axis.fill_between(frames, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            if len(frames) > 1:
+                axis.fill_between(frames, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            else:
+                axis.vlines(frames, mean - half, mean + half, color=colour, alpha=0.5)
         axis.set_xlabel("predicted frame")
         axis.set_ylabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

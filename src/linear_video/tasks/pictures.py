@@ -36,7 +36,7 @@ def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str, height_in
 
 
 def compared(examples: Sequence[Example], title: str) -> Figure:
-    """The worst and the median of known frames that were guessed, beside the truth, as large as they are."""
+    """The worst and the median of known frames that were guessed, beside the truth, as large as they are or larger."""
     ordered = sorted(examples, key=lambda example: example.psnr)
     chosen = {"worst": ordered[0], "median": ordered[(len(ordered) - 1) // 2]}
     names = [name for name in ordered[0].frames if all(name in example.frames for example in chosen.values())]
@@ -45,7 +45,7 @@ def compared(examples: Sequence[Example], title: str) -> Figure:
         rows[name.replace("_", " ")] = [
             (f"{word}{example.captions[name]}", example.frames[name]) for word, example in chosen.items()
         ]
-    return strip(rows, title, ordered[0].frames[names[0]].shape[0] / DPI)
+    return strip(rows, title, max(ordered[0].frames[names[0]].shape[0] / DPI, CELL))
 
 
 def surprise_plot(

@@ -104,9 +104,9 @@ def _run_one(
             result = PRESENTERS[settings.task](job)
         table = result.table
         table.to_csv(part / TABLE, index=False)
-        result.picture.savefig(part / PICTURE, dpi=DPI)
+        result.picture.savefig(part / PICTURE, dpi=DPI, bbox_inches="tight")
         if result.compared is not None:
-            result.compared.savefig(part / COMPARED, dpi=DPI)
+            result.compared.savefig(part / COMPARED, dpi=DPI, bbox_inches="tight")
         if result.backtest is not None:
             result.backtest.to_csv(part / BACKTEST, index=False)
         facts = {"footage": recording.name, "frames": footage.count, "done": done, "fps": fps, "model": trained.name}

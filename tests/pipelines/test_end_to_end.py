@@ -141,7 +141,8 @@ def test_a_run_is_described_by_its_scores_and_its_film_strip(project: Path) -> N
     run, scores = first_run(project), json.loads((project / RESULTS / "scores.json").read_text())
     description = run.data.tags["mlflow.note.content"]
     rows = {cells[1]: cells[2:4] for line in description.splitlines() if len(cells := re.split(r" *\| *", line)) > 3}
-    for name, row in (("ile", scores), ("last frame", scores["last_frame"]), ("mean frame", scores["mean_frame"])):
+    references = {name.replace("_", " "): scores[name] for name in ("optical_flow", "last_frame", "mean_frame")}
+    for name, row in {"ile": scores, **references}.items():
         assert rows[name] == [f"{row['psnr'][0]:.1f}", f"{row['psnr'][4]:.1f}"]
     place = f"description/filmstrip.png&run_uuid={run.info.run_id}"
     assert f"![filmstrip](get-artifact?path={place})" in description

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 RESULTS = ("psnr", "spread", "alarms")  # of footage, that are told and tracked; and other methods' PSNR
 OWN = (*RESULTS, "model_psnr", "backtest_blend_psnr", "backtest_model_psnr")  # what the model has a part in
-REFERENCES = ("last_frame", "mean_frame")  # that stand in scores beside the model's
+REFERENCES = ("optical_flow", "last_frame", "mean_frame")  # that may stand in scores beside the model's
 
 
 class Report(NamedTuple):
@@ -60,7 +60,7 @@ def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
             if isinstance(value, float) and math.isfinite(value):
                 yield Measure(f"evaluation/{name}", value)
         return
-    rows = {"evaluation/": scores} | {f"reference/{name}_": scores[name] for name in REFERENCES}
+    rows = {"evaluation/": scores} | {f"reference/{n}_": scores[n] for n in REFERENCES if scores.get(n)}
     for prefix, row in rows.items():
         for metric in ("psnr", "ssim"):
             for frame, value in enumerate(row[metric], start=1):
@@ -78,7 +78,7 @@ def _table_of_scores(scores: dict[str, Any]) -> "pd.DataFrame":
         numbers = {k: f"{v:.3g}" for k, v in scores["synthesis"].items() if isinstance(v, float)}
         return pd.DataFrame([{"model": scores["model"], **numbers}])
     last = scores["horizon"]
-    rows = {scores["model"]: scores} | {name.replace("_", " "): scores[name] for name in REFERENCES}
+    rows = {scores["model"]: scores} | {n.replace("_", " "): scores[n] for n in REFERENCES if scores.get(n)}
     return pd.DataFrame(
         {
             "model": name,

@@ -14,7 +14,8 @@ from PIL import Image, ImageSequence
 DATA = Path("data")
 REPORTS = DATA / "08_reporting"
 WIDEST, WIDEST_ANIMATION = 1000, 420  # pixels
-COLOURS = 128
+COLOURS = (128, 64, 32)  # the first that make a picture small enough
+LARGEST = 300_000  # bytes
 # For each page, where its pictures come from.
 PAGES = {
     "own_video": {
@@ -51,25 +52,28 @@ def main() -> None:
             print(arguments.into / name)
 
 
-def smaller(picture: Image.Image, widest: int) -> Image.Image:
-    """A picture at most so many pixels wide, in few colours."""
+def smaller(picture: Image.Image, widest: int, colours: int) -> Image.Image:
+    """A picture at most ``widest`` pixels wide, in a few colours."""
     picture = picture.convert("RGB")
     if picture.width > widest:
         picture = picture.resize((widest, round(picture.height * widest / picture.width)), Image.Resampling.LANCZOS)
-    return picture.quantize(COLOURS, dither=Image.Dither.NONE)
+    return picture.quantize(colours, dither=Image.Dither.NONE)
 
 
 def still(source: Path, target: Path) -> None:
     """Write a picture."""
     with Image.open(source) as picture:
-        smaller(picture, WIDEST).save(target, optimize=True)
+        for colours in COLOURS:
+            smaller(picture, WIDEST, colours).save(target, optimize=True)
+            if target.stat().st_size < LARGEST:
+                return
 
 
 def animated(source: Path, target: Path) -> None:
     """Write an animation that goes on for ever."""
     with Image.open(source) as picture:
         duration = picture.info["duration"]
-        first, *others = [smaller(frame, WIDEST_ANIMATION) for frame in ImageSequence.Iterator(picture)]
+        first, *others = [smaller(frame, WIDEST_ANIMATION, COLOURS[0]) for frame in ImageSequence.Iterator(picture)]
     first.save(target, save_all=True, append_images=others, duration=duration, loop=0)
 
 

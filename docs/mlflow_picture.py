@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +31,7 @@ CHOICES["mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"] = "true"
 HIDE = """const style = document.createElement("style");
 style.textContent = arguments[0] + " {display: none !important}";
 document.head.append(style)"""
+EXPAND = "document.querySelectorAll('button[data-component-id*=runnamecellrenderer]').forEach(b => b.click())"
 OPTIONS = ["--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={SIZE[0]},{SIZE[1] + 150}"]
 
 
@@ -101,13 +102,12 @@ class Browser:
             return json.load(answer)["value"]
 
 
-def take(store: str, page: str, choices: dict[str, str], shown: list[str], hidden: str) -> Image.Image:
+def take(store: str, page: str, shown: list[str], hidden: str) -> Image.Image:
     """A picture of one of MLflow's pages, once it shows all the texts.
 
     Args:
         store: of the runs, as ``mlflow ui`` takes it.
         page: what follows ``#`` in the address.
-        choices: what the browser keeps of a reader's choices.
         shown: texts to wait for.
         hidden: CSS selector of what is not to be seen.
     """
@@ -116,10 +116,11 @@ def take(store: str, page: str, choices: dict[str, str], shown: list[str], hidde
         browser = Browser(driver)
         try:
             browser.open(address)
-            browser.run("for (const k in arguments[0]) localStorage.setItem(k, arguments[0][k])", choices)
+            browser.run("for (const k in arguments[0]) localStorage.setItem(k, arguments[0][k])", CHOICES)
             browser.open(f"{address}/?picture#{page}")  # another address, so that the choices are read
             text = "return arguments[0].every(t => document.body.innerText.includes(t))"
             wait_for(lambda: bool(browser.run(text, shown)), " and ".join(shown))
+            browser.run(EXPAND)  # runs that have others below them
             browser.run(HIDE, hidden)
             time.sleep(5)  # charts are drawn after their titles
             return browser.picture()
@@ -131,7 +132,7 @@ def main() -> None:
     """Write the picture."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--store", default="sqlite:///mlflow.db")
-    parser.add_argument("--page", help="what follows # in the address; by default the charts of all runs")
+    parser.add_argument("--page", help="what follows # in the address; by default the charts of runs on moving_symbols")
     parser.add_argument("--shown", nargs="*", default=["evaluation/psnr"], help="texts to wait for")
     parser.add_argument("--to", type=Path, default=Path(__file__).parent / "images" / "mlflow.png")
     arguments = parser.parse_args()
@@ -139,9 +140,9 @@ def main() -> None:
     if experiment is None:
         parser.exit(1, f"Error: {arguments.store} has no runs; train something first: kedro run --pipelines=ile\n")
     number = experiment.experiment_id
-    page = arguments.page or f"/experiments/{number}/runs?compareRunsMode=CHART"
-    choices = {**CHOICES, f"MLflowLocalStorage-1.1-ExperimentView-{number}-expandRows": "true"}
-    picture = take(arguments.store, page, choices, arguments.shown, ".modebar").convert("RGB").quantize(256)
+    search = urllib.parse.quote('tags.dataset = "moving_symbols"')
+    page = arguments.page or f"/experiments/{number}/runs?compareRunsMode=CHART&searchFilter={search}"
+    picture = take(arguments.store, page, arguments.shown, ".modebar").convert("RGB").quantize(256)
     picture.save(arguments.to, optimize=True)
     print(f"{arguments.to}: {picture.size[0]}x{picture.size[1]}, {arguments.to.stat().st_size} bytes")
     if arguments.to.stat().st_size > MOST_BYTES:

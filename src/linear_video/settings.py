@@ -11,11 +11,12 @@ from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.tracking.hooks import TrackingHooks
 from linear_video.tracking.session import LEADS, RUN, ProjectSession
 
-show_mistakes_without_trace()  # here, since Kedro reads this file before it reads any configuration
-
 # Outside a terminal, a message is one line. (rich's own question: FORCE_COLOR=1 keeps its log in a pipe, too.)
 if "plain" in LOGGING.get("handlers", {}) and not rich.get_console().is_terminal:
     LOGGING.configure({**LOGGING, "root": {**LOGGING.get("root", {}), "handlers": ["plain"]}})
+
+# Here, since Kedro reads this file before it reads any configuration; and after the log, which has a hook of its own.
+show_mistakes_without_trace()
 
 # What is meant so (our experiments are called <model>.<dataset>, and checked parameters take the place of unchecked
 # ones), or nothing that a user can do anything about. Filters of the log, since kedro-mlflow's import overrides filters

@@ -25,9 +25,11 @@ lint: .venv/done
 	$(BIN)/codespell README.md CHANGELOG.md CONTRIBUTING.md docs src tests benchmarks conf
 	$(BIN)/proselint --config .proselintrc.json check README.md CHANGELOG.md CONTRIBUTING.md docs
 
-# The documentation as a site in site/; any broken link or reference stops it.
+# The documentation as a site in site/; any broken link or reference stops it. The graph of the pipelines goes with it.
 docs: .venv/done
 	$(BIN)/mkdocs build --strict
+	$(BIN)/kedro viz build
+	mv build site/pipelines
 
 # The pictures of the documentation that code draws; the moving one needs the results of `make ile`.
 figures: .venv/done

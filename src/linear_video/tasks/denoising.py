@@ -115,7 +115,8 @@ def _windows(frames: Iterable[Values]) -> Iterator[tuple[list[Values], int]]:
 def backtest(frames: list[Values], seed: int) -> dict[str, float]:
     """What each method is worth on these frames, if they are made as noisy again: PSNR in dB, means of some frames.
 
-    Blur and non-local means are at the best of several strengths.
+    The frames themselves are the truth. They are noisy, and what a method removes of that counts against it: gains are
+    larger than these numbers say. Blur and non-local means are at the best of several strengths.
     """
     denoiser = Denoiser()
     noise = float(np.mean([noise_of(frame) for frame in frames]))

@@ -25,8 +25,8 @@ WORDS = {
     "extrapolate": "What comes after the last frame. Frames with a border are made.",
     "retime": "In slow motion. The picture shows the moments that move most.",
     "fill_in": "Frames that were missing, from the others.",
-    "denoise": "Without noise. The test adds as much noise again, and takes the noisy frames for the truth: what a method "
-    "removes of their own noise counts against it, so that gains are larger than the table says.",
+    "denoise": "Without noise. The test adds as much noise again, and takes the frames as they are for the truth: what "
+    "a method removes of their own noise counts against it, so that gains are larger than the table says.",
     "surprise": "How unlikely each frame is, given those before it.",
     "fourier": "What oscillates, and how sure its frequency is.",
     "dmd": "Linear modes, and the spread of their frequencies over bags of frames.",

@@ -30,7 +30,21 @@ import pandas as pd
 
 from tests.pipelines.project import DATA, copy_of_project, write_footage, write_own_footage
 
-PRELOADED = ["kedro.framework.cli.cli", "kedro_mlflow", "mlflow", "lightning.pytorch", "cv2", "matplotlib.figure"]
+PRELOADED = [
+    "kedro.framework.cli.cli",
+    "kedro_mlflow.framework.hooks.mlflow_hook",
+    "kedro_viz.integrations.kedro.hooks",
+    "mlflow.pyfunc",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "lightning.pytorch",
+    "matplotlib.figure",
+    "sklearn.datasets",
+    "linear_video.models.checkpoint",
+    "linear_video.parameters",
+    "linear_video.pipeline_registry",
+    "linear_video.tasks.presenters",
+    "linear_video.training.lightning",
+]
 VOLATILE = ("seconds", "commit", "git_commit")  # of facts and tables: they differ between runs that are the same
 RETIME = "--params=predict.video=data/01_raw/own_footage,predict.task=retime,predict.context=4,predict.method=blend"
 LONGEST = 300  # seconds of a run

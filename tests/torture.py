@@ -45,7 +45,7 @@ PRELOADED = [
     "linear_video.tasks.presenters",
     "linear_video.training.lightning",
 ]
-VOLATILE = ("seconds", "commit", "git_commit", "frames_per_second", "training_minutes", "checkpoint")
+VOLATILE = ("seconds", "commit", "git_commit", "frames_per_second", "training_minutes", "checkpoint", "folder")
 RETIME = "--params=predict.video=data/01_raw/own_footage,predict.task=retime,predict.context=4,predict.method=blend"
 LONGEST = 300  # seconds of a run
 FULL = ("space", "disk", "full", "large", "quota", "size")  # words of a message that says why nothing could be written

@@ -1,4 +1,4 @@
-"""A short form of the torture: one kill of each kind, one pair of runs, two sizes of a small disk."""
+"""A short form of the torture: one kill of each kind, two sizes of a small disk. Pairs are in test_runs."""
 
 import os
 from pathlib import Path
@@ -14,10 +14,6 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("kind", torture.KINDS)
 def test_a_killed_run_goes_on_to_the_same_end(tmp_path: Path, kind: str) -> None:
     assert torture.kills(tmp_path, kind, 1, seed=len(kind)) == []
-
-
-def test_two_runs_at_once_give_what_each_gives_alone(tmp_path: Path) -> None:
-    assert torture.pairs(tmp_path, 1) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

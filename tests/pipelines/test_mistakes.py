@@ -48,7 +48,7 @@ COMMANDS: list[tuple[list[str], list[str]]] = [
     (["run", "--env=test", "--nodes=ile.moving_symbols.trian"], ["--nodes", f"did you mean {NODE}?"]),
     (["run", "--env=test", "--from-nodes=ile.moving_symbols.trian"], ["--from-nodes", f"did you mean {NODE}?"]),
     (["run", "--env=test", "--to-nodes=ile.moving_symbols.trian"], ["--to-nodes", f"did you mean {NODE}?"]),
-    (["run", "--env=test", "--tags=slow"], ["--tags", "'slow'", "known here: none."]),
+    (["run", "--env=test", "--tags=slow"], ["--tags", "'slow'", "known here: "]),
     (["run", "--env=test", "--namespaces=il"], ["--namespaces", "did you mean ile?"]),
     (["run", "--env=test", "--from-inputs=moving_symbols.train_clip"], ["did you mean moving_symbols.train_clips?"]),
     (["run", "--env=test", "--to-outputs=ile.moving_symbols.score"], ["did you mean ile.moving_symbols.scores?"]),

@@ -93,7 +93,7 @@ def _first_problem(folders: Iterable[Path]) -> str | None:
                 place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
                 return f"{path}{place}: {' '.join(filter(None, (error.context, error.problem)))}; mend this file."
             except (YAMLError, ValueError, RecursionError, OSError, OmegaConfBaseException) as error:
-                return f"{path} cannot be read as YAML: {error}; mend this file."
+                return f"{path} cannot be read as YAML: {' '.join(str(error).split())}; mend this file."
             if not isinstance(found, DictConfig):
                 return f"{path} must hold names and values (name: value), not a list; mend this file."
     return None

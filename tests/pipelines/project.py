@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,7 @@ def begin(project: Path, *arguments: str) -> subprocess.Popen[str]:
         env=_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=interruptible,
         text=True,
     )
 
@@ -44,6 +46,11 @@ def begin(project: Path, *arguments: str) -> subprocess.Popen[str]:
 def _environment() -> dict[str, str]:
     others = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     return others | {"DO_NOT_TRACK": "true", "OMP_NUM_THREADS": "1"}
+
+
+def interruptible() -> None:
+    """For a process before it starts: it takes Ctrl-C as from a terminal, even if the tests run in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def succeeds(project: Path, *arguments: str) -> str:

@@ -20,7 +20,7 @@ from linear_video.common.errors import InputError
 from linear_video.settings import CONFIG_LOADER_ARGS
 from linear_video.tracking import names
 from linear_video.tracking.environments import ProjectConfigLoader
-from tests.pipelines.project import ROOT, copy_of_project, fails, kedro
+from tests.pipelines.project import ROOT, copy_of_project, fails, interruptible, kedro
 
 # Commands one after the other in one process, each with its error as Python would show it, since a start takes seconds.
 PROGRAM = """
@@ -258,7 +258,13 @@ def test_an_interrupted_run_says_so_in_a_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kedro", "run", "--env=test", "--params=ile.moving_symbols.training.steps=100000"]
     environment = {**os.environ, "DO_NOT_TRACK": "true", "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=project,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
     ) as run:
         give_up = time.monotonic() + 120
         while not list(project.glob("data/test/06_models/ile/**/*.ckpt")):

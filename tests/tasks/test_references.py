@@ -126,3 +126,9 @@ def test_what_does_not_change_is_guessed_as_it_is_in_its_own_shape(name: str, sh
 def test_motion_is_that_of_the_picture(speed: float) -> None:
     before, after = (moment(time, speed=speed) for time in (0.0, 1.0))
     assert references.motion(before, after) == pytest.approx(speed, abs=0.1 + 0.1 * speed)
+
+
+@pytest.mark.parametrize("speed", [0.5, 4.0])
+def test_motion_of_large_frames_is_in_their_own_pixels(speed: float) -> None:
+    before, after = (moment(time, 500, 600, speed=speed) for time in (0.0, 1.0))
+    assert references.motion(before, after) == pytest.approx(speed, abs=0.1 + 0.1 * speed)

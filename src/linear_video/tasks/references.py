@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from linear_video.common.images import resized
 from linear_video.models.optical_flow import flow, grid, moved, origins
 
 Values = NDArray[np.float32]
 
 ENLARGED = 128  # pixels of the shorter side, to which smaller frames are enlarged before their flow is computed
+MOTION_LINES = 400  # of frames in which it is only asked whether anything moves, at most
 SMOOTHED = 1.5  # pixels: noise is smoothed away before the flow of noisy frames is computed
 
 
@@ -61,8 +63,16 @@ def _partly(frame: Values, field: NDArray[np.float32], share: float) -> Values:
 
 
 def motion(before: Values, after: Values) -> float:
-    """Pixels by which a tenth of the picture moves, at least, from one frame to the other."""
-    return float(np.quantile(np.hypot(*np.moveaxis(flow(before, after, 1), 2, 0)), 0.9))
+    """Pixels by which a tenth of the picture moves, at least, from one frame to the other.
+
+    Of large frames, smaller copies tell.
+    """
+    height, width = before.shape[:2]
+    shrinkage = max(1.0, min(height, width) / MOTION_LINES)
+    size = (round(height / shrinkage), round(width / shrinkage))
+    one, two = (resized(frame, *size) for frame in (before, after))
+    lengths = np.hypot(*np.moveaxis(flow(one, two, 1), 2, 0))
+    return float(shrinkage * np.quantile(lengths, 0.9))
 
 
 def onto(frame: Values, other: Values) -> Values:

@@ -148,9 +148,10 @@ def norb(folder: Path) -> Reader:
 
 def parameter_tree() -> Any:
     """The parameters of this project."""
+    from linear_video.settings import CONFIG_LOADER_ARGS
     from linear_video.tracking.environments import ProjectConfigLoader
 
-    arguments: Any = {"base_env": "base", "default_run_env": "local", "merge_strategy": {"parameters": "soft"}}
+    arguments: Any = CONFIG_LOADER_ARGS
     return ProjectConfigLoader(str(ROOT / "conf"), "test", **arguments)["parameters"]
 
 
@@ -173,12 +174,13 @@ def yaml(folder: Path) -> Reader:
 
     from linear_video.common.errors import InputError
     from linear_video.parameters import check_parameters
+    from linear_video.settings import CONFIG_LOADER_ARGS
     from linear_video.tracking.environments import ProjectConfigLoader
 
     shutil.copytree(ROOT / "conf" / "base", folder / "conf" / "base")
     (folder / "conf" / "local").mkdir()
     contents = [path.read_bytes() for path in sorted((ROOT / "conf").glob("*/parameters*.yml"))]
-    arguments: Any = {"base_env": "base", "default_run_env": "local", "merge_strategy": {"parameters": "soft"}}
+    arguments: Any = CONFIG_LOADER_ARGS
     bomb = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + b"".join(
         b"a%d: &a%d [%s]\n" % (i, i, b", ".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 8)
     )

@@ -34,6 +34,7 @@ def killed_everywhere(action: Callable[[], Any], folder: Path, exchange: bool = 
     for number in itertools.count(1):
         ended = _ended(_do_and_die, number, folder, exchange, action)
         if ended == 0:
+            assert number > 1, "nothing was changed, and so nothing was tried"
             return
         assert ended == KILLED
         yield number

@@ -21,7 +21,7 @@ from linear_video.io.figures import Animation
 from linear_video.io.files import CSVDataset, JSONDataset, TextDataset
 from linear_video.io.models import Checkpoint, CheckpointDataset
 from linear_video.models.registry import build, describe
-from tests.io.test_io import make_clips, make_pictures
+from tests.io.test_io import everything_in, make_clips, make_pictures
 from tests.processes import cannot_exchange, killed_everywhere, limited
 
 CATALOG: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -82,21 +82,17 @@ def dataset_of(name: str, folder: Path) -> tuple[AbstractDataset[Any, Any], Any,
     return AbstractDataset.from_config(name, entry), *CONTENTS[entry["type"].rpartition(".")[2]]
 
 
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def shown(folder: Path) -> dict[str, bytes]:
     """All but what stands beside."""
-    return {name: content for name, content in tree(folder).items() if "/." not in name}
+    return {name: content for name, content in everything_in(folder).items() if "/." not in name}
 
 
 def check_kills(name: str, folder: Path, exchange: bool = True) -> None:
     dataset, old, new = dataset_of(name, folder)
     dataset.save(new)
-    all_new = tree(folder)
+    all_new = everything_in(folder)
     dataset.save(old)
-    all_old = tree(folder)
+    all_old = everything_in(folder)
     assert set(all_new.values()) != set(all_old.values())
     seen = []
     for _ in killed_everywhere(partial(dataset.save, new), folder, exchange):
@@ -110,9 +106,9 @@ def check_kills(name: str, folder: Path, exchange: bool = True) -> None:
             assert found in (all_old, all_new)
         seen.append(found)
         dataset.save(new)
-        assert tree(folder) == all_new  # and nothing beside
+        assert everything_in(folder) == all_new  # and nothing beside
         dataset.save(old)
-        assert tree(folder) == all_old
+        assert everything_in(folder) == all_old
     assert seen[0] == all_old
     assert seen[-1] == all_new  # killed when all but its own remains was done
 
@@ -181,7 +177,7 @@ def test_a_reader_does_not_disturb_a_writer_at_work(tmp_path: Path, monkeypatch:
     with replacing_folder(place) as part:
         (part / "new").write_text("new")
     assert times
-    assert tree(tmp_path) == {"name/new": b"new"}
+    assert everything_in(tmp_path) == {"name/new": b"new"}
 
 
 def test_what_a_kill_leaves_is_never_taken_for_the_only_copy(tmp_path: Path) -> None:
@@ -190,10 +186,10 @@ def test_what_a_kill_leaves_is_never_taken_for_the_only_copy(tmp_path: Path) -> 
     (tmp_path / ".name.old/kept").write_text("kept")
     with pytest.raises(ValueError, match="stop"), replacing_folder(tmp_path / "name"):
         raise ValueError("stop")
-    assert tree(tmp_path) == {"name/kept": b"kept"}
+    assert everything_in(tmp_path) == {"name/kept": b"kept"}
     (tmp_path / "name").rename(tmp_path / ".name.old")
     recover(tmp_path / "name")
-    assert tree(tmp_path) == {"name/kept": b"kept"}
+    assert everything_in(tmp_path) == {"name/kept": b"kept"}
 
 
 @pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
@@ -223,13 +219,13 @@ def save_state(path: Path, step: int) -> None:
 def test_a_file_that_may_not_grow_is_one_message_and_leaves_the_old(tmp_path: Path, name: str, size: int) -> None:
     dataset, old, new = dataset_of(name, tmp_path)
     dataset.save(old)
-    before = tree(tmp_path)
+    before = everything_in(tmp_path)
     said = limited(partial(dataset.save, new), size)
     assert said.startswith("DatasetError: Failed while saving")
     assert "cannot be written: it would be larger than a file may be here (see ulimit -f)" in said
     assert str(tmp_path) in said.splitlines()[-1]
     assert ".part" not in said
-    assert tree(tmp_path) == before
+    assert everything_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("size", [0, 5000, 100_000])
@@ -237,7 +233,7 @@ def test_a_training_state_that_may_not_grow_leaves_the_last_one(tmp_path: Path, 
     (tmp_path / "last.ckpt").write_text("old")
     said = limited(partial(save_state, tmp_path / "last.ckpt", 1), size)
     assert said.startswith(f"NoRoomError: {tmp_path / 'last.ckpt'} cannot be written: it would be larger")
-    assert tree(tmp_path) == {"last.ckpt": b"old"}
+    assert everything_in(tmp_path) == {"last.ckpt": b"old"}
 
 
 def test_a_training_state_is_the_old_or_the_new_one(tmp_path: Path) -> None:
@@ -261,7 +257,7 @@ def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError, match="mistake"), replacing_file(tmp_path / "name") as part:
         make_a_mistake(part)
-    assert tree(tmp_path) == {}
+    assert everything_in(tmp_path) == {}
 
 
 # --- Kedro's datasets -----------------------------------------------------------------------------------------------
@@ -284,7 +280,7 @@ def test_versions_are_kept_apart(tmp_path: Path) -> None:
 
     for version in ("one", "two"):
         TextDataset(filepath=(tmp_path / "a.txt").as_posix(), version=Version(None, version)).save(version)
-    assert tree(tmp_path) == {"a.txt/one/a.txt": b"one", "a.txt/two/a.txt": b"two"}
+    assert everything_in(tmp_path) == {"a.txt/one/a.txt": b"one", "a.txt/two/a.txt": b"two"}
 
 
 def test_a_table_is_previewed_as_the_catalog_has_it(tmp_path: Path) -> None:

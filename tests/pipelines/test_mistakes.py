@@ -20,7 +20,7 @@ from linear_video.common.errors import InputError
 from linear_video.settings import CONFIG_LOADER_ARGS
 from linear_video.tracking import names
 from linear_video.tracking.environments import ProjectConfigLoader
-from tests.pipelines.project import ROOT, copy_of_project, fails, interruptible, kedro
+from tests.pipelines.project import ROOT, begin, copy_of_project, fails, kedro
 
 # Commands one after the other in one process, each with its error as Python would show it, since a start takes seconds.
 PROGRAM = """
@@ -255,24 +255,14 @@ def test_a_mistake_of_the_project_itself_shows_where_it_is(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_an_interrupted_run_says_so_in_a_line(tmp_path: Path) -> None:
     project = copy_of_project(tmp_path)
-    command = [sys.executable, "-m", "kedro", "run", "--env=test", "--params=ile.moving_symbols.training.steps=100000"]
-    environment = {**os.environ, "DO_NOT_TRACK": "true", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command,
-        cwd=project,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=interruptible,
-    ) as run:
+    with begin(project, "run", "--env=test", "--params=ile.moving_symbols.training.steps=100000") as run:
         give_up = time.monotonic() + 120
         while not list(project.glob("data/test/06_models/ile/**/*.ckpt")):
             assert run.poll() is None
             assert time.monotonic() < give_up
             time.sleep(0.1)
         run.send_signal(signal.SIGINT)
-        _, told = run.communicate(timeout=60)
+        told, _ = run.communicate(timeout=60)
     assert run.returncode == 130
     assert told.splitlines()[-1] == "Interrupted. The same command goes on."
     assert "Traceback" not in told

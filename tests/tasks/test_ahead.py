@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import linear_video
 from linear_video.common.errors import InputError
 from linear_video.tasks import references
-from linear_video.tasks.ahead import APART, GUESSES, WINDOWS, Ahead
+from linear_video.tasks.ahead import APART, GUESSES, WINDOWS, Ahead, ends_of_tests
 from linear_video.tasks.backtest import psnr
 from linear_video.tasks.parts import Frame, to_frame, to_values
 from linear_video.tasks.references import Values
@@ -204,3 +206,11 @@ def test_a_method_that_is_for_other_tasks_is_refused(load: Load, method: str) ->
 def test_what_is_no_frame_is_refused(load: Load, method: str, frames: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         load(method).extrapolate(frames, HORIZON)
+
+
+@given(st.integers(0, 80), st.integers(2, 20), st.integers(1, 60))
+def test_tests_see_enough_frames_and_have_some_to_guess(length: int, context: int, horizon: int) -> None:
+    ends = list(ends_of_tests(length, context, horizon))
+    assert all(context <= end < length for end in ends)
+    assert len(ends) <= WINDOWS + horizon // APART
+    assert bool(ends) == (length > context)

@@ -22,6 +22,11 @@ WINDOWS, APART = 12, 2  # at the end of a video, with which methods are tested, 
 GUESSES = ("model", "optical_flow", "fine_flow", "last_frame")
 
 
+def ends_of_tests(length: int, context: int, horizon: int) -> range:
+    """After how many of the known frames the tests begin, the latest first; each test sees ``context`` frames."""
+    return range(length - 1, context - 1, -APART)[: WINDOWS + horizon // APART]
+
+
 class Ahead:
     """Guesses of the frames after some seen, and the tests of them in one video.
 
@@ -95,7 +100,6 @@ class Ahead:
                 f"the footage has {counted(len(known))}, but this needs at least {context} (parameter context)."
             )
         if self.backtest.method != "model":
-            ends = range(len(known) - 1, context - 1, -APART)[: WINDOWS + self.horizon // APART]
-            for end in reversed(ends):
+            for end in reversed(ends_of_tests(len(known), context, self.horizon)):
                 self.learn(self.guesses(known[:end]), known[end:])
         return self.guesses(known)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
 from linear_video.common.limits import SERVER_BYTES, limit
-from linear_video.tasks.ahead import APART, WINDOWS
+from linear_video.tasks.ahead import ends_of_tests
 from linear_video.tasks.parts import Parts, halvings
 from linear_video.tasks.trained import TrainedModel
 
@@ -84,7 +84,8 @@ def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> ND
     """
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[3] not in (1, 3):
         raise InputError(f"frames must be (T, h, w, channels), with 1 or 3 channels, not {frames.shape}.")
-    tests = max(0, min((len(frames) - trained.context) // APART, WINDOWS + horizon // APART))
+    tested = trained.method != "model"
+    tests = len(ends_of_tests(len(frames), max(2, trained.context), horizon)) if tested else 0
     if (forecasts := (1 + tests) * horizon) > MOST_FORECASTS:
         raise InputError(
             f"{len(frames)} frames and a horizon of {horizon} take {forecasts:,} forecasts, tests on the frames given "

@@ -65,7 +65,7 @@ def test_environments_with_data_of_their_own_have_models_and_names_of_their_own(
 def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
     """MLflow sorts them by the alphabet, and shows what has no section last."""
     row = {"psnr": [20.0], "ssim": [0.5]}
-    scores = {**row, "last_frame": row, "mean_frame": row, "bits_per_value": 3.0}
+    scores = {"model": "ile", **row, "last_frame": row, "mean_frame": row, "bits_per_value": 3.0}
     history = pd.DataFrame({"step": [1], "seconds": [2.0], "train_loss": [0.1], "val_loss": [0.1], "val_motion": [1.0]})
     names = []
     summary = pd.DataFrame({"part": ["train"], "clips": [3]})
@@ -115,3 +115,14 @@ def test_only_a_better_score_on_the_same_clips_makes_a_champion(
     assert "models:/ile-waves/7, the champion with a PSNR of 20.60 dB" in told[6]
     version = store.get_model_version("ile-waves", "5")
     assert version.tags == {"environment": "base", "validation_clips": "clips", "validation_psnr": "20.500000"}
+
+
+@pytest.mark.parametrize("model", ["last_frame", "optical_flow"])
+def test_a_reference_is_not_tracked_beside_itself(model: str) -> None:
+    row = {"psnr": [20.0], "ssim": [0.5]}
+    scores = {"model": model, "horizon": 1, **row, "last_frame": row, "mean_frame": row, "optical_flow": row}
+    report = REPORTS["scores"]
+    assert report.measures is not None
+    assert report.table is not None
+    assert not [measure for measure in report.measures(scores) if measure[0].startswith(f"reference/{model}")]
+    assert sorted(report.table(scores)["model"]) == ["last frame", "mean frame", "optical flow"]

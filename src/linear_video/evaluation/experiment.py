@@ -9,8 +9,8 @@ from linear_video.common.commit import git_commit
 from linear_video.common.pages import as_text, rendered
 from linear_video.evaluation.held_out import spread
 from linear_video.evaluation.report import FORMS, as_rows, with_interval
+from linear_video.evaluation.scores import references_of
 
-REFERENCES = {"last_frame": "last frame", "mean_frame": "mean frame", "optical_flow": "optical flow"}
 MOST_COLUMNS = 8  # predicted frames in a table
 # In the order in which they are shown.
 CAPTIONS = {
@@ -27,9 +27,8 @@ OF_ONE_CLIP = "Scores of each predicted frame."
 
 def rows_of(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The scores of a model that predicts, and of the references that it has, by what they are called."""
-    name = scores["model"]
-    found = {label: scores[key] for key, label in REFERENCES.items() if key in scores and key != name}
-    return {name.replace("_", " "): scores, **found}
+    rows = {scores["model"]: scores, **references_of(scores)}
+    return {name.replace("_", " "): row for name, row in rows.items()}
 
 
 def page(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from linear_video.evaluation.held_out import spread
 from linear_video.evaluation.likelihood import LEVELS
 from linear_video.models.base import HasLikelihood, VideoModel
 
@@ -22,7 +23,7 @@ def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, Any]:
         by which trainings on the same clips compare, whatever their settings and losses. None where that is not finite,
         or the model has none.
     """
-    chosen = frames[np.linspace(0, len(frames) - 1, min(len(frames), CLIPS)).round().astype(int)]
+    chosen = frames[spread(CLIPS, len(frames))]
     errors, nats = [], []
     if frames.shape[1] <= model.least_context:
         chosen = chosen[:0]

@@ -3,6 +3,7 @@
 Frames are float in [0, 1], ``data_range`` is 1, and each score is the mean over sequences of one predicted frame.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -17,6 +18,12 @@ Frames = NDArray[np.floating[Any]]  # (N, T, C, H, W)
 PSNR_CEILING = 100.0  # dB given to a frame that is predicted exactly, whose PSNR would be infinite
 SSIM_WINDOW = 7  # scikit-image's default, as the two constants of Wang et al. 2004 for a range of 1
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+REFERENCES = ("last_frame", "mean_frame", "optical_flow")  # that may stand in scores beside the model's
+
+
+def references_of(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The references that scores (of ``score``) have, by name; without the model itself, where it is one of them."""
+    return {name: scores[name] for name in REFERENCES if scores.get(name) and name != scores["model"]}
 
 
 def score_frames(predicted: Frames, truth: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -16,7 +16,6 @@ logger = logging.getLogger(__name__)
 
 RESULTS = ("psnr", "spread", "alarms")  # of footage, that are told and tracked; and other methods' PSNR
 OWN = (*RESULTS, "model_psnr", "backtest_blend_psnr", "backtest_model_psnr")  # what the model has a part in
-REFERENCES = ("optical_flow", "last_frame", "mean_frame")  # that may stand in scores beside the model's
 
 
 class Report(NamedTuple):
@@ -55,12 +54,14 @@ def _tell_scores(scores: dict[str, Any], path: Path) -> None:
 
 
 def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
+    from linear_video.evaluation.scores import references_of
+
     if "synthesis" in scores:
         for name, value in scores["synthesis"].items():
             if isinstance(value, float) and math.isfinite(value):
                 yield Measure(f"evaluation/{name}", value)
         return
-    rows = {"evaluation/": scores} | {f"reference/{n}_": scores[n] for n in REFERENCES if scores.get(n)}
+    rows = {"evaluation/": scores} | {f"reference/{name}_": row for name, row in references_of(scores).items()}
     for prefix, row in rows.items():
         for metric in ("psnr", "ssim"):
             for frame, value in enumerate(row[metric], start=1):
@@ -74,18 +75,19 @@ def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
 def _table_of_scores(scores: dict[str, Any]) -> "pd.DataFrame":
     import pandas as pd
 
+    from linear_video.evaluation.experiment import rows_of
+
     if "synthesis" in scores:
         numbers = {k: f"{v:.3g}" for k, v in scores["synthesis"].items() if isinstance(v, float)}
         return pd.DataFrame([{"model": scores["model"], **numbers}])
     last = scores["horizon"]
-    rows = {scores["model"]: scores} | {n.replace("_", " "): scores[n] for n in REFERENCES if scores.get(n)}
     return pd.DataFrame(
         {
             "model": name,
             **{f"PSNR / dB, frame {frame}": f"{row['psnr'][frame - 1]:.1f}" for frame in sorted({1, last})},
             **{f"SSIM, frame {frame}": f"{row['ssim'][frame - 1]:.3f}" for frame in sorted({1, last})},
         }
-        for name, row in rows.items()
+        for name, row in rows_of(scores).items()
     )
 
 

@@ -219,6 +219,7 @@ def test_the_worst_test_is_kept_to_be_looked_at_and_few_others() -> None:
     worst, *others = backtest.examples()
     assert worst.psnr == min(scores) == backtest.scores[13]["blend"]
     assert 3 <= len(others) <= 6
+    assert worst not in others
     assert {example.psnr for example in others} <= set(scores)
     assert list(worst.frames) == ["truth", "blend", *NAMES]
     np.testing.assert_array_equal(worst.frames["truth"], to_frame(guessed(13)[1]))

@@ -68,6 +68,10 @@ class Backtest:
 
     def _keep(self, frames: Mapping[str, Values], scored: Mapping[str, float]) -> None:
         """Keep a test to be looked at, if it is the worst so far, or its turn."""
+        worse = self._worst is None or scored[self.method] < self._worst.psnr
+        if not worse and not self._others.due:
+            self._others.skip()
+            return
         height, width = frames["truth"].shape[:2]
         lines = min(height, EXAMPLE_LINES)
         size = (max(1, round(width * lines / height)), lines)
@@ -78,13 +82,14 @@ class Backtest:
             {name: to_frame(frame).reshape(*size[::-1], -1) for name, frame in smaller.items()},
             captions,
         )
-        if self._worst is None or example.psnr < self._worst.psnr:
+        if worse:
             self._worst = example
         self._others.add(example)
 
     def examples(self) -> list[Example]:
         """The worst test, and some evenly spread over the others."""
-        return [] if self._worst is None else [self._worst, *(example for _, example in self._others.kept)]
+        others = [example for _, example in self._others.kept if example is not self._worst]
+        return [] if self._worst is None else [self._worst, *others]
 
     def _blend(self, distance: int) -> Blend:
         if distance not in self.blends:

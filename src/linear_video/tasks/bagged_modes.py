@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.signal import butter, detrend, sosfiltfilt
 
 from linear_video.common.errors import InputError
-from linear_video.tasks.frequencies import FOURIER_CELLS, LEAST_FRAMES, shrunk_cells
+from linear_video.tasks.frequencies import FOURIER_CELLS, LEAST_FRAMES, check_band, shrunk_cells
 from linear_video.tasks.parts import Frame
 
 TRIALS, SHARE = 50, 0.8  # bags, and the share of the frames that is in each
@@ -37,12 +37,12 @@ def bagged_modes(
         from pydmd import BOPDMD
     except ImportError as error:
         raise InputError('the task dmd needs PyDMD: pip install "linear-video[dmd]".') from error
+    if band is not None:
+        check_band(band, fps)
     least = max(LEAST_FRAMES, 4 * order)
     cells = np.stack([frame.ravel() for frame in shrunk_cells(frames, FOURIER_CELLS, 1, least)])  # (T, C)
     series = detrend(cells.astype(np.float64), axis=0)
     if band is not None:
-        if not 0 < band[0] < band[1] < fps / 2:
-            raise InputError(f"band must be two frequencies within (0, {fps / 2:g}) Hz, in order, not {band}.")
         series = sosfiltfilt(butter(2, band, "bandpass", fs=fps, output="sos"), series, axis=0)
     state = np.random.get_state()  # noqa: NPY002  # PyDMD draws from NumPy's own generator
     np.random.seed(seed)  # noqa: NPY002

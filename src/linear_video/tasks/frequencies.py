@@ -330,14 +330,19 @@ def _check_twice(frames: Iterable[Frame]) -> None:
         raise InputError("frames are read twice: give a list, an array, or what starts anew each time it is iterated.")
 
 
+def check_band(band: tuple[float, float], fps: float) -> None:
+    """Raise InputError unless a band of frequencies in Hz is one that a video of so many frames a second can show."""
+    if not 0 < band[0] < band[1] < fps / 2:
+        raise InputError(f"band must be two frequencies within (0, {fps / 2:g}) Hz, in order, not {band}.")
+
+
 def _copy(frames: Iterable[Frame], fps: float, band: tuple[float, float]) -> Values:
     """Frames shrunk for magnification, (T, rows, columns, planes).
 
     Raises:
         InputError: if the frames are too few, or the band is impossible.
     """
-    if not 0 < band[0] < band[1] < fps / 2:
-        raise InputError(f"band must be two frequencies within (0, {fps / 2:g}) Hz, in order, not {band}.")
+    check_band(band, fps)
     least = max(LEAST_FRAMES, int(np.ceil(PERIODS * fps / band[0])))
     return np.stack(list(shrunk_cells(frames, CELLS, SHRINKAGE, least)))
 

@@ -19,7 +19,8 @@ def load_model(
     recover(folder)
     if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
-    return TrainedModel(load_checkpoint(folder), load_config(folder), fit, context, device, method)
+    config = load_config(folder)
+    return TrainedModel(load_checkpoint(folder, config), config, fit, context, device, method)
 
 
 def _from_mlflow(uri: str) -> Path:

@@ -90,9 +90,18 @@ class EvenlySpread(Generic[Item]):
         self.most, self.step, self.seen = most, 1, 0
         self.kept: list[tuple[int, Item]] = []
 
+    @property
+    def due(self) -> bool:
+        """Whether the next one of the stream would be kept."""
+        return self.seen % self.step == 0
+
+    def skip(self) -> None:
+        """Let the next one of the stream pass, which is not due."""
+        self.seen += 1
+
     def add(self, item: Item) -> None:
         """See the next one of the stream."""
-        if self.seen % self.step == 0:
+        if self.due:
             self.kept.append((self.seen, item))
         if len(self.kept) > self.most:
             self.kept, self.step = self.kept[::2], 2 * self.step

@@ -31,6 +31,7 @@ from linear_video.tasks.parts import Frame, to_frame, to_values
 from linear_video.tasks.settings import METHODS, Fit, check_method
 from linear_video.tasks.stream import Footage, Window, pieces
 
+SIZES = 2  # beside its own, for which a model keeps copies: frames, and frames of half the size
 GREY_LEVELS = math.log2(255)  # bits that a density of values in [0, 1] is short of one of grey values
 # The capability that a model needs for a task.
 NEEDS: dict[str, type[VideoModel]] = {
@@ -130,6 +131,10 @@ class TrainedModel:
         step = self.model.size_step
         height, width = (-(-side // step) * step for side in shape[:2])
         if (height, width) not in self._sized:
+            own = self.model.frame_shape[1:]
+            others = [size for size in self._sized if size != own]
+            if len(others) == SIZES:
+                del self._sized[others[0]]
             self._sized[height, width] = self.model.sized(height, width)
         return self._sized[height, width]
 

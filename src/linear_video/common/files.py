@@ -6,6 +6,7 @@ a mix. What it leaves beside (``.<name>.part``, ``.<name>.old``) is removed by w
 
 import ctypes
 import errno
+import hashlib
 import os
 import shutil
 import sys
@@ -196,6 +197,12 @@ def remove_all_but(folder: Path, keep: Collection[str]) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_below(folder: Path) -> list[Path]:

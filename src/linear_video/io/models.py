@@ -23,7 +23,8 @@ class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
         from linear_video.models.checkpoint import load_checkpoint, load_config
 
         recover(self._filepath)
-        return Checkpoint(load_checkpoint(self._filepath), load_config(self._filepath))
+        config = load_config(self._filepath)
+        return Checkpoint(load_checkpoint(self._filepath, config), config)
 
     def save(self, data: Checkpoint) -> None:
         """Write the model."""

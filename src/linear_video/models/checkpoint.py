@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from linear_video.common.errors import InputError, shown
-from linear_video.common.files import replacing_folder
+from linear_video.common.files import replacing_folder, sha256_of
 from linear_video.models.base import VideoModel
 from linear_video.models.registry import build, model_class
 
@@ -61,13 +61,8 @@ def save_checkpoint(folder: Path, model: VideoModel, config: dict[str, Any]) -> 
 
 def stamped(config: dict[str, Any], weights: Path) -> dict[str, Any]:
     """A config with the format, and the digests of a file of weights and of all that the config says."""
-    told = {**json.loads(json.dumps(config)), "format": FORMAT, "weights_sha256": _digest(weights)}
+    told = {**json.loads(json.dumps(config)), "format": FORMAT, "weights_sha256": sha256_of(weights)}
     return {**told, SIGNATURE: _digest_of(told)}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of(config: dict[str, Any]) -> str:
@@ -155,15 +150,17 @@ def _problem(error: ValidationError) -> str:
     return f"{name}: {detail['msg']}, not {shown(repr(detail['input']))}"
 
 
-def load_checkpoint(folder: Path) -> VideoModel:
+def load_checkpoint(folder: Path, config: dict[str, Any] | None = None) -> VideoModel:
     """Read a model back, ready to predict (``eval`` mode, on the CPU).
 
-    Before memory is taken for it, the model that the config describes is compared with the weights' header.
+    ``config`` is that of ``load_config``, where it has been read already. Before memory is taken for it, the model that
+    the config describes is compared with the weights' header.
 
     Raises:
         InputError: if a file is missing, damaged or tampered with, or the weights do not fit the config.
     """
-    config, path = load_config(folder), folder / WEIGHTS
+    path = folder / WEIGHTS
+    config = load_config(folder) if config is None else config
     try:
         model = _outline(config)
     except InputError as error:
@@ -175,7 +172,7 @@ def load_checkpoint(folder: Path) -> VideoModel:
     if path.stat().st_size > most:
         raise InputError(f"{path} holds more than the model that {CONFIG} describes; train the model again.")
     try:
-        if _digest(path) != config.get("weights_sha256"):
+        if sha256_of(path) != config.get("weights_sha256"):
             raise InputError(
                 f"{path} is not what was saved: its SHA-256 differs from the one in {CONFIG}. It is damaged, or from "
                 "another model; copy both files again, or train the model again."

@@ -20,7 +20,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 import linear_video
-from linear_video.common.files import replacing_file
+from linear_video.common.files import replacing_file, sha256_of
 from linear_video.io.base import PathDataset
 from linear_video.io.clips import ResultsDataset
 from linear_video.io.figures import FiguresDataset, written_files
@@ -130,8 +130,7 @@ class Stamps:
             return ""
         key = (self._key(path), _state(path))
         if key not in self._digests:
-            with path.open("rb") as file:
-                self._digests[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            self._digests[key] = sha256_of(path)
         return self._digests[key]
 
 
@@ -188,7 +187,7 @@ def _code() -> str:
     """Digest of the package's files, and of the libraries' versions."""
     root = Path(linear_video.__file__).parent
     files = sorted(path for path in root.rglob("*") if path.suffix in (".py", ".html"))
-    sources = [(path.relative_to(root).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    sources = [(path.relative_to(root).as_posix(), sha256_of(path)) for path in files]
     return _digest_of([platform.python_version(), [(name, version(name)) for name in LIBRARIES], sources])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from linear_video.common.files import replacing_file
+from linear_video.common.files import replacing_file, sha256_of
 from linear_video.training.fit import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def before_replacing(path: Path, part: Path) -> None:
     known = [line for line in _digests(path.parent) if line.endswith(path.name)]
     others = [line for line in _digests(path.parent) if not line.endswith(path.name)]
     with replacing_file(path.with_name(DIGESTS)) as text:
-        text.write_text("\n".join([*others, *known[1 - KNOWN :], f"{_digest_of(part)} {path.name}"]))
+        text.write_text("\n".join([*others, *known[1 - KNOWN :], f"{sha256_of(part)} {path.name}"]))
     if path.name == LAST and path.is_file():
         path.replace(path.with_name(PREVIOUS))
 
@@ -97,7 +97,7 @@ def _sound_step(folder: Path) -> int | None:
 def _step(path: Path) -> int | None:
     """The step of a state; None if the file is missing, or is not what was written: PyTorch would not notice."""
     written_as = LAST if path.name == PREVIOUS else path.name
-    if not path.is_file() or f"{_digest_of(path)} {written_as}" not in _digests(path.parent):
+    if not path.is_file() or f"{sha256_of(path)} {written_as}" not in _digests(path.parent):
         return None
     return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
 
@@ -105,11 +105,6 @@ def _step(path: Path) -> int | None:
 def _digests(folder: Path) -> list[str]:
     """Lines of a digest and the name of a file that has, or had, that content."""
     return (_text(folder / DIGESTS) or "").splitlines()
-
-
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _set_aside(path: Path, folder: Path) -> None:

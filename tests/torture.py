@@ -244,7 +244,7 @@ def pairs(place: Path, times: int) -> list[str]:
             alone.append(_tracked(folder))
         wanted = sorted(row for rows in alone for row in rows)
         for number in range(times):
-            folder = project(place / "pair")
+            folder = project(place / f"{name}_pair{number}")  # MLflow remembers databases by their path
             processes = [begin(folder, *one) for one in both]
             outputs = [process.communicate(timeout=2 * LONGEST)[0] for process in processes]
             codes = [process.returncode for process in processes]

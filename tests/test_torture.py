@@ -39,3 +39,19 @@ def test_differences_are_seen(tmp_path: Path) -> None:
     assert torture.fingerprint(tmp_path) == before
     file.write_text('{"psnr": 2, "seconds": 3}')
     assert torture.fingerprint(tmp_path) != before
+
+
+def test_times_of_a_page_are_not_seen_and_its_words_are(tmp_path: Path) -> None:
+    """A page of a slow machine says "999 frames per second", that of a fast one "1,000", or minutes for seconds."""
+    file = tmp_path / DATA / "report.html"
+    file.parent.mkdir(parents=True)
+    text = (
+        "<dl><dt>seed</dt><dd>{}</dd><dt>time of training</dt><dd>{}</dd><dt>speed of prediction</dt>"
+        "<dd>{} frames per second</dd><dt>page made at commit</dt><dd>{}</dd></dl><td>{}</td>"
+    )
+    file.write_text(text.format(1, "59.9 s", "999", "a1b2", "9.9"))
+    before = torture.fingerprint(tmp_path)
+    file.write_text(text.format(1, "1.0 min", "1,000", "a1b2-dirty", "1,000.0"))
+    assert torture.fingerprint(tmp_path) == before
+    file.write_text(text.format(2, "1.0 min", "1,000", "a1b2-dirty", "1,000.0"))
+    assert torture.fingerprint(tmp_path) != before

@@ -47,6 +47,12 @@ PRELOADED = [
     "linear_video.training.lightning",
 ]
 VOLATILE = ("seconds", "commit", "git_commit", "frames_per_second", "training_minutes", "checkpoint", "folder")
+# Times and commits of a page, numbers in tables (a comparison tells times in them; scores are compared as JSON), and
+# players, whose header has a random number.
+VOLATILE_HTML = re.compile(
+    rb"<dt>(time of training|speed of prediction|(trained|page made) at commit)</dt><dd>[^<]*"
+    rb"|(?<=<td>)[\d,. \xc2\xb1-]+(?=</td>)|data:video/webm;base64,[^\"]*"
+)
 RETIME = "--params=predict.video=data/01_raw/own_footage,predict.task=retime,predict.context=4,predict.method=blend"
 LONGEST = 300  # seconds of a run
 FULL = ("space", "disk", "full", "large", "quota", "size")  # words of a message that says why nothing could be written
@@ -176,8 +182,8 @@ def _digest(path: Path) -> str:
         while (frame := video.read()[1]) is not None:
             digest.update(frame.tobytes())
         return digest.hexdigest()
-    elif path.suffix == ".html":  # which tells how long a training took
-        content = re.sub(rb"\d", b"", path.read_bytes())
+    elif path.suffix == ".html":
+        content = VOLATILE_HTML.sub(b"", path.read_bytes())
     else:
         content = path.read_bytes()
     return hashlib.sha256(content).hexdigest()

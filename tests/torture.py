@@ -50,7 +50,7 @@ VOLATILE = ("seconds", "commit", "git_commit", "frames_per_second", "training_mi
 # Times and commits of a page, numbers in tables (a comparison tells times in them; scores are compared as JSON), and
 # players, whose header has a random number.
 VOLATILE_HTML = re.compile(
-    rb"<dt>(time of training|speed of prediction|(trained|page made) at commit)</dt><dd>[^<]*"
+    rb"<dt>(time of training|speed of prediction|model|(trained|page made) at commit)</dt><dd>[^<]*"
     rb"|(?<=<td>)[\d,. \xc2\xb1-]+(?=</td>)|data:video/webm;base64,[^\"]*"
 )
 RETIME = "--params=predict.video=data/01_raw/own_footage,predict.task=retime,predict.context=4,predict.method=blend"
@@ -81,6 +81,7 @@ FILLING = {
     "ile": ILE,
     "synthesis": ("run", "--env=test", "--pipelines=dynamic_vae.digit_cycles"),
     "tasks": KINDS["tasks"].arguments,
+    "own footage": ("run", "--env=test", "--pipelines=own_footage"),
     "comparison": ("run", "--env=test", "--pipelines=lds.moving_symbols,compare.moving_symbols"),
 }
 

@@ -301,6 +301,10 @@ def small_disk(place: Path, kibibytes: int) -> Iterator[Path]:
         place.rmdir()
 
 
+def _resize(place: Path, kibibytes: int) -> None:
+    subprocess.run(["mount", "-o", f"remount,size={kibibytes}k", str(place)], check=True)
+
+
 def disk(place: Path, name: str, times: int) -> list[str]:
     """Run with too little room: one message, and all is well once there is room; what was otherwise."""
     arguments = FILLING[name]
@@ -309,25 +313,26 @@ def disk(place: Path, name: str, times: int) -> list[str]:
         must_succeed(start, ILE)
     reference = place / "reference"
     shutil.copytree(start, reference)
-    least = _size(start) + 64
     must_succeed(reference, arguments)
     wanted, most = fingerprint(reference), _size(reference)
+    needed = most - _size(start)
     problems = []
     for number in range(times):
-        kibibytes = round(least + (number + 0.5) / times * (most - least))
-        with small_disk(place / "small", kibibytes) as small:
+        with small_disk(place / "small", 4 * most) as small:
             folder = small / "project"
             shutil.copytree(start, folder)
+            room = round((number + 0.5) / times * needed)
+            _resize(small, _size(small) + room)
             ended, _ = kedro(folder, arguments)
             if ended.code and ("Traceback" in ended.said or not any(word in ended.said.lower() for word in FULL)):
-                problems.append(f"{name} in {kibibytes} KiB, not one message: {ended.said[-2000:]}")
-            subprocess.run(["mount", "-o", f"remount,size={4 * most}k", str(small)], check=True)
+                problems.append(f"{name} with {room} KiB left, not one message: {ended.said[-2000:]}")
+            _resize(small, 4 * most)
             again, _ = kedro(folder, arguments)
             wrong = (
                 difference(fingerprint(folder), wanted) if not again.code else f"ended with {again.code}: {again.said}"
             )
             if wrong:
-                problems.append(f"{name} in {kibibytes} KiB, ended with {ended.code}, then with room: {wrong}")
+                problems.append(f"{name} with {room} KiB left, ended with {ended.code}, then with room: {wrong}")
     return problems
 
 

@@ -331,6 +331,15 @@ def test_nothing_stands_in_its_place_before_it_is_whole(tmp_path: Path, replacin
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
 
 
+@pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
+def test_the_longest_of_names_can_be_written(tmp_path: Path, replacing: Any) -> None:
+    place = tmp_path / ("é" * 125 + ".json")  # 255 bytes
+    for content in ("one", "other"):
+        with replacing(place) as part:
+            (part if replacing is replacing_file else part / "file").write_text(content)
+        assert everything_in(tmp_path) in ({place.name: content.encode()}, {f"{place.name}/file": content.encode()})
+
+
 def test_figures_are_written_whole_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = Figure(figsize=(2, 1))
     dataset = FigureDataset(filepath=(tmp_path / "new" / "figure.png").as_posix())

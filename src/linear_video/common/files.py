@@ -23,6 +23,7 @@ NO_ROOM = {
 }
 CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # what a file system says of something that it does not offer
 PROBE = 2**20  # bytes
+LONGEST_NAME = 255  # bytes, of most file systems
 
 
 @contextmanager
@@ -131,7 +132,10 @@ def _remove_remains(place: Path) -> None:
 
 
 def _beside(place: Path, what: str) -> Path:
-    return place.with_name(f".{place.name}.{what}")
+    name = f".{place.name}.{what}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(place.name)).hexdigest()}.{what}"
+    return place.with_name(name)
 
 
 def _sync(path: Path) -> None:

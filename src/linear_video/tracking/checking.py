@@ -46,7 +46,8 @@ class ParameterHooks:
         try:
             yield
         except Exception as error:
-            if not (isinstance(error, ImportError) or type(error).__module__.startswith(("mlflow.", "sqlalchemy."))):
+            of_mlflow = type(error).__module__.startswith(("mlflow.", "sqlalchemy."))
+            if isinstance(error, InputError) or not (isinstance(error, ImportError | OSError) or of_mlflow):
                 raise
             message = " ".join(str(error).split())
             raise InputError(

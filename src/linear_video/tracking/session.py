@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 from filelock import FileLock
+from kedro.config import MissingConfigException
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.session import KedroSession
@@ -25,6 +26,7 @@ from kedro.runner import AbstractRunner, SequentialRunner
 from linear_video.io.folders import FolderDataset, StateFolderDataset
 from linear_video.parameters import SystemMetrics
 from linear_video.pipelines.bound import FIRST
+from linear_video.tracking.database import make_database
 from linear_video.tracking.environments import data_folder
 from linear_video.tracking.locks import FOLDER, Claims, RunLock
 from linear_video.tracking.stamps import Stamps, files_of, place_of
@@ -79,6 +81,7 @@ class RunHooks:
             return (yield)
         (context.project_path / FOLDER).mkdir(exist_ok=True)
         with FileLock(context.project_path / FOLDER / "tracking.lock"):
+            make_database(_tracking_uri(context), context.project_path / "mlruns")
             return (yield)
 
     @hook_impl(tryfirst=True)
@@ -253,6 +256,14 @@ def _asked_to_end() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _tracking_uri(context: KedroContext) -> str:
+    try:
+        settings = context.config_loader["mlflow"]
+    except MissingConfigException:  # kedro-mlflow does without
+        return ""
+    return (settings.get("server") or {}).get("mlflow_tracking_uri") or ""
 
 
 def _claims(nodes: Iterable[Node], catalog: CatalogProtocol[Any, Any], *, writing: bool = True) -> Claims:

@@ -75,6 +75,7 @@ CONFIG_LOADER_CLASS = ProjectConfigLoader
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
+    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]},  # as kedro-mlflow has it, but at once
     # An environment's file changes the parameters it names and leaves their siblings.
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
 }

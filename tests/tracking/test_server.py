@@ -11,9 +11,9 @@ import pytest
 
 import linear_video
 from linear_video.common.errors import InputError
-from linear_video.common.limits import SERVER_BYTES
+from linear_video.common.limits import SERVER_BYTES, SERVER_SECONDS
 from linear_video.tasks.trained import TrainedModel
-from linear_video.tracking.requests import answer, estimated_bytes, read_request
+from linear_video.tracking.requests import answer, estimated_bytes, estimated_seconds, read_request
 from linear_video.tracking.server import application
 from linear_video.tracking.serving import Forecast
 from tests.tasks.small_models import save_model, waves
@@ -116,6 +116,7 @@ def test_a_request_that_takes_too_much_memory_is_refused_before_anything_is_comp
         raise AssertionError("it was computed")
 
     monkeypatch.setattr(TrainedModel, "extrapolate", never)
+    monkeypatch.setenv(SERVER_SECONDS, "100000")
     frames = np.zeros((10, 500, 500, 1), np.uint8)
     with pytest.raises(
         InputError, match=r"10 frames of 500x500 and a horizon of 1000 take about 2\d\.\d GiB, but 2\.0"
@@ -126,8 +127,21 @@ def test_a_request_that_takes_too_much_memory_is_refused_before_anything_is_comp
     with pytest.raises(mlflow.MlflowException, match="take about") as refused:
         served.predict(None, frames, {"horizon": 1000})
     assert refused.value.get_http_status_code() == 400
-    with pytest.raises(InputError, match="take 187,800 forecasts"):
+
+
+def test_the_time_that_is_allowed_is_what_the_variable_says(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"take about [\d,]+ seconds, .* but 60 are allowed"):
         answer(trained, np.zeros((2000, 8, 8, 1), np.uint8), 600)
+    frames = np.array(FRAMES, np.uint8)
+    assert 0 < estimated_seconds(trained, frames.shape, 10) < 1
+    one, other = (estimated_seconds(trained, (12, 8, 8, 1), horizon) for horizon in (10, 20))
+    assert other > 2 * one
+    monkeypatch.setenv(SERVER_SECONDS, "1")
+    with pytest.raises(InputError, match="start the server with a larger LINEAR_VIDEO_SERVER_SECONDS"):
+        answer(trained, frames, 500)
+    assert answer(trained, frames, 2).shape == (2, 8, 8, 1)
 
 
 def test_the_memory_that_is_allowed_is_what_the_variable_says(

@@ -12,7 +12,8 @@ from linear_video.common.errors import InputError
 MOST_PIXELS = "LINEAR_VIDEO_MOST_PIXELS"  # of a frame or a picture
 MOST_BYTES = "LINEAR_VIDEO_MOST_BYTES"  # of what is read, unpacked or kept as a whole
 SERVER_BYTES = "LINEAR_VIDEO_SERVER_BYTES"  # that one answer of a server takes, as estimated
-DEFAULTS = {MOST_PIXELS: 100_000_000, MOST_BYTES: 2**30, SERVER_BYTES: 2**31}
+SERVER_SECONDS = "LINEAR_VIDEO_SERVER_SECONDS"  # the same
+DEFAULTS = {MOST_PIXELS: 100_000_000, MOST_BYTES: 2**30, SERVER_BYTES: 2**31, SERVER_SECONDS: 60}
 
 
 def limit(variable: str) -> int:

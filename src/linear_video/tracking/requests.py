@@ -8,17 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
-from linear_video.common.limits import SERVER_BYTES, limit
+from linear_video.common.limits import SERVER_BYTES, SERVER_SECONDS, limit
 from linear_video.tasks.ahead import ends_of_tests
 from linear_video.tasks.parts import Parts, halvings
 from linear_video.tasks.trained import TrainedModel
 
 HORIZON, MOST_HORIZON = 5, 1000  # frames of an answer: unless asked for others, and at most
-MOST_FORECASTS = 5000  # frames that are forecast for one answer, with those of the tests on the frames given
 # Bytes for each value of the frames given and to come, measured: the methods' guesses, and lists of numbers in JSON.
 BYTES_OF_VALUE = 100
 # Bytes for each value of the frames that a model sees and gives: measured with the ILE's forms, the most costly.
 BYTES_OF_SMALL, BYTES_OF_WHOLE = 1000, 400  # at the model's size; of models that take any size
+# Seconds for each forecast and each frame that it is made of, and for each value of those as the model sees it,
+# measured on one core with warp dynamics, the most costly. (A forecast is made of all frames before it.)
+SECONDS_OF_FRAME, SECONDS_OF_VALUE = 1e-4, 4e-8
 BODY_SHARE = 20  # of a request's text, which becomes so many times as large while it is read
 
 
@@ -84,12 +86,12 @@ def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> ND
     """
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[3] not in (1, 3):
         raise InputError(f"frames must be (T, h, w, channels), with 1 or 3 channels, not {frames.shape}.")
-    tested = trained.method != "model"
-    tests = len(ends_of_tests(len(frames), max(2, trained.context), horizon)) if tested else 0
-    if (forecasts := (1 + tests) * horizon) > MOST_FORECASTS:
+    seconds, longest = estimated_seconds(trained, frames.shape, horizon), limit(SERVER_SECONDS)
+    if seconds > longest:
         raise InputError(
-            f"{len(frames)} frames and a horizon of {horizon} take {forecasts:,} forecasts, tests on the frames given "
-            f"included; at most {MOST_FORECASTS:,} are made. Give fewer frames, or a smaller horizon."
+            f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} and a horizon of {horizon} take about "
+            f"{seconds:,.0f} seconds, tests on the frames given included, but {longest:,} are allowed. Give fewer or "
+            f"smaller frames, or a smaller horizon; or start the server with a larger {SERVER_SECONDS}."
         )
     needed, most = estimated_bytes(trained, frames.shape, horizon), limit(SERVER_BYTES)
     if needed > most:
@@ -101,16 +103,28 @@ def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> ND
     return trained.extrapolate(frames, horizon)
 
 
+def estimated_seconds(trained: TrainedModel, shape: tuple[int, ...], horizon: int) -> float:
+    """Time of one core that the frames after some of a shape (T, h, w, channels) take, with tests on those given."""
+    tested = trained.method != "model"
+    tests = len(ends_of_tests(shape[0], max(2, trained.context), horizon)) if tested else 0
+    frames = (1 + tests) * horizon * (trained.context + horizon)
+    return frames * (SECONDS_OF_FRAME + SECONDS_OF_VALUE * _values_seen(trained, shape))
+
+
 def estimated_bytes(trained: TrainedModel, shape: tuple[int, ...], horizon: int) -> int:
     """Memory that the frames after some of a shape (T, h, w, channels) take, without what the model itself does."""
-    length, height, width, planes = shape
+    kept = BYTES_OF_VALUE * (shape[0] + horizon) * shape[1] * shape[2] * shape[3]
+    cost = BYTES_OF_WHOLE if trained.fit == "whole" else BYTES_OF_SMALL
+    return kept + cost * (trained.context + horizon) * _values_seen(trained, shape)
+
+
+def _values_seen(trained: TrainedModel, shape: tuple[int, ...]) -> int:
+    """Of one frame, in the size and the parts in which the model sees it."""
+    _, height, width, planes = shape
     own: tuple[int, int, int] = trained.model.frame_shape
-    cost = BYTES_OF_SMALL
     if trained.fit == "whole":
         times = halvings(min(height, width))
         height, width = max(1, height >> times), max(1, width >> times)
-        own, cost = (own[0], height, width), BYTES_OF_WHOLE
+        own = (own[0], height, width)
     parts = Parts(own, (height, width, planes), trained.fit)
-    seen = parts.rows * parts.columns * parts.planes * own[0] * own[1] * own[2]
-    kept = BYTES_OF_VALUE * (length + horizon) * shape[1] * shape[2] * planes
-    return kept + cost * (trained.context + horizon) * seen
+    return parts.rows * parts.columns * parts.planes * own[0] * own[1] * own[2]

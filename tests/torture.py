@@ -17,12 +17,13 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,6 +104,19 @@ def project(folder: Path) -> Path:
     write_footage(folder / "data/01_raw/ucf_sports")
     write_own_footage(folder / "data/01_raw/own_footage")
     return folder
+
+
+def copy(start: Path, folder: Path) -> None:
+    """A copy of a project whose MLflow keeps files there, too: its database knows where as whole paths."""
+    shutil.copytree(start, folder)
+    if not (folder / "mlflow.db").exists():
+        return
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database, database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            for column in database.execute(f"PRAGMA table_info({table})").fetchall():
+                name, places = column[1], (str(start), str(folder))
+                change = f'UPDATE "{table}" SET "{name}" = replace("{name}", ?, ?) WHERE instr("{name}", ?)'
+                database.execute(change, (*places, places[0]))
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -213,18 +227,18 @@ def kills(place: Path, kind: str, times: int, seed: int) -> list[str]:
     for one in before:
         must_succeed(start, one)
     reference = place / "reference"
-    shutil.copytree(start, reference)
+    copy(start, reference)
     must_succeed(reference, arguments)
     wanted = fingerprint(reference)
     shutil.rmtree(reference)
-    shutil.copytree(start, reference)
+    copy(start, reference)
     whole = must_succeed(reference, arguments)  # once the files are in the page cache
     shutil.rmtree(reference)
     moments = random.Random(seed)
     problems = []
     for number in range(times):
         folder = place / "killed"
-        shutil.copytree(start, folder)
+        copy(start, folder)
         after = moments.uniform(0, 1.05 * whole)
         kedro(folder, arguments, after)
         ended, _ = kedro(folder, arguments)
@@ -308,7 +322,7 @@ def disk(place: Path, name: str, times: int) -> list[str]:
     if name in ("tasks", "comparison"):
         must_succeed(start, ILE)
     reference = place / "reference"
-    shutil.copytree(start, reference)
+    copy(start, reference)
     must_succeed(reference, arguments)
     wanted, most = fingerprint(reference), _size(reference)
     needed = most - _size(start)
@@ -316,7 +330,7 @@ def disk(place: Path, name: str, times: int) -> list[str]:
     for number in range(times):
         with small_disk(place / "small", 4 * most) as small:
             folder = small / "project"
-            shutil.copytree(start, folder)
+            copy(start, folder)
             room = round((number + 0.5) / times * needed)
             with (small / "ballast").open("wb") as ballast:
                 os.posix_fallocate(ballast.fileno(), 0, shutil.disk_usage(small).free - 1024 * room)

@@ -1,6 +1,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -139,3 +140,11 @@ def test_passing_failure_is_overcome(tmp_path: Path, server: Server, monkeypatch
     download(parameters(server), tmp_path)
     assert everything_in(tmp_path) == FILES
     assert server.requests == ["images.gz", "images.gz", "labels.gz"]
+
+
+def test_two_downloads_at_once_fetch_everything_once(tmp_path: Path, server: Server) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for names in pool.map(lambda _: download(parameters(server), tmp_path / "mnist"), range(2)):
+            assert names == list(FILES)
+    assert sorted(server.requests) == sorted(FILES)
+    assert everything_in(tmp_path / "mnist") == FILES

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pooch
+from filelock import FileLock
 
 from linear_video.common.errors import InputError, NoRoomError
 from linear_video.common.files import replacing_file
@@ -13,10 +14,24 @@ from linear_video.parameters import DownloadSettings
 def download(settings: DownloadSettings, name: str) -> list[str]:
     """Fetch the files that are missing or damaged, each checked by its checksum; returns their names.
 
+    A second download into the same folder waits for the first, and then finds what that has fetched.
+
     Raises:
         InputError: if the server cannot be reached, or sends something else.
     """
-    folder, url = Path(settings.folder), settings.url
+    folder = Path(settings.folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.resolve().name}.lock")):  # beside: a new file within is a new dataset
+            return _fetched(settings, folder, name)
+    except NoRoomError:
+        raise
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error}); name another folder with --params.") from error
+
+
+def _fetched(settings: DownloadSettings, folder: Path, name: str) -> list[str]:
+    url = settings.url
     unfinished = folder / ".download.part"  # where what a killed run leaves is found
     fetcher = pooch.create(unfinished, base_url=url, registry=settings.checksums, retry_if_failed=2)
     shutil.rmtree(unfinished, ignore_errors=True)

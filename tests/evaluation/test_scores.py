@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from linear_video.common.errors import InputError
-from linear_video.evaluation.scores import PSNR_CEILING, confidence95, score, score_frames
+from linear_video.evaluation.scores import PSNR_CEILING, confidence95, judge_frames, score, score_frames
 
 
 def make_frames(shape: tuple[int, ...] = (4, 3, 1, 9, 8), seed: int = 0) -> np.ndarray:
@@ -21,17 +22,23 @@ def psnr(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.asarray(10 * np.log10(1 / ((predicted - truth) ** 2).mean(axis=(2, 3, 4))))
 
 
+Scored = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+both = pytest.mark.parametrize("scored", [judge_frames, score_frames])
+
+
+@both
 @pytest.mark.parametrize("channels", [1, 3])
-def test_psnr_is_ten_log_of_one_over_the_mean_square_error(channels: int) -> None:
+def test_psnr_is_ten_log_of_one_over_the_mean_square_error(scored: Scored, channels: int) -> None:
     predicted, truth = (make_frames((4, 3, channels, 9, 8), seed) for seed in range(2))
-    np.testing.assert_allclose(score_frames(predicted, truth)[0], psnr(predicted, truth))
+    np.testing.assert_allclose(scored(predicted, truth)[0], psnr(predicted, truth))
 
 
+@both
 @pytest.mark.parametrize("channels", [1, 3])
-def test_ssim_is_the_mean_over_channels_of_single_pictures(channels: int) -> None:
+def test_ssim_is_the_mean_over_channels_of_single_pictures(scored: Scored, channels: int) -> None:
     truth = make_frames((4, 3, channels, 9, 8))
     predicted = np.clip(truth + 0.1 * make_frames(truth.shape, seed=1), 0, 1)
-    _, ssim = score_frames(predicted, truth)
+    _, ssim = scored(predicted, truth)
     for n, t in np.ndindex(4, 3):
         pairs = zip(truth[n, t], predicted[n, t], strict=True)
         each = [structural_similarity(*pair, data_range=1, win_size=7) for pair in pairs]
@@ -51,6 +58,8 @@ def test_scores_are_scikit_images_to_rounding(shape: tuple[int, ...], noise: flo
     predicted = np.clip(truth + noise * generator.standard_normal(truth.shape), 0, 1)
     predicted[:, 0, 0, 0, 0] = 0.5  # no frame is predicted exactly, but for its cap
     psnr, ssim = score_frames(predicted, truth)
+    for values, judged in zip((psnr, ssim), judge_frames(predicted, truth), strict=True):
+        np.testing.assert_allclose(values, judged, rtol=0, atol=1e-9)
     for index in np.ndindex(truth.shape[:2]):
         pair = truth[index], predicted[index]
         expected = structural_similarity(*pair, data_range=1, channel_axis=0)
@@ -70,20 +79,23 @@ def test_single_precision_changes_nothing_that_matters() -> None:
         np.testing.assert_allclose(single, double, rtol=1e-5)
 
 
+@both
 @pytest.mark.filterwarnings("error")
-def test_perfect_prediction_has_finite_scores() -> None:
+def test_perfect_prediction_has_finite_scores(scored: Scored) -> None:
     truth = make_frames()
-    found_psnr, ssim = score_frames(truth, truth)
+    found_psnr, ssim = scored(truth, truth)
     np.testing.assert_array_equal(found_psnr, PSNR_CEILING)
     np.testing.assert_allclose(ssim, 1)
 
 
-def test_almost_perfect_prediction_is_capped_as_well() -> None:
+@both
+def test_almost_perfect_prediction_is_capped_as_well(scored: Scored) -> None:
     truth = make_frames()
-    assert (score_frames(truth + 1e-9, truth)[0] == PSNR_CEILING).all()
-    assert (score_frames(truth + 1e-4, truth)[0] < PSNR_CEILING).all()
+    assert (scored(truth + 1e-9, truth)[0] == PSNR_CEILING).all()
+    assert (scored(truth + 1e-4, truth)[0] < PSNR_CEILING).all()
 
 
+@both
 @pytest.mark.parametrize(
     ("predicted", "truth"),
     [
@@ -93,16 +105,17 @@ def test_almost_perfect_prediction_is_capped_as_well() -> None:
         ((3, 1, 9, 8), (3, 1, 9, 8)),
     ],
 )
-def test_shapes_that_differ_are_refused(predicted: tuple[int, ...], truth: tuple[int, ...]) -> None:
+def test_shapes_that_differ_are_refused(scored: Scored, predicted: tuple[int, ...], truth: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="must both be"):
-        score_frames(make_frames(predicted), make_frames(truth))
+        scored(make_frames(predicted), make_frames(truth))
 
 
+@both
 @pytest.mark.parametrize("size", [(6, 9), (9, 6)])
-def test_frames_smaller_than_the_window_of_ssim_are_refused(size: tuple[int, int]) -> None:
+def test_frames_smaller_than_the_window_of_ssim_are_refused(scored: Scored, size: tuple[int, int]) -> None:
     frames = make_frames((2, 2, 1, *size))
     with pytest.raises(InputError, match="at least 7x7"):
-        score_frames(frames, frames)
+        scored(frames, frames)
 
 
 @pytest.mark.parametrize("count", [2, 5, 300])
@@ -160,14 +173,14 @@ def test_last_frame_row_repeats_the_newest_context_frame(scored: Any) -> None:
     scores, arrays = scored
     repeated = np.stack([arrays["context"][:, 4]] * 3, axis=1)
     assert scores["last_frame"]["psnr"] == pytest.approx(psnr(repeated, arrays["truth"]).mean(axis=0))
-    assert scores["last_frame"]["ssim"] == pytest.approx(score_frames(repeated, arrays["truth"])[1].mean(axis=0))
+    assert scores["last_frame"]["ssim"] == pytest.approx(judge_frames(repeated, arrays["truth"])[1].mean(axis=0))
 
 
 def test_mean_frame_row_repeats_the_mean_frame(scored: Any) -> None:
     scores, arrays = scored
     repeated = np.tile(arrays["mean_frame"], (6, 3, 1, 1, 1))
     assert scores["mean_frame"]["psnr"] == pytest.approx(psnr(repeated, arrays["truth"]).mean(axis=0))
-    assert scores["mean_frame"]["ssim"] == pytest.approx(score_frames(repeated, arrays["truth"])[1].mean(axis=0))
+    assert scores["mean_frame"]["ssim"] == pytest.approx(judge_frames(repeated, arrays["truth"])[1].mean(axis=0))
 
 
 def test_scores_are_what_the_file_promises(scored: Any) -> None:

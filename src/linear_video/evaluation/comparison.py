@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
-from linear_video.evaluation.scores import Frames, confidence95, score_frames, sharpness
+from linear_video.evaluation.scores import Frames, confidence95, judge_frames, sharpness
 
 BASELINE = "last_frame"
 
@@ -58,7 +58,7 @@ def compare(predictions: Mapping[str, Frames], context: Frames, truth: Frames) -
     the gains in PSNR and SSIM over the last frame clip by clip; ``*_ci95`` are half-widths of their 95 % intervals.
     """
     shown = {BASELINE: np.broadcast_to(context[:, -1:], truth.shape), **predictions}
-    values = {name: dict(zip(("psnr", "ssim"), score_frames(p, truth), strict=True)) for name, p in shown.items()}
+    values = {name: dict(zip(("psnr", "ssim"), judge_frames(p, truth), strict=True)) for name, p in shown.items()}
     rows: list[dict[str, Any]] = []
     for name, of_model in values.items():
         columns = {}

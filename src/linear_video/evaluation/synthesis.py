@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_video.evaluation.scores import score_frames
+from linear_video.evaluation.scores import judge_frames
 
 Frames = NDArray[np.uint8]  # (N, F, C, H, W)
 
@@ -68,7 +68,7 @@ def score_rotation(shown: Frames, views: Frames) -> dict[str, Any]:
     ``confused`` the share of frames whose nearest view is nearly opposite.
     """
     count = views.shape[1]
-    psnr, ssim = score_frames(shown[:, :count] / 255, views / 255)
+    psnr, ssim = judge_frames(shown[:, :count] / 255, views / 255)
     errors = np.array([_nearest_view_errors(s, v) for s, v in zip(shown[:, :count] / 255, views / 255, strict=True)])
     return {
         "turn_psnr": float(psnr.mean()),

@@ -4,7 +4,7 @@ export NO_MKDOCS_2_WARNING := 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ile test slow lint docs figures torture bench
+.PHONY: ile test slow lint docs figures torture kills pairs_disk_fuzz bench
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
@@ -35,9 +35,15 @@ docs: .venv/done
 figures: .venv/done
 	$(BIN)/python docs/figures.py
 
-# About an hour: runs are killed, started in pairs and left without room on their disk (as root), and readers are given broken inputs.
+# About an hour on two cores: runs are killed, started in pairs and left without room on their disk (as root), and readers
+# are given broken inputs.
 torture: .venv/done
+	OMP_NUM_THREADS=1 $(MAKE) --jobs=2 kills pairs_disk_fuzz
+
+kills:
 	$(BIN)/python -m tests.torture kills --times 100
+
+pairs_disk_fuzz:
 	$(BIN)/python -m tests.torture pairs --times 20
 	$(BIN)/python -m tests.torture disk --times 20
 	$(BIN)/python benchmarks/fuzz.py --inputs 10000

@@ -31,7 +31,7 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
         except (KeyboardInterrupt, SystemExit) as end:
             if not _comes_of_interrupt(end):
                 raise
-            print("\nInterrupted. The same command goes on.", file=sys.stderr)
+            print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from end
 
     return called

@@ -50,8 +50,8 @@ def declared_datasets(parameters: Mapping[str, Any]) -> dict[str, type[DatasetSe
             raise InputError(f"{shown(name)}.kind: there is no kind of dataset {shown(repr(kind))}; {hint}")
         if not str(name).isidentifier() or len(str(name)) > LONGEST or name in MODELS or name in KINDS:
             raise InputError(
-                f"a dataset cannot be called {shown(repr(name))}: take a name of at most {LONGEST} letters, digits and "
-                f"underscores that is none of {', '.join([*MODELS, *KINDS])}."
+                f"a dataset cannot be called {shown(repr(name))}: use a name of at most {LONGEST} letters, digits and "
+                f"underscores that is not one of {', '.join([*MODELS, *KINDS])}."
             )
         found[str(name)] = settings_class(kind)
     return found

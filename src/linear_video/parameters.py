@@ -204,7 +204,7 @@ class _Reading:
             hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(names)}."
             if not path and not close and isinstance(values[name], Mapping):
                 hint += f" A dataset of your own needs a kind: one of {', '.join(KINDS)}."
-            self.problems.append(f"{prefix}{shown(name)} is no parameter; {hint}")
+            self.problems.append(f"{prefix}{shown(name)} is not a parameter; {hint}")
 
     def settings(self, kind: type, values: Any, path: str) -> Any:
         """An object of a settings class, of which ``values`` is all that is said."""
@@ -283,7 +283,7 @@ class _Reading:
             if dataset.judge == "prediction" and dataset.frames < wanted:
                 self.problems.append(
                     f"evaluation.context + evaluation.horizon are {wanted} frames, but {name}.frames is "
-                    f"{dataset.frames}; lower them, if for this dataset alone in evaluation.{name}."
+                    f"{dataset.frames}; lower them, for this dataset alone in evaluation.{name}."
                 )
 
 

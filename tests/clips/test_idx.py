@@ -46,10 +46,10 @@ def test_every_shape_is_read(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no idx file"),
-        (IMAGES[:3], "no idx file"),
-        (b"PK" + IMAGES[2:], "no idx file"),
-        (b"\0\0\x08\0", "no idx file"),
+        (b"", "not an idx file"),
+        (IMAGES[:3], "not an idx file"),
+        (b"PK" + IMAGES[2:], "not an idx file"),
+        (b"\0\0\x08\0", "not an idx file"),
         (IMAGES[:15], "truncated within its header"),
         (IMAGES[:-1], "should hold 12 values .* not only 11"),
         (IMAGES + b"\0", "should hold 12 values .* not more"),

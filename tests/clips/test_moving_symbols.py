@@ -655,7 +655,7 @@ def test_actions_of_other_clips_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_pushes_and_collisions_are_not_had_together() -> None:
-    with pytest.raises(ValueError, match="pushes and collisions cannot be had together"):
+    with pytest.raises(ValueError, match="pushes and collisions cannot be combined"):
         make_settings(pushes=(0, 1), collisions=True)
 
 

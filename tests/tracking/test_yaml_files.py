@@ -53,7 +53,7 @@ def test_aliases_are_counted_with_what_they_stand_for(tmp_path: Path) -> None:
 
 def test_a_device_is_never_read(tmp_path: Path) -> None:
     (tmp_path / "parameters.yml").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         check_yaml(tmp_path / "parameters.yml")
 
 

@@ -48,7 +48,7 @@ class DigitCyclesSettings(DatasetSettings):
 
     def __post_init__(self) -> None:
         if len(self.cycle) < 2 or not set(self.cycle) <= set("0123456789"):
-            raise ValueError(f"cycle must be two digits at least, in quotes, not {self.cycle!r}.")
+            raise ValueError(f"cycle must be at least two digits, in quotes, not {self.cycle!r}.")
         check_each_split(self, "images_per_digit")
         check_least(self, 1, "frame_size")
         check_choice(self, (1, 3), "channels")

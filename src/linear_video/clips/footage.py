@@ -73,10 +73,10 @@ class FootageSettings(DatasetSettings):
         if min(self.frame_size) < 1:
             raise ValueError(f"frame_size must be [height, width], both at least 1, not {list(self.frame_size)}.")
         if self.crops > 1 and self.crop_size is None:
-            raise ValueError(f"crops is {self.crops}; more than 1 need a crop_size, how high each part is.")
+            raise ValueError(f"crops is {self.crops}; more than 1 need a crop_size, the height of each part.")
         shares = self.validation_share, self.test_share
         if min(shares) <= 0 or sum(shares) >= 1:
-            raise ValueError(f"validation_share and test_share must be above 0 and below 1 together, not {shares}.")
+            raise ValueError(f"validation_share and test_share must be above 0, and together below 1, not {shares}.")
 
     @property
     def span(self) -> int:

@@ -221,4 +221,4 @@ def _place_apart(
         if apart[np.triu_indices(len(start), 1)].all():
             return start
         start = half + random.uniform(size=start.shape) * (size - 2 * half)
-    raise InputError(f"{len(start)} symbols find no place beside each other; use fewer or smaller ones.")
+    raise InputError(f"{len(start)} symbols do not fit beside each other; use fewer or smaller ones.")

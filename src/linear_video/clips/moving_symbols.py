@@ -87,7 +87,7 @@ class MovingSymbolsSettings(DatasetSettings):
         if self.pushes[1] >= self.frames and self.pushes[1]:
             raise ValueError(f"pushes must be fewer than the frames, {self.frames}, not {self.pushes[1]}.")
         if self.pushes[1] and self.collisions:
-            raise ValueError("pushes and collisions cannot be had together; leave one out.")
+            raise ValueError("pushes and collisions cannot be combined; leave one out.")
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
         """Simulate the clips of all splits, which share neither symbols nor, if there are enough, backgrounds."""

@@ -75,13 +75,13 @@ class RotationSettings(DatasetSettings):
         for name in ("directions", "cameras"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name} must name each once, and one at least, not {values}.")
+                raise ValueError(f"{name} must name at least one, and none twice, not {values}.")
         for name in ("validation", "test"):
             if min(getattr(self, name)) < 0:
                 values = list(getattr(self, name))
                 raise ValueError(f"{name} must be [lighting, elevation], both at least 0, not {values}.")
         if list(self.validation) == list(self.test):
-            raise ValueError(f"validation and test are both (lighting, elevation) {list(self.test)}.")
+            raise ValueError(f"validation and test must differ, but both are (lighting, elevation) {list(self.test)}.")
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
         """Read the views, and put them in order; ``folder`` keeps unpacked files. Nothing is random."""
@@ -231,7 +231,7 @@ def _choose(objects: list[TurningObject], settings: RotationSettings) -> list[Tu
     if not chosen:
         raise InputError(
             f"there is no object {settings.object!r} in {settings.raw_folder}, only "
-            f"{', '.join(o.name for o in objects)}; choose one by the parameter object."
+            f"{', '.join(o.name for o in objects)}; choose one with the parameter object."
         )
     unusable = [o for o in chosen if o.reason]
     if len(unusable) == len(chosen) or (unusable and settings.unusable == "fail"):

@@ -51,8 +51,8 @@ def cut(
     for split in SPLITS:
         if not (clips["split"] == split).any():
             raise InputError(
-                f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; set frames, "
-                "frame_step, window_step or least_motion lower, or split by the other of video and time."
+                f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; lower frames, "
+                "frame_step, window_step or least_motion, or use the other value of split_by."
             )
     counts = pd.DataFrame(passed_over, usable.index, ["still", "cut"])
     counts["clips"] = clips["recording"].value_counts().reindex(usable.index, fill_value=0)

@@ -225,4 +225,4 @@ def check_path(path: Path) -> None:
         str(path).encode()
     except UnicodeEncodeError as error:
         shown = str(path).encode(errors="backslashreplace").decode()
-        raise InputError(f"{shown}: its name is no valid Unicode; rename it.") from error
+        raise InputError(f"{shown}: its name is not valid Unicode; rename it.") from error

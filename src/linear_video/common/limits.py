@@ -41,7 +41,7 @@ def check_pixels(height: int, width: int, name: str = "", share: int = 1) -> Non
         enough = share * height * width
         raise InputError(
             f"{of} {width}x{height} pixels, which is more than {most:,}; make them smaller, or set {MOST_PIXELS} to "
-            f"{enough} or more (and have the memory)"
+            f"{enough} or more (if there is enough memory)"
         )
 
 
@@ -51,8 +51,8 @@ def check_bytes(count: int, name: str) -> None:
     if count > most:
         needs = f"{count:,} bytes" if count < 10**18 else "over 10^18 bytes"
         raise InputError(
-            f"{name} needs {needs}, which is more than {most:,}; if it is what you want to read, set {MOST_BYTES} "
-            "higher (and have the memory)."
+            f"{name} needs {needs}, which is more than {most:,}; if you trust it and have enough memory, set "
+            f"{MOST_BYTES} higher."
         )
 
 
@@ -65,6 +65,6 @@ def read_bounded(path: Path, name: str = "") -> bytes:
     """
     name = name or str(path)
     if not path.is_file():  # a pipe or a device may never end
-        raise InputError(f"{name} is no regular file.")
+        raise InputError(f"{name} is not a regular file.")
     check_bytes(path.stat().st_size, name)
     return path.read_bytes()

@@ -41,7 +41,7 @@ def check_facts(facts: Mapping[str, Any], model: str, dataset: str) -> None:
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors())
         raise InputError(
-            f"facts.json beside the predictions of {model} on {dataset} lacks what it should say ({wrong}); predict "
+            f"facts.json beside the predictions of {model} on {dataset} is incomplete or wrong ({wrong}); predict "
             f"again: kedro run --pipelines={model}.{dataset} --from-nodes={model}.{dataset}.predict"
         ) from error
 

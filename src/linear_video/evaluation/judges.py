@@ -80,7 +80,9 @@ def judge_rotation(sequences: Sequences, dataset: DatasetSettings, seed: int) ->
     frames, starts = sequences.held_out, sequences.starts
     turn = frames.shape[1] - 1  # the last view of a clip is the first again
     if not np.array_equal(frames[:, 0], frames[:, -1]):
-        raise InputError("rotation is scored on clips of one full turn and the first view again; set frames so.")
+        raise InputError(
+            "rotation is scored on clips of one full turn and then the first view again; set frames to fit."
+        )
     views = np.stack(
         [np.roll(frames[c, :turn], -f, axis=0) for c, f in zip(starts["clip"], starts["frame"], strict=True)]
     )

@@ -107,7 +107,7 @@ def _read_json(path: Path) -> Any:
         if not path.exists():
             raise InputError(f"{path} is missing: there is no trained model in {path.parent}; train one first.")
         if not path.is_file():  # a pipe or a device may never end
-            raise InputError(f"{path} is no regular file; train the model again.")
+            raise InputError(f"{path} is not a regular file; train the model again.")
         with path.open("rb") as file:
             content = file.read(MOST_CONFIG + 1)
     except OSError as error:
@@ -119,14 +119,14 @@ def _read_json(path: Path) -> Any:
         _check_depth(found)
         return found
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no valid JSON ({error}); train the model again.") from error
+        raise InputError(f"{path} is not valid JSON ({error}); train the model again.") from error
 
 
 def _without_copies(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{shown(next(name for name in names if names.count(name) > 1))} stands in it twice")
+        raise ValueError(f"{shown(next(name for name in names if names.count(name) > 1))} appears twice in it")
     return found
 
 
@@ -138,7 +138,7 @@ def _check_depth(value: Any, left: int = 50) -> None:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _problem(error: ValidationError) -> str:
@@ -185,7 +185,7 @@ def load_checkpoint(folder: Path, config: dict[str, Any] | None = None) -> Video
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
     broken = [name for name, value in weights.items() if not value.isfinite().all()]
     if broken:
-        raise InputError(f"{path} holds values of {broken[0]} that are no finite numbers; train the model again.")
+        raise InputError(f"{path} holds values of {broken[0]} that are not finite; train the model again.")
     # Filled in place: what tensors a model has beside its weights, it has made on the CPU.
     model._apply(lambda value: torch.zeros_like(value, device="cpu") if value.is_meta else value)
     model.load_state_dict(weights)
@@ -198,7 +198,7 @@ def _outline(config: dict[str, Any]) -> VideoModel:
     given = found.settings_of_before(config["settings"])
     unknown = given.keys() - getattr(found.settings_class, "__dataclass_fields__", {}).keys()
     if unknown:
-        raise InputError(f"settings: {shown(min(unknown))} is no setting of the model {config['model']}")
+        raise InputError(f"settings: {shown(min(unknown))} is not a setting of the model {config['model']}")
     try:
         settings: Any = TypeAdapter(found.settings_class).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:

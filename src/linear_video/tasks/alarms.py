@@ -70,8 +70,8 @@ def calibrate(normal: list[Surprises], false_alarm_rate: float) -> Calibration:
     rank = int(np.ceil((1 - rate) * (len(forecast) + 1)))
     if rank > len(forecast):
         raise InputError(
-            f"{len(forecast)} frames of normal footage that follow enough others are too few for a false_alarm_rate of "
-            f"{false_alarm_rate:g}; give at least {int(np.ceil(1 / rate))}."
+            f"{len(forecast)} frames of normal footage with enough frames before them are too few for a "
+            f"false_alarm_rate of {false_alarm_rate:g}; give at least {int(np.ceil(1 / rate))}."
         )
     limits = [float(np.sort(values)[rank - 1]) for values in (forecast, likelihood)]
     return Calibration(ordinary, limits[0], limits[1] if known else np.inf)

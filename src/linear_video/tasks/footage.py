@@ -20,7 +20,8 @@ def find_footage(path: Path) -> list[Source]:
     check_path(path)
     if path.is_file():
         if path.suffix.lower() not in KNOWN_SUFFIXES:
-            raise InputError(f"{path} is no footage: it ends in none of {', '.join(KNOWN_SUFFIXES)}.")
+            endings = ", ".join(KNOWN_SUFFIXES)
+            raise InputError(f"{path} cannot be read as footage: its name must end in one of {endings}.")
         return [Source(path.name, "", (path,))]
     if not path.is_dir():
         raise InputError(f"{path} does not exist; name a video, a folder of images, or a folder of videos.")

@@ -327,7 +327,7 @@ def _modes(series: Reals, fps: float, band: tuple[float, float], order: int) -> 
 def _check_twice(frames: Iterable[Frame]) -> None:
     """Raise InputError if frames can be read only once."""
     if isinstance(frames, Iterator):
-        raise InputError("frames are read twice: give a list, an array, or what starts anew each time it is iterated.")
+        raise InputError("frames are read twice: give a list, an array, or an iterable that starts anew each time.")
 
 
 def check_band(band: tuple[float, float], fps: float) -> None:

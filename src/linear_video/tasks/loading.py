@@ -29,4 +29,4 @@ def _from_mlflow(uri: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise InputError(f"{uri} cannot be had from MLflow ({error}).") from error
+        raise InputError(f"{uri} cannot be loaded from MLflow ({error}).") from error

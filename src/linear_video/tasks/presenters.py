@@ -100,7 +100,7 @@ def _hindcast(job: Job) -> Result:
     lost = job.trained.forgotten(job.settings.horizon)
     if len(lost):
         logger.info(
-            f"Modes that decay too quickly to be traced back {len(past)} frames are left out there: "
+            f"Modes that decay too quickly to be traced back {len(past)} frames are left out: "
             f"{', '.join(map(str, lost['mode']))} (half-lives of at most {lost['half_life_frames'].max():.2g} frames)."
         )
     job.write(framed(frame) for frame in past)
@@ -116,7 +116,7 @@ def _fill_in(job: Job) -> Result:
     missing = {*parse_frames(job.settings.missing), *dropped}
     if not missing:
         raise InputError(
-            'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
+            'predict.missing and predict.dropped name no frames; name some, as in --params=predict.missing="7 40-45".'
         )
     first, second = itertools.tee(_with_gaps(job.frames, frozenset(dropped)))
     shown: list[tuple[int, Frame, Frame]] = []

@@ -180,10 +180,10 @@ def parse_frames(text: str | int) -> list[int]:
     for part in str(text).split():
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or len(part) > MOST_DIGITS:
-            raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', but holds {part[:40]!r}.")
+            raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', not {part[:40]!r}.")
         ranges.append(range(int(first), int(last or first) + 1))
         if not ranges[-1]:
-            raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', but holds {part!r}.")
+            raise ValueError(f"missing and dropped must be frame numbers like '7 40-45', not {part!r}.")
     count = sum(numbers.stop - numbers.start for numbers in ranges)  # len() stops at 2^63
     if count > MOST_FRAMES:
         raise ValueError(f"missing and dropped must name at most {MOST_FRAMES:,} frames, not {count:,}.")

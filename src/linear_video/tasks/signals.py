@@ -95,7 +95,7 @@ def magnify(job: Job) -> Result:
     """Linear modes of the video's own; beside it, linear Eulerian magnification."""
     band, factor = parse_band(job.settings.band), job.settings.magnification
     if band is None:
-        raise InputError('predict.band names no frequencies; as in --params="predict.band=0.5-0.9".')
+        raise InputError('predict.band names no frequencies; name two, as in --params="predict.band=0.5-0.9".')
     found = frequencies.oscillations(job.frames, job.fps, band)
     was, made = EvenlySpread[Frame](6), EvenlySpread[Frame](6)
     magnified = frequencies.magnified(job.again, found.part, factor)

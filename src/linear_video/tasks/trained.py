@@ -360,8 +360,8 @@ class TrainedModel:
         """The frame at a time, in which what the frames around it show is kept in full detail."""
         if not window.observed.any():
             raise InputError(
-                f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, how many "
-                "frames are seen."
+                f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, the "
+                "number of frames that the model sees."
             )
         weights, correction = window.footage.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())

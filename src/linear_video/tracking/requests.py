@@ -38,9 +38,9 @@ def read_request(body: bytes) -> tuple[NDArray[np.uint8], int]:
     try:
         content = json.loads(body.decode(), parse_constant=_no_number)
     except RecursionError as error:
-        raise InputError("the request is no valid JSON (it is nested too deeply).") from error
+        raise InputError("the request is not valid JSON (it is nested too deeply).") from error
     except ValueError as error:  # UnicodeDecodeError too
-        raise InputError(f"the request is no valid JSON ({str(error)[:200]}).") from error
+        raise InputError(f"the request is not valid JSON ({str(error)[:200]}).") from error
     if not isinstance(content, dict) or not {"inputs"} <= content.keys() <= {"inputs", "params"}:
         raise InputError('the request must be {"inputs": frames, "params": {"horizon": 5}}, without other entries.')
     params = content.get("params", {})
@@ -50,7 +50,7 @@ def read_request(body: bytes) -> tuple[NDArray[np.uint8], int]:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _frames(inputs: Any) -> NDArray[np.uint8]:
@@ -74,7 +74,7 @@ def check_horizon(horizon: Any) -> int:
     """
     whole = isinstance(horizon, int | np.integer) and not isinstance(horizon, bool)
     if not whole or not 1 <= horizon <= MOST_HORIZON:
-        raise InputError(f"horizon must be a whole number within 1 to {MOST_HORIZON}, not {str(horizon)[:40]}.")
+        raise InputError(f"horizon must be a whole number from 1 to {MOST_HORIZON}, not {str(horizon)[:40]}.")
     return int(horizon)
 
 

@@ -22,8 +22,8 @@ def told(error: BaseException) -> str | None:
     for cause in causes:
         if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) & 0xFF in UNWRITABLE:
             return (
-                f"MLflow's database cannot be written or read ({cause}): the disk may be full, or a quota or a limit "
-                "on the size of a file (ulimit -f) be reached. Make room and run the same command again."
+                f"MLflow's database cannot be written or read ({cause}). The disk may be full, or a quota or a limit "
+                "on the size of a file (ulimit -f) may have been reached. Make room and run the same command again."
             )
         if isinstance(cause, OSError) and cause.errno in NO_ROOM:
             place = cause.filename2 or cause.filename or "a file"

@@ -16,13 +16,13 @@ def check_yaml(path: Path) -> None:
         InputError: if it is no regular file of text, too long, too deep, or becomes too large with all aliases.
     """
     if not path.is_file():
-        raise InputError(f"{path} is no regular file.")
+        raise InputError(f"{path} is not a regular file.")
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{path} has more than {MOST_BYTES:,} bytes, which no file of parameters needs.")
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}).") from error
+        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     sizes, open_nodes = dict[str, int](), list[tuple[str | None, int]]()  # nodes of each anchor; those not yet complete
     total = 0
     try:

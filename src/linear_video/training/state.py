@@ -38,7 +38,7 @@ def prepare(
     found = _fingerprint(folder)
     if found == fingerprint:
         if (step := _sound_step(folder)) is not None:
-            logger.info("Going on with the interrupted training from step %d of %d.", step, settings.steps)
+            logger.info("Resuming the interrupted training from step %d of %d.", step, settings.steps)
             return folder / LAST
     elif found is not None and (folder / LAST).exists():
         logger.info("The interrupted training in %s had other settings or clips; starting afresh.", folder)
@@ -113,7 +113,7 @@ def _set_aside(path: Path, folder: Path) -> None:
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir()
     path.replace(kept / path.name)
-    logger.warning("%s is damaged. It lies in %s now; training starts from what else there is.", path, kept)
+    logger.warning("%s is damaged. It has been moved to %s; training goes on without it.", path, kept)
 
 
 def _digest(frames: NDArray[Any]) -> str:

@@ -37,7 +37,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             while len(values) <= expected and (piece := file.read(PIECE)):
                 values += piece
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is no complete gzip file ({error}); fetch it again.") from error
+        raise InputError(f"{path} is not a complete gzip file ({error}); fetch it again.") from error
     if len(values) != expected:
         holds = "more" if len(values) > expected else f"only {len(values):,}"
         raise InputError(f"{path} should hold {expected:,} values for its shape {shape}, not {holds}; fetch it again.")
@@ -50,7 +50,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def _read_shape(file: BinaryIO, path: Path) -> tuple[int, ...]:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[3] == 0:
-        raise InputError(f"{path} is no idx file: it does not start with an idx header.")
+        raise InputError(f"{path} is not an idx file: it does not start with an idx header.")
     kind, dimensions = start[2], start[3]
     if kind != UNSIGNED_BYTE:
         raise InputError(f"{path} holds values of type 0x{kind:02x}; only unsigned bytes (0x08) are read.")

@@ -69,7 +69,7 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
     if images.ndim != 4 or images.shape[1] != 2 or images.dtype != np.uint8:
         raise InputError(f"{name}: the images are {images.dtype} {images.shape}, not bytes of the shape (N, 2, h, w).")
     if len(images) > MOST_VIEWS:
-        raise InputError(f"{name}: {len(images):,} pairs of images are more than the {MOST_VIEWS:,} views there are.")
+        raise InputError(f"{name}: {len(images):,} pairs of images are more than the {MOST_VIEWS:,} views that exist.")
     shapes_fit = category.shape == images.shape[:1] and info.shape == (len(images), 4)
     if not shapes_fit or not info.dtype == category.dtype == "<i4":
         raise InputError(
@@ -126,17 +126,19 @@ def unpack(path: Path, folder: Path) -> Path:
                     held = "more" if left < 1 else f"{left - 1:,} bytes less"
                     raise InputError(f"{path} holds {held} than its shape {shape} needs; fetch it again.")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is no complete gzip file ({error}); fetch it again.") from error
+        raise InputError(f"{path} is not a complete gzip file ({error}); fetch it again.") from error
     return target
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     start = file.read(8)
     if len(start) < 8:
-        raise InputError(f"{path} is no matrix file: it ends within its header.")
+        raise InputError(f"{path} is not a matrix file: it ends within its header.")
     magic, dimensions = struct.unpack("<2i", start)
     if magic not in TYPES:
-        raise InputError(f"{path} is no matrix file of bytes or integers: it starts with 0x{magic & 0xFFFFFFFF:08X}.")
+        raise InputError(
+            f"{path} is not a matrix file of bytes or integers: it starts with 0x{magic & 0xFFFFFFFF:08X}."
+        )
     if not 1 <= dimensions <= MAXIMUM_DIMENSIONS:
         raise InputError(f"{path} claims to have {dimensions} dimensions.")
     written = max(dimensions, 3)

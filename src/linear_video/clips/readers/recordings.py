@@ -131,7 +131,7 @@ def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
             continue
         if SURROGATES.search(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
-            found.append(_source(printable, root, reason="its name is no valid Unicode"))
+            found.append(_source(printable, root, reason="its name is not valid Unicode"))
             continue
         try:
             is_folder = entry.is_dir()
@@ -145,7 +145,7 @@ def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
         elif suffix not in KNOWN_SUFFIXES:
             continue
         elif not entry.is_file():
-            found.append(_source(entry, root, reason="no regular file"))
+            found.append(_source(entry, root, reason="not a regular file"))
         else:
             (videos if suffix in VIDEO_STARTS else images if suffix in FRAME_SUFFIXES else arrays).append(entry)
     beside = tuple(images) if len(videos) == 1 and len(images) > 1 else ()
@@ -192,13 +192,17 @@ def _video(path: Path, name: str, channels: int) -> Recording:
         file.seek(max(0, file.seek(0, 2) - 1))
         end = file.read(1)
     if not start.startswith(starts):
-        raise InputError("empty" if not start else f"no {path.suffix[1:].upper()} file by its first bytes")
+        raise InputError(
+            "empty" if not start else f"its first bytes are not those of the format {path.suffix[1:].upper()}"
+        )
     if path.suffix.lower() == ".gif" and end != b"\x3b":  # its number of frames is known nowhere else
         raise InputError("cut off: the end mark of a GIF file is missing")
     # One thread for each file: files are read side by side.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
-        raise InputError("cannot be opened as a video: audio alone, cut off, damaged, or of a codec unknown to OpenCV")
+        raise InputError(
+            "cannot be opened as a video: it has only audio, is cut off or damaged, or OpenCV lacks its codec"
+        )
     height, width = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
     try:
         check_pixels(height, width)
@@ -244,7 +248,7 @@ def read_image(path: Path, channels: int) -> Frame:
     elif content.startswith(b"\x89PNG"):
         whole = content.rfind(b"IEND") != -1
     else:
-        raise InputError(f"{path.name} is no JPEG or PNG picture" if content else f"{path.name} is empty")
+        raise InputError(f"{path.name} is not a JPEG or PNG picture" if content else f"{path.name} is empty")
     size = picture_size(content) if whole else None
     if size is not None:
         check_pixels(*size, path.name)
@@ -285,7 +289,7 @@ def _open_array(path: Path) -> NDArray[Any]:
         try:
             return np.lib.format.open_memmap(path, mode="r")
         except NO_HEADER as error:  # NumPy parses the header as a Python literal
-            raise InputError(f"no valid NumPy file ({error})") from error
+            raise InputError(f"not a valid NumPy file ({error})") from error
 
 
 def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -299,13 +303,12 @@ def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             raise OSError(f"{path} cannot be unpacked into {folder}: {done.stdout.strip()}")
         if done.returncode == TOO_MUCH:
             raise InputError(
-                f"unpacks to more than {most:,} bytes; if that is what you want to read, set {MOST_BYTES} higher (and "
-                "have the memory)"
+                f"unpacks to more than {most:,} bytes; if you trust it and have enough memory, set {MOST_BYTES} higher"
             )
         if "v7.3" in done.stderr:  # SciPy names the version that it cannot read
             raise InputError("saved by MATLAB's -v7.3; save it again with -v7")
         if done.returncode:
-            raise InputError(f"no valid MATLAB file ({(done.stderr.splitlines() or ['its reader crashed'])[-1]})")
+            raise InputError(f"not a valid MATLAB file ({(done.stderr.splitlines() or ['its reader crashed'])[-1]})")
         found = False
         files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in Path(folder).rglob("*.npy")}
         for name in sorted(files, key=natural_order):

@@ -122,7 +122,7 @@ def _idx_file(folder: Path, name: str) -> Path:
 
 def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name the folder of the symbols' pictures.")
+        raise InputError(f"{folder} is not a folder; name the folder of the symbols' pictures.")
     images, labels, names = [], [], []
     for path in [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]:
         check_path(path)

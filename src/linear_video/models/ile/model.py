@@ -81,7 +81,7 @@ class InvertibleLinearEmbedding(
         if settings.dynamics == "dense":
             if settings.forecast_weight and frames <= settings.forecast_context:
                 raise ValueError(
-                    f"forecast_context is {settings.forecast_context}, which leaves no frame to forecast of clips of "
+                    f"forecast_context is {settings.forecast_context}, which leaves no frame to forecast in clips of "
                     f"{frames} frames; lower it, or set forecast_weight to 0.0."
                 )
         elif frames <= settings.reach:

@@ -106,11 +106,11 @@ class IleSettings:
         check_within(self, "[0, 1]", "profile_weight")
         check_within(self, "(0, 1]", "fading_memory")
         if self.dynamics != "dense" and self.loss_frames is not None and self.loss_frames <= self.reach:
-            raise ValueError(f"loss_frames {self.loss_frames} leave no frame to look from; lower reach, {self.reach}.")
+            raise ValueError(f"loss_frames {self.loss_frames} leaves no frame to look from; lower reach, {self.reach}.")
         known = self.forecast_context if self.dynamics == "dense" else 0
         if self.forecast_weight and self.loss_frames is not None and self.loss_frames <= known:
             raise ValueError(
-                f"loss_frames {self.loss_frames} leave none to forecast after forecast_context "
+                f"loss_frames {self.loss_frames} leaves none to forecast after forecast_context "
                 f"{self.forecast_context}; set forecast_weight to 0.0, or raise loss_frames."
             )
 

@@ -48,7 +48,7 @@ def compare(
         raise InputError(
             f"{', '.join(others)} predicted other clips than the {evaluation.held_out} clips that {dataset} and the "
             f"parameter evaluation now stand for; scores would not compare. Run {again} again (with "
-            f"--from-nodes={others[0]}.{dataset}.predict, if the training is still good)."
+            f"--from-nodes={others[0]}.{dataset}.predict, if the training is still valid)."
         )
     context, truth = evaluation.context_and_truth(clips)
     return compare({model: predictions[model]() for model in facts}, context, truth), pd.DataFrame(facts.values())

@@ -39,7 +39,7 @@ def predict(
     if shape != clips.frames.shape[2:]:
         raise InputError(
             f"the trained model takes frames of the shape {shape}, but the {evaluation.held_out} clips have "
-            f"{clips.frames.shape[2:]}; train again, or make the clips as they were."
+            f"{clips.frames.shape[2:]}; train again, or restore the settings of the clips."
         )
     model.predict(torch.zeros(1, evaluation.context, *shape), 1)  # the first time takes longer
     started = time.perf_counter()

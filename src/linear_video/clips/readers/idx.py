@@ -18,15 +18,15 @@ from linear_video.common.errors import InputError
 from linear_video.common.limits import check_bytes
 
 UNSIGNED_BYTE = 0x08
-BYTES_OF_VALUE = 4  # as float32, which they become: a forged header must not make us read without bound
+BYTES_OF_VALUE = 4  # as float32, which the values become: a forged header must not make us read without bound
 PIECE = 2**16  # bytes read at once, so that memory follows what the file holds, not what its header claims
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes, plain or gzip-compressed by its name's ending.
+    """Read an idx file of unsigned bytes, plain or, if its name ends in ``.gz``, gzip-compressed.
 
     Raises:
-        InputError: if the file is truncated, too long, corrupt or of another type, naming the file.
+        InputError: if the file is truncated, too long, corrupt or of another type. The message names the file.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:

@@ -17,7 +17,7 @@ def download(settings: DownloadSettings, name: str) -> list[str]:
         InputError: if the server cannot be reached, or sends something else.
     """
     folder, url = Path(settings.folder), settings.url
-    unfinished = folder / ".download.part"  # where what a killed run leaves is found
+    unfinished = folder / ".download.part"  # where the remains of a killed run are found
     fetcher = pooch.create(unfinished, base_url=url, registry=settings.checksums, retry_if_failed=2)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:

@@ -375,7 +375,7 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
         (
             "ile.ucf_sports.model",
             {"dynamics": "dense", "forecast_context": 15},
-            "which leaves no frame to forecast of clips of 15 frames",
+            "which leaves no frame to forecast in clips of 15 frames",
         ),
         ("ile.ucf_sports.model.reach", 15, "which leaves no frame to look from in clips of 15 frames"),
         ("ile.moving_symbols.model.loss_frames", 5, "loss_frames 5 leaves no frame to look from"),

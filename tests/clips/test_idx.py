@@ -82,7 +82,7 @@ def test_every_truncation_of_a_gzip_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_sound_gzip_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no complete gzip file"):
+    with pytest.raises(InputError, match="not a complete gzip file"):
         read_idx(path)
 
 

@@ -270,7 +270,7 @@ def test_symbol_as_large_as_the_frame_rests() -> None:
 
 
 def test_colliding_symbols_without_room_are_refused() -> None:
-    with pytest.raises(InputError, match="4 symbols find no place"):
+    with pytest.raises(InputError, match="4 symbols do not fit beside each other"):
         draw_trajectory(make_settings(collisions=True), [block(17, 17)] * 4, np.random.default_rng(0))
 
 

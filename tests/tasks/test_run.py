@@ -586,7 +586,7 @@ def test_images_have_the_frame_rate_that_is_given_or_25(
     images = write_images(tmp_path / "walk", footage())
     rows, folder = run(models, tmp_path, "denoise", images)
     assert rows["fps"].item() == 25
-    assert "walk does not say its frame rate; taken to be 25 frames per second" in caplog.text
+    assert "walk does not give its frame rate; 25 frames per second are assumed" in caplog.text
     assert psnr(decoded(folder / "video.webm"), np.stack(list(trained_on(models).denoise(footage())))) > 28
     rows, _ = run(models, tmp_path, "denoise", images, fps=7.0)
     assert rows["fps"].item() == 7

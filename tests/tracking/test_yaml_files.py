@@ -21,7 +21,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (BOMB.encode(), "has more than 100,000 values, those of its aliases included"),
         (b"a: " + b"[" * 3000, "nested more than 50 deep"),
         (b"".join(b" " * i + b"a:\n" for i in range(200)), "nested more than 50 deep"),
-        (b"a: \xff", "no text in UTF-8 .* at byte 3"),
+        (b"a: \xff", "not UTF-8 text .* at byte 3"),
         (b"# " + b"x" * 2**20, "has more than 1,048,576 bytes"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Broken inputs of every kind, from small sound ones that are written here: for ``benchmarks/fuzz.py``."""
+"""Broken inputs of every kind for ``benchmarks/fuzz.py``, made from small valid ones that this module writes."""
 
 import copy
 import gzip
@@ -34,7 +34,7 @@ EXTREMES = (
     2**63,
     2**64 - 1,
 )
-# What may stand where something else is expected.
+# Values to put where something else is expected.
 HOSTILE: tuple[Callable[[], Any], ...] = (
     lambda: None,
     lambda: True,
@@ -86,7 +86,7 @@ def frames(count: int = 6, side: int = 16) -> np.ndarray:
 
 
 def write_videos(folder: Path) -> None:
-    """One of each codec and container that OpenCV can write."""
+    """Write one video for each codec and container that OpenCV can write."""
     kinds = (
         ("FFV1", ".avi"),
         ("FFV1", ".mkv"),
@@ -106,7 +106,7 @@ def write_videos(folder: Path) -> None:
 
 
 def write_images(folder: Path) -> None:
-    """Pictures of several formats and depths."""
+    """Write pictures of several formats and depths."""
     picture = frames(1)[0]
     for suffix in (".png", ".jpg", ".webp", ".bmp"):
         cv2.imwrite(str(folder / f"colour{suffix}"), picture)
@@ -118,7 +118,7 @@ def write_images(folder: Path) -> None:
 
 
 def write_arrays(folder: Path) -> None:
-    """Arrays of several types and numbers of dimensions."""
+    """Write arrays of several types and numbers of dimensions."""
     made = frames()
     for name, values in {
         "bytes": made,
@@ -134,7 +134,7 @@ def write_arrays(folder: Path) -> None:
 
 
 def write_matlab(folder: Path) -> None:
-    """Variables and cells, compressed and not, of both versions that SciPy writes."""
+    """Write variables and cells, compressed and not, in both versions that SciPy writes."""
     made = frames()[..., 0].transpose(1, 2, 0)
     cells = np.empty((2, 1), object)
     cells[:, 0] = [made, made[:, :, :3]]
@@ -149,7 +149,7 @@ def write_matlab(folder: Path) -> None:
 
 
 def write_idx(folder: Path) -> None:
-    """Pictures and labels, plain and compressed."""
+    """Write pictures and labels, plain and compressed."""
     for name, values in {"images": frames()[..., 0], "labels": np.arange(6, dtype=np.uint8)}.items():
         content = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape) + values.tobytes()
         (folder / f"{name}.idx").write_bytes(content)
@@ -157,7 +157,7 @@ def write_idx(folder: Path) -> None:
 
 
 def write_norb(folder: Path, stem: str) -> None:
-    """The three files of one half."""
+    """Write the three files of one half of small NORB."""
     views, byte, integer = 36, 0x1E3D4C55, 0x1E3D4C54
     images = np.random.default_rng(0).integers(0, 256, (views, 2, 8, 8), np.uint8)
     info = np.array([(i % 10, i % 9, 2 * (i % 18), i % 6) for i in range(views)], "<i4")
@@ -172,7 +172,7 @@ def write_norb(folder: Path, stem: str) -> None:
 
 
 def broken_bytes(content: bytes, random: Random, others: list[bytes]) -> bytes:
-    """One to three changes; sometimes another content altogether."""
+    """Content with one to three changes; sometimes entirely different content."""
     for _ in range(random.choice((1, 1, 1, 2, 3))):
         content = _broken_once(content, random, others)
     return content
@@ -180,7 +180,7 @@ def broken_bytes(content: bytes, random: Random, others: list[bytes]) -> bytes:
 
 def _broken_once(content: bytes, random: Random, others: list[bytes]) -> bytes:
     data, size = bytearray(content), len(content)
-    # Most of what a reader believes stands at the beginning.
+    # Most of what a reader relies on is at the beginning.
     place = random.randrange(min(size, 200) if random.random() < 0.6 else size) if size else 0
     kind = random.randrange(10)
     if kind == 0:
@@ -241,7 +241,7 @@ def _places(tree: Any) -> Any:
 
 
 def broken_norb(source: Path, target: Path, random: Random) -> None:
-    """The files of one half, one of them broken; compressed first, or not."""
+    """Copy the files of one half, with one of them broken; they may be compressed first."""
     contents = {path.name: path.read_bytes() for path in sorted(source.iterdir())}
     name, others = random.choice(list(contents)), list(contents.values())
     content = contents.pop(name)
@@ -254,7 +254,7 @@ def broken_norb(source: Path, target: Path, random: Random) -> None:
 
 
 def broken_checkpoint(source: Path, target: Path, random: Random, others: list[bytes]) -> None:
-    """A checkpoint with something wrong in its config, its weights or both; often signed as if it were sound."""
+    """Copy a checkpoint with errors in its config, its weights or both; often signed as if it were valid."""
     config, weights = json.loads((source / "config.json").read_text()), (source / "model.safetensors").read_bytes()
     signed, kind = random.random() < 0.8, random.randrange(4)
     if kind < 2:
@@ -280,7 +280,7 @@ def broken_request(random: Random) -> tuple[bytes, dict[str, str]]:
     side, count = random.choice((1, 3, 8, 16)), random.choice((1, 11, 12, 20))
     made = np.random.default_rng(random.randrange(2**31)).integers(0, 256, (count, side, side, random.choice((1, 3))))
     content: Any = {"inputs": made.tolist(), "params": {"horizon": random.choice((1, 2, 5, 5, 1000))}}
-    if random.random() < 0.02:  # of a megabyte or two, which would become gigabytes
+    if random.random() < 0.02:  # a megabyte or two that would become gigabytes
         content = {"inputs": np.zeros((10, 300, 300, 1), int).tolist(), "params": {"horizon": 1000}}
     elif random.random() < 0.6:
         content = broken_tree(content, random)

@@ -1,4 +1,4 @@
-"""A training step of the flow, beside other libraries of the same topology, and what its memory modes save and cost."""
+"""A training step of the flow, compared with other libraries of the same topology, and the cost of memory modes."""
 
 import torch
 
@@ -18,7 +18,7 @@ BUILDERS = {
 
 
 def prepare(name: str, topology: peers.Topology = TOPOLOGY, frames: int = FRAMES) -> Step:
-    """Negative log density of frames, forward and backward; gradients lie ready, as they do in a training."""
+    """Negative log density of frames, forward and backward; gradients already exist, as in a training."""
     torch.manual_seed(0)
     model, batch = BUILDERS[name](topology), torch.rand(frames, *topology.frame_shape)
     for parameter in model.parameters():
@@ -55,7 +55,7 @@ def report() -> str:
 
 
 def gradients(seeds: int = 5) -> str:
-    """How far each mode's gradients in float32 are from those in float64, as a sentence."""
+    """A sentence on how far the gradients of each mode in float32 are from those in float64."""
     errors: dict[str, list[float]] = {name: [] for name in BUILDERS if name.startswith("linear-video")}
     for seed in range(seeds):
         exact = _gradient("linear-video", seed, torch.float64)

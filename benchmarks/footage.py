@@ -1,4 +1,4 @@
-"""How fast recordings are read, and in how much memory."""
+"""How fast recordings are read, and how much memory that takes."""
 
 import dataclasses
 import tempfile
@@ -35,7 +35,7 @@ SETTINGS = FootageSettings(
 
 
 def write_videos(folder: Path, files: int, frames: int) -> None:
-    """Noise that drifts, in MPEG-4: no two videos are equal."""
+    """Write videos of drifting noise in MPEG-4; no two videos are equal."""
     folder.mkdir()
     for number in range(files):
         noise = np.random.default_rng(number).integers(0, 256, (30, 40, 3), np.uint8)
@@ -57,7 +57,7 @@ def prepare(raw: str) -> Step:
 
 
 def report() -> str:
-    """Table of one worker against two, and the memory for few files and for many."""
+    """Table of the time with one worker and with two, and the memory for few and for many files."""
     with tempfile.TemporaryDirectory() as temporary:
         raw = str(Path(temporary) / "speed")
         write_videos(Path(raw), FILES, FRAMES)

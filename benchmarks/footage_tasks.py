@@ -1,11 +1,11 @@
-"""What the tasks on footage are worth on real videos, beside what anybody has without a model.
+"""Scores of the tasks on real videos, beside references that need no model.
 
     python benchmarks/footage_tasks.py <folder of videos> --model data/06_models/ile/<dataset>
     python benchmarks/footage_tasks.py <folder> --model <folder> --tasks denoise --lines 240 --frames 80
 
-Frames that are known are hidden, and guessed from the others alone, exactly as the tasks do it for a user. Means over
-a video's frames; in the last rows, means and medians over the videos, and by how much the blend is above the best
-reference of each video.
+Known frames are hidden and guessed from the others, exactly as the tasks do it for a user. Rows are means over a
+video's frames. The last rows are means and medians over the videos, and the gain of the blend over the best reference
+of each video.
 """
 
 import argparse
@@ -38,7 +38,7 @@ REFERENCES = {"last_frame", "optical_flow", "mean", "cubic", "blur", "non_local_
 
 
 def extrapolated(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
-    """Windows of the second half, each with what was learned of frames that had come before."""
+    """Forecasts from windows in the second half, each with what was learned from the frames before it."""
     ahead = Ahead(trained, HORIZON)
     for start, guesses in ahead.windows(frames, 2):
         if len(frames) // 2 <= start <= len(frames) - HORIZON:
@@ -51,7 +51,7 @@ def extrapolated(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]
 
 
 def filled_in(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
-    """Three frames in a row are missing, again and again."""
+    """Guesses of three missing frames in a row, at many places."""
     missing = [n for n in range(PERIOD // 2, len(frames) - PERIOD // 2) if n % PERIOD in range(GAP)]
     for number, (frame, between) in enumerate(filled(trained, frames, missing)):
         if number in missing:
@@ -61,7 +61,7 @@ def filled_in(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
 
 
 def doubled(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
-    """Every second frame is there."""
+    """Guesses of every second frame."""
     for number, (frame, between) in enumerate(retimed(trained, frames[::2], 2.0)):
         if number % 2:
             yield "retime x2", "blend", to_values(frame), frames[number]
@@ -70,7 +70,7 @@ def doubled(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
 
 
 def denoised_ones(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:
-    """Gaussian noise; every fourth frame is scored."""
+    """Frames with Gaussian noise and denoised; every fourth frame is scored."""
     random = np.random.default_rng(0)
     noisy = [to_frame((frame + random.normal(0, NOISE, frame.shape)) / 255) for frame in frames]
     for number, frame in enumerate(denoised(noisy)):
@@ -89,10 +89,10 @@ TASKS = {"extrapolate": extrapolated, "fill_in": filled_in, "retime": doubled, "
 
 
 def scored(task: str, trained: TrainedModel, frames: list[Frame]) -> pd.DataFrame:
-    """A row for each measure and method: PSNR and SSIM, means over frames; of several strengths, those of the best."""
+    """A row for each measure and method: mean PSNR and SSIM over frames, with the best of several strengths."""
     rows = []
     for measure, method, guess, truth in TASKS[task](trained, frames):
-        guess, true = to_values(to_frame(guess)), to_values(truth)  # all as the frames of 8 bits that users get
+        guess, true = to_values(to_frame(guess)), to_values(truth)  # rounded to 8 bits, as users get them
         similarity = structural_similarity(guess, true, data_range=1.0, channel_axis=2)
         rows.append({"measure": measure, "method": method, "psnr": psnr(guess, true), "ssim": similarity})
     table = pd.DataFrame(rows).groupby(["measure", "method"], as_index=False).mean()
@@ -101,7 +101,7 @@ def scored(task: str, trained: TrainedModel, frames: list[Frame]) -> pd.DataFram
 
 
 def read(path: Path, lines: int, most: int) -> Iterator[tuple[str, list[Frame]]]:
-    """Videos, their first frames, made smaller where they have more lines."""
+    """The first frames of each video, made smaller if they have too many lines."""
     for source in find_footage(path):
         for recording in open_footage(source):
             frames = []
@@ -117,7 +117,7 @@ def read(path: Path, lines: int, most: int) -> Iterator[tuple[str, list[Frame]]]
 
 
 def main() -> None:
-    """Print the table of every video, and what comes of all."""
+    """Print a table for every video, and a summary of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("footage", type=Path, nargs="+", help="videos, folders of images, or folders of such")
     parser.add_argument("--model", required=True, help="folder of a trained model")

@@ -1,9 +1,9 @@
 """Feed every reader with thousands of broken inputs: ``python benchmarks/fuzz.py``.
 
-Each must be accepted, or refused in one line (``InputError``, or status 400), within 60 seconds and 2 GB; by kind, a
-table says how many were, and the exit status is 1 if any was not. Inputs follow from ``--seed``: one that failed comes
-again with ``--kind`` and ``--only``. A process for each kind reads one input after another; when it hangs or dies (of
-an exception, too), another takes its place.
+Each input must be accepted, or refused in one line (``InputError``, or status 400), within 60 seconds and 2 GB. A table
+counts the outcomes of each kind, and the exit status is 1 if any input failed. ``--seed`` determines the inputs;
+``--kind`` and ``--only`` repeat one that failed. A process for each kind reads one input after another. When it hangs
+or dies (also of an exception), another one takes its place.
 """
 
 import argparse
@@ -34,8 +34,8 @@ import broken
 
 ROOT = Path(__file__).parents[1]
 MOST_SECONDS, MOST_BYTES = 60.0, 2 * 2**30
-LONGEST = 3000  # of a message
-# Shares of the inputs; MATLAB's files take a second each, since a process of their own reads them.
+LONGEST = 3000  # letters of a message
+# Shares of the inputs; MATLAB files take a second each, since a separate process reads them.
 SHARES = {
     **{"video": 20, "image": 12, "array": 10, "matlab": 4, "norb": 10, "idx": 10},
     **{"yaml": 6, "parameters": 8, "checkpoint": 10, "request": 10},
@@ -68,7 +68,7 @@ Reader = Callable[[Random], None]
 
 
 def files(write: Callable[[Path], None], read: Callable[[Path], None]) -> Callable[[Path], Reader]:
-    """A reader of single files, one of those that ``write`` makes, broken; each keeps its suffix, mostly."""
+    """A reader of single broken files, made from those that ``write`` makes; most keep their suffix."""
 
     def make(folder: Path) -> Reader:
         sound = folder / "sound"
@@ -95,7 +95,7 @@ def files(write: Callable[[Path], None], read: Callable[[Path], None]) -> Callab
 
 
 def read_footage(path: Path) -> None:
-    """All frames, as tasks read them."""
+    """Read all frames, as tasks do."""
     from linear_video.tasks.footage import find_footage, open_footage
 
     for source in find_footage(path):
@@ -105,7 +105,7 @@ def read_footage(path: Path) -> None:
 
 
 def read_image(path: Path) -> None:
-    """As a frame, or as a symbol with others of its folder."""
+    """Read a file as a frame, or as a symbol in a folder."""
     from linear_video.clips.readers.recordings import FRAME_SUFFIXES
     from linear_video.clips.readers.symbols import load_images
 
@@ -121,7 +121,7 @@ def read_image(path: Path) -> None:
 
 
 def read_idx(path: Path) -> None:
-    """As an array."""
+    """Read a file as an array."""
     from linear_video.clips.readers import idx
 
     idx.read_idx(path)
@@ -281,14 +281,14 @@ READERS: dict[str, Callable[[Path], Reader]] = {
 
 
 def serve(kind: str, seed: int, pipe: Any, log: Path) -> None:
-    """In a process of its own: read the inputs whose numbers come through the pipe, until None comes."""
+    """In a separate process: read the inputs whose numbers come through the pipe, until None comes."""
     os.environ["OPENCV_FFMPEG_LOGLEVEL"] = "-8"
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)  # libraries print what they think of a file
     with tempfile.TemporaryDirectory() as folder:
         reader = READERS[kind](Path(folder))
-        bound_memory(2 * MOST_BYTES)  # lest the machine dies of what is to be found out
+        bound_memory(2 * MOST_BYTES)  # so that a failure does not take down the machine
         pipe.send(None)
         while (number := pipe.recv()) is not None:
             pipe.send(outcome_of(reader, Random(f"{seed} {kind} {number}")))
@@ -299,20 +299,20 @@ def outcome_of(reader: Reader, random: Random) -> Outcome:
     from linear_video.common.errors import InputError
 
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the greatest memory so far is forgotten
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak memory
     start, kind, message = time.perf_counter(), "accepted", ""
     try:
         reader(random)
     except InputError as error:
         kind, message = "refused", str(error)
-        lines = message.split("\n  - ")  # of parameters, all that is wrong is told, a line each
+        lines = message.split("\n  - ")  # parameters list every problem on its own line
         if not message or len(lines[0]) > LONGEST or any("\n" in line for line in lines):
             kind, message = "failed", f"the message is not one line: {message[:300]!r}"
     return Outcome(kind, message, time.perf_counter() - start, peak_memory())
 
 
 def peak_memory() -> int:
-    """Bytes of this process at most since ``clear_refs``, or of the largest of those that it has started."""
+    """Peak memory in bytes of this process since ``clear_refs``, or of the largest process that it has started."""
     with suppress(OSError):
         lines = Path("/proc/self/status").read_text().splitlines()
         own = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
@@ -321,7 +321,7 @@ def peak_memory() -> int:
 
 
 class Watched:
-    """A process that reads inputs of one kind, and another in its place when it hangs or dies."""
+    """A process that reads inputs of one kind, and is replaced by another when it hangs or dies."""
 
     def __init__(self, kind: str, seed: int, folder: Path) -> None:
         self.kind, self.seed, self.log = kind, seed, folder / f"{kind}.log"
@@ -336,7 +336,7 @@ class Watched:
         self.pipe.recv()
 
     def read(self, number: int) -> Outcome:
-        """What becomes of an input."""
+        """The outcome of one input."""
         start = time.perf_counter()
         try:
             self.pipe.send(number)
@@ -363,7 +363,7 @@ class Watched:
 
 
 def main() -> None:
-    """Read the inputs, print the table, and fail if any input did."""
+    """Read the inputs, print the table, and exit with status 1 if any input failed."""
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--inputs", type=int, default=10_000, help="of all kinds together")
     parser.add_argument("--seed", type=int, default=0)

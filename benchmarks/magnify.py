@@ -3,12 +3,13 @@
     python benchmarks/magnify.py baby.mp4:0.4-0.8 face.mp4:0.7-1.1
     python benchmarks/magnify.py baby.mp4:0.4-0.8 --factor 10 --pictures /tmp/pictures
 
-Frequencies: the strongest Fourier peak in the band with its 95 % interval, that of the modes, and how far apart they
-are. Magnification: by how much the Fourier amplitude of the cells has grown at the peak, ideally ``factor``; where the
-band has no peak within 1 / duration, the noise of it; and out of the band, ideally 1.
+Frequencies: the strongest Fourier peak in the band with its 95 % interval, the frequency of the modes, and their
+difference. Magnification: the growth of the Fourier amplitude of the cells at the peak, ideally ``factor``; in the band
+but more than 1 / duration from the peak, which is noise; and outside the band, ideally 1.
 
-Without videos, a synthetic one with known truth: of the known oscillation, how many times the true amplitude is found
-in the output; of the other one, out of the band; and what else was added, in grey levels (root mean square).
+Without videos, a synthetic one with known truth is used: the amplitude of the known oscillation in the output relative
+to the true one; the same for an oscillation outside the band; and everything else that was added, in grey levels (root
+mean square).
 """
 
 import argparse
@@ -77,7 +78,7 @@ def recordings(path: Path) -> Iterator[tuple[str, float, list[Frame]]]:
 def growth(
     frames: list[Frame], made: list[Frame], fps: float, band: tuple[float, float], peak: float
 ) -> dict[str, float]:
-    """By how much amplitudes have grown, (made / frames), of cells of 8 x 8 pixels; means of power over cells."""
+    """Growth of amplitudes (made / frames) in cells of 8 x 8 pixels, from means of power over cells."""
     spectra = []
     for video in (frames, made):
         size = (max(1, video[0].shape[1] // 8), max(1, video[0].shape[0] // 8))
@@ -94,7 +95,7 @@ def growth(
 
 
 def pictures(folder: Path, name: str, frames: list[Frame], made: list[Frame]) -> None:
-    """A frame from the middle, before and after; and in time, the line through it, before and after."""
+    """Draw a frame from the middle, and a line of pixels over time, both before and after."""
     folder.mkdir(parents=True, exist_ok=True)
     middle, column = len(frames) // 2, frames[0].shape[1] // 2
     both = np.concatenate([frames[middle], made[middle]], axis=1)
@@ -106,10 +107,10 @@ def pictures(folder: Path, name: str, frames: list[Frame], made: list[Frame]) ->
 def synthetic(
     seed: int, noise: float = 8.0, brightness: float = 2.0, shift: float = 0.15, frames: int = 250
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], list[Frame]]:
-    """What oscillates in the band and out of it, each (T, 128, 128) in grey levels, and noisy frames with both.
+    """The oscillations in the band and outside it, each (T, 128, 128) in grey levels, and noisy frames with both.
 
-    At the left a texture moves by a part of a pixel, at the right brightness oscillates, and in the middle it does so
-    out of the band.
+    On the left, a texture moves by a part of a pixel; on the right, brightness oscillates; in the middle, brightness
+    oscillates outside the band.
     """
     random = np.random.default_rng(seed)
     time, side = np.arange(frames) / SYNTHETIC_FPS, 128

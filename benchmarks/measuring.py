@@ -1,4 +1,4 @@
-"""How the benchmarks measure: times in turns, memory in fresh processes, and where and of what that was."""
+"""How the benchmarks measure: times in turns, memory in fresh processes, and a description of the machine."""
 
 import multiprocessing
 import platform
@@ -16,9 +16,9 @@ Step = Callable[[], object]  # the work that is measured
 
 
 def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> pd.DataFrame:
-    """Time every step once a round, after one round that is not counted.
+    """Time every step once in each round, after one round that is not counted.
 
-    Ratios are to the reference of the same round, so that what slows the machine for a while slows both. A row for
+    Ratios are to the reference in the same round, so that a slow phase of the machine slows both. Returns a row for
     each step: median time, and median of the ratio with its 10th and 90th percentile.
     """
     seconds = {name: np.empty(rounds) for name in steps}
@@ -37,7 +37,7 @@ def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> pd.DataF
 
 
 def table(times: pd.DataFrame) -> str:
-    """Markdown of what ``in_turns`` has found, with further columns as they are."""
+    """The result of ``in_turns`` as Markdown; further columns are left as they are."""
     shown = pd.DataFrame(index=times.index)
     shown["ms"] = [f"{ms:,.1f}" for ms in times["ms"]]
     ratios = zip(times["ratio"], times["low"], times["high"], strict=True)
@@ -47,10 +47,11 @@ def table(times: pd.DataFrame) -> str:
 
 
 def peak_memory(prepare: Callable[..., Step], *arguments: object) -> float:
-    """Peak resident memory in MiB of a step beyond what its process held before it, in a fresh process.
+    """Peak resident memory in MiB of a step in a fresh process, minus what the process held before.
 
-    The least of three, since what the allocator adds varies. ``prepare`` is a function of a module, and makes the
-    step; a small backward pass is made before the measurement, so that what every program loads is not counted.
+    This is the least of three measurements, since the allocator's overhead varies. ``prepare`` is a function of a
+    module, and makes the step. A small backward pass comes before the measurement, so that libraries are already
+    loaded.
     """
     context = multiprocessing.get_context("spawn")
     peaks = []

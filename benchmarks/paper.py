@@ -1,4 +1,4 @@
-"""The first paper's table without Kedro and MLflow, for a machine that has PyTorch and Lightning and little else.
+"""The first paper's table without Kedro and MLflow, for a machine with little more than PyTorch and Lightning.
 
     python benchmarks/paper.py --env best --symbols-folder <mnist> --folder <results>
 

@@ -1,4 +1,4 @@
-"""One flow, built of each library's own pieces: multi-scale, affine couplings with three convolutions of 3, 1 and 3.
+"""One flow, built from the pieces of each library: multi-scale, affine couplings with convolutions of 3, 1 and 3.
 
 Each function returns a module whose call gives the log density of frames (N, C, H, W) in nats under a flow to standard
 normal values: (N,).
@@ -17,7 +17,7 @@ from linear_video.models.ile.recompute import Memory
 
 @dataclass(frozen=True)
 class Topology:
-    """What all of them build."""
+    """The flow that all libraries build."""
 
     frame_shape: tuple[int, int, int] = (1, 32, 32)
     blocks: int = 3
@@ -52,17 +52,17 @@ def ours(topology: Topology) -> nn.Module:
 
 
 def ours_checkpoint(topology: Topology) -> nn.Module:
-    """The same, each coupling computed twice from its input."""
+    """The same, with each coupling computed twice from its input."""
     return _Ours(topology, "checkpoint")
 
 
 def ours_reversible(topology: Topology) -> nn.Module:
-    """The same, each coupling's input computed back from its output."""
+    """The same, with each coupling's input recomputed from its output."""
     return _Ours(topology, "reversible")
 
 
 class _Call(nn.Module):
-    """A library's model under the call that all share."""
+    """A library's model with the common call."""
 
     def __init__(self, model: nn.Module, log_prob: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def normflows(topology: Topology) -> nn.Module:
         bases.append(nf.distributions.DiagGaussian(leaving, trainable=False))
         if not last:
             merges.append(nf.flows.Merge())
-    # From embedding to frame, the order that the library has.
+    # From embedding to frame, as the library orders them.
     model = nf.MultiscaleFlow(bases[::-1], [nn.ModuleList(block) for block in flows[::-1]], merges, class_cond=False)
     return _Call(model, lambda frames: model.log_prob(frames, None))
 

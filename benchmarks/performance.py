@@ -1,9 +1,9 @@
-"""Time and memory of everything that ought to be quick: measured, printed, and written into ``docs/performance.md``.
+"""Measure time and memory of everything that should be fast, and write ``docs/performance.md``.
 
     python benchmarks/performance.py
 
-Everything that is compared runs in turns, in one process, on one thread; memory is read in fresh processes. The other
-flow libraries are those of the extra ``bench``.
+Candidates run in turns, in one process, on one thread; memory is measured in fresh processes. The other flow libraries
+are in the extra ``bench``.
 """
 
 import os

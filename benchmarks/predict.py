@@ -1,8 +1,8 @@
-"""Time and peak memory of every task of ``kedro run --pipelines=predict`` with one video, each a command of its own.
+"""Time and peak memory of every task of ``kedro run --pipelines=predict`` with one video, each in its own command.
 
     python benchmarks/predict.py --video <a video> --model data/06_models/ile/moving_symbols
 
-Run it where the project is; results are left as the commands leave them.
+Run it in the folder of the project. The results of the commands stay there.
 """
 
 import argparse

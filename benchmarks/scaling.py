@@ -16,7 +16,7 @@ from measuring import Step, in_turns, peak_memory
 FIGURES = Path(__file__).parents[1] / "docs/images"
 
 BASE = {"clips": 8, "size": 16, "couplings": 4, "n": 64, "T": 15}
-# What grows, from where to where, and the exponent that the arithmetic demands at most.
+# What grows, its range, and the greatest exponent that the arithmetic explains.
 GROWTH = {
     "clips": ([4, 8, 16, 32, 64], 1),
     "size": ([8, 16, 32, 64], 2),  # pixels per side; convolutions see its square

@@ -29,7 +29,7 @@ def report() -> str:
 
 
 def observability(prior: LinearPrior) -> Tensor:
-    """The dense O, as a straightforward implementation would make it: (T·D, n)."""
+    """The dense O, as in a straightforward implementation: (T·D, n)."""
     transition = prior.transition_matrix().float()
     blocks: list[Tensor] = [prior.observation]
     for _ in range(FRAMES - 1):
@@ -57,14 +57,14 @@ def qr(prior: LinearPrior, embeddings: Tensor) -> Tensor:
 
 
 class Given(nn.Module):
-    """A motion that costs nothing to find."""
+    """A given motion, which costs nothing to find."""
 
     def __init__(self, motion: Tensor) -> None:
         super().__init__()
         self.motion = motion
 
     def forward(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
-        """As every motion network."""
+        """See ``MotionNetwork``."""
         return self.motion
 
 

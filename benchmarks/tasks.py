@@ -1,4 +1,4 @@
-"""What the tasks on footage are worth: Moving Symbols with ground truth, each beside its plain alternative.
+"""Scores of the tasks on Moving Symbols with ground truth, each beside a plain alternative.
 
     python benchmarks/tasks.py --model data/06_models/ile/moving_symbols
     python benchmarks/tasks.py --actions-model <folder> --plain-model <folder> --only what_if
@@ -35,14 +35,14 @@ from linear_video.training.fit import TrainingSettings, fit
 
 FRAMES, CONTEXT = 15, 10
 SETTINGS = MovingSymbolsSettings(symbol_size=8, frames=FRAMES, render_size=16, frame_size=16, speed=(0.5, 1.0))
-SEED = 7  # other clips than the dataset's own
+SEED = 7  # different clips from the dataset's
 
 Clip = NDArray[np.uint8]  # (T, h, w, 1)
 Way = Callable[[Clip], NDArray[np.uint8]]
 
 
 def clips_of(settings: MovingSymbolsSettings, symbols: list[Symbol], split: Split, count: int) -> NDArray[np.uint8]:
-    """Clips (N, T, h, w, 1)."""
+    """Simulated clips (N, T, h, w, 1)."""
     return simulate(settings, symbols, split, SEED, range(count)).frames.transpose(0, 1, 3, 4, 2)
 
 
@@ -61,7 +61,7 @@ def psnr_row(name: str, made: NDArray[np.uint8], truth: NDArray[np.uint8]) -> di
 
 
 def interpolated(clip: Clip, missing: list[int], nearest: bool) -> NDArray[np.uint8]:
-    """Missing frames by linear interpolation of their neighbours, or as the nearest frame."""
+    """Missing frames from linear interpolation of their neighbours, or from the nearest frame."""
     there = np.array([t for t in range(len(clip)) if t not in missing])
     made = []
     for t in missing:
@@ -76,7 +76,7 @@ def interpolated(clip: Clip, missing: list[int], nearest: bool) -> NDArray[np.ui
 def fill_in(
     trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Three of fifteen frames missing."""
+    """Fill in three of fifteen frames."""
     clips = clips_of(SETTINGS, symbols, split, count)
     random = np.random.default_rng(SEED)
     places = {
@@ -105,7 +105,7 @@ def fill_in(
 def retime(
     trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Twice as many frames: half steps of the rate the model was trained at, and of footage at half that rate."""
+    """Double the frames: half steps of the frame rate of the training, and footage at half that rate."""
     slow = replace(SETTINGS, frames=2 * FRAMES - 1, speed=(SETTINGS.speed[0] / 2, SETTINGS.speed[1] / 2))
     rates = {
         "half steps of the training's frame rate": (slow, 1.0),
@@ -131,7 +131,7 @@ def retime(
 
 
 def cubic(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Frames half-way by the four around them; the mean of two at the ends."""
+    """Frames half-way between two, by cubic interpolation of four frames; at the ends, the mean of two."""
     o = clips.astype(float)
     middle = (o[:, :-1] + o[:, 1:]) / 2
     middle[:, 1:-1] = (9 * (o[:, 1:-2] + o[:, 2:-1]) - (o[:, :-3] + o[:, 3:])) / 16
@@ -141,7 +141,7 @@ def cubic(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def hindcast(
     trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Three frames before ten."""
+    """Hindcast three frames before ten."""
     clips = clips_of(replace(SETTINGS, frames=13), symbols, split, count)
     made = np.stack([trained.hindcast(clip[3:], 3) for clip in clips])
     rows = [
@@ -154,7 +154,7 @@ def hindcast(
 def sample(
     trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Whether futures are spread as far as the prediction is wrong: root mean squares over pixels and clips."""
+    """Compare the spread of futures with the error of the prediction: root mean squares over pixels and clips."""
     clips = clips_of(SETTINGS, symbols, split, count)
     frames, truth, horizon = clips[:, :CONTEXT], clips[:, CONTEXT:] / np.float32(255), FRAMES - CONTEXT
 
@@ -208,7 +208,7 @@ def planted(event: str, symbols: list[Symbol], random: np.random.Generator) -> t
 
 
 def shape_like(symbol: Symbol, random: np.random.Generator) -> Symbol:
-    """A thing that is no digit, as large: a filled outline with a few corners, such as pieces of clothing have."""
+    """A filled outline with a few corners, as large as a digit, but not a digit."""
     import cv2
 
     height, width = symbol.planes.shape[:2]
@@ -224,17 +224,17 @@ def shape_like(symbol: Symbol, random: np.random.Generator) -> Symbol:
 def surprise(
     trained: TrainedModel, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """How well planted events are told from ordinary frames, by the area under the ROC curve."""
+    """How well planted events are distinguished from ordinary frames, by the area under the ROC curve."""
     random = np.random.default_rng(SEED)
     ordinary = [planted("none", symbols, random)[0] for _ in range(2 * count)]
-    # What is ordinary is learned from symbols that the model was trained on, in other clips than those scored.
+    # Ordinary values are calibrated on symbols from the model's training, in clips that are not scored.
     known = load_symbols("digits", Path(), SETTINGS.symbol_size, "validation" if split == "test" else "train")
     calibration = calibrate(
         [trained.surprise(planted("none", known, random)[0], HORIZON) for _ in range(max(20, count // 2))], 0.01
     )
 
     def scores(clip: Clip) -> dict[str, NDArray[np.float64]]:
-        """Of frames FIRST and later."""
+        """Scores of the frames from FIRST on."""
         found = trained.surprise(clip, HORIZON)
         step = np.diff(clip / 255, axis=0, prepend=0)
         values = {
@@ -290,7 +290,7 @@ def auroc(ordinary: NDArray[np.float64] | list[float], planted: NDArray[np.float
 def what_if(
     with_actions: TrainedModel, without: TrainedModel | None, symbols: list[Symbol], split: Split, count: int
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Predicted frames from a push on, by a model that knows the pushes, and by models that do not."""
+    """Score predicted frames from a push on, by a model that knows the pushes, and by models that do not."""
     pushed = simulate(replace(SETTINGS, pushes=(1, 1)), symbols, split, SEED, range(6 * count))
     assert pushed.actions is not None
     moment = np.abs(pushed.actions).max(axis=2).argmax(axis=1)
@@ -299,7 +299,7 @@ def what_if(
     horizon = FRAMES - CONTEXT
 
     def after(made: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        """Of each clip's predicted frames, the three from the push on."""
+        """The three frames from the push on, of each clip's predicted frames."""
         return [frames[t - CONTEXT : t - CONTEXT + 3] for frames, t in zip(made, moment, strict=True)]
 
     truth = np.stack(after(list(clips[:, CONTEXT:])))

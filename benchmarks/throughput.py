@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python benchmarks/throughput.py [--tiny]
 
-Needs PyTorch alone. A step is what training does: loss, gradient, its norm, Adam. PyTorch counts the operations, but
-for those that memory modes do again. ``--tiny`` is for a look on a CPU. Targets, on an H100: 99 ms for the first
-topology in bf16 (40 % of 790 TFLOP/s), 15 ms for the second.
+It needs only PyTorch. A step does the same as in training: loss, gradient, its norm, Adam. PyTorch counts the
+operations, except those that memory modes repeat. ``--tiny`` is for a trial on a CPU. Targets on an H100: 99 ms for the
+first topology in bf16 (40 % of 790 TFLOP/s), 15 ms for the second.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def make_step(model: InvertibleLinearEmbedding, clips: torch.Tensor, bf16: bool) -> Callable[[], None]:
-    """What a step of training does."""
+    """A function that does one step of training."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
     generator = torch.Generator(clips.device).manual_seed(0)
 
@@ -95,7 +95,7 @@ def make_step(model: InvertibleLinearEmbedding, clips: torch.Tensor, bf16: bool)
 
 
 def timed(step: Callable[[], None], steps: int, device: torch.device) -> float:
-    """Seconds per step, after some that are not counted."""
+    """Seconds per step, after some warm-up steps."""
     for _ in range(5):
         step()
     if device.type == "cuda":

@@ -1,8 +1,8 @@
-"""Models that were trained on digits, on symbols of other kinds: letters and polygons.
+"""Score models that were trained on digits on other symbols: letters and polygons.
 
     python benchmarks/transfer.py data/06_models/ile/moving_symbols data/06_models/convolutional/moving_symbols
 
-Sizes and speeds are those of the clips that the models were trained on; optical flow and the last frame stand beside.
+Sizes and speeds are as in the clips of the training. Optical flow and the last frame are scored beside the models.
 """
 
 import argparse

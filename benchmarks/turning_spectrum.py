@@ -1,4 +1,4 @@
-"""A picture for docs/concepts/models.md: the spectrum of an ILE with modal dynamics turns with the motion of a clip.
+"""Draw a picture for docs/concepts/models.md: the spectrum of an ILE with modal dynamics turns with a clip's motion.
 
 python benchmarks/turning_spectrum.py
 """

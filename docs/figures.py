@@ -1,7 +1,7 @@
-"""Pictures of the documentation that code draws: ``make figures`` writes them into docs/images.
+"""Draw pictures of the documentation: ``make figures`` writes them into docs/images.
 
-The figures of the concepts need nothing. The moving picture of the home page shows predictions of a trained model, so
-``kedro run --pipelines=ile`` comes first; without them it stays as it is.
+The figures of the concepts need no data. The moving picture of the home page shows predictions of a trained model, so
+run ``kedro run --pipelines=ile`` first; without predictions, the picture stays as it is.
 """
 
 import json
@@ -96,7 +96,7 @@ def eigenvalues() -> Figure:
 
 
 def embedding() -> Figure:
-    """An invertible map that bends the plane: what is a bent orbit on one side is a circle on the other."""
+    """An invertible map that bends the plane: a bent orbit on one side is a circle on the other."""
     time = np.arange(25)
     circle = 1.1 * np.stack([np.cos(0.25 * time), np.sin(0.25 * time)], axis=-1)
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")

@@ -1,7 +1,7 @@
-"""What the pages of the site take from elsewhere: files of the project, and tables of settings from the classes.
+"""Content that the pages of the site take from elsewhere: files of the project, and tables of settings.
 
 A line ``::settings <module>:<class>`` on a page becomes a table of the settings of that class: name, default and
-meaning, as its fields and its docstring have them.
+meaning, from its fields and its docstring.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def settings_table(place: str) -> str:
 
 
 def default_of(field: Any) -> str:
-    """A field's default as it stands in a file of parameters."""
+    """A field's default, written as in a file of parameters."""
     if field.default is not dataclasses.MISSING:
         value = field.default
     elif field.default_factory is not dataclasses.MISSING:

@@ -1,6 +1,6 @@
 """Take the README's picture of MLflow's page: ``python docs/mlflow_picture.py``, in a project that has tracked runs.
 
-It starts MLflow's page and Chromium (``chromedriver``, as Debian's ``chromium-driver`` has it) on free ports of this
+It starts MLflow's page and Chromium (``chromedriver``, from Debian's package ``chromium-driver``) on free ports of this
 machine, and ends both.
 """
 
@@ -25,7 +25,7 @@ from PIL import Image
 SIZE = (1400, 900)  # pixels
 MOST_BYTES = 500_000
 PATIENCE = 120  # seconds, for a server to answer or a page to show something
-# What the browser keeps of a reader's choices: models and not agents; the assistant is closed.
+# Choices that the browser remembers: models instead of agents; the assistant is closed.
 CHOICES = {"mlflow.workflowType_v1": '"machine_learning"', "mlflow.assistant.panelOpen_v1": "false"}
 CHOICES["mlflow.assistant.fab.autoOpenedOnFirstLoad_v1"] = "true"
 HIDE = """const style = document.createElement("style");
@@ -36,7 +36,7 @@ OPTIONS = ["--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-siz
 
 
 def wait_for(found: Callable[[], bool], what: str) -> None:
-    """Wait until something is so; exit with a message if it takes too long."""
+    """Wait until a condition holds; exit with a message if that takes too long."""
     end = time.monotonic() + PATIENCE
     while not found():
         if time.monotonic() > end:
@@ -45,7 +45,7 @@ def wait_for(found: Callable[[], bool], what: str) -> None:
 
 
 def answers(url: str) -> bool:
-    """Whether a server is there."""
+    """Whether a server answers."""
     try:
         urllib.request.urlopen(url, timeout=5)
     except OSError:
@@ -84,11 +84,11 @@ class Browser:
         self._ask(f"{self.session}/url", {"url": url})
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What JavaScript returns in the page."""
+        """The result of JavaScript in the page."""
         return self._ask(f"{self.session}/execute/sync", {"script": script, "args": list(arguments)})
 
     def picture(self) -> Image.Image:
-        """The page as it looks."""
+        """A picture of the page."""
         return Image.open(BytesIO(base64.b64decode(self._ask(f"{self.session}/screenshot"))))
 
     def close(self) -> None:

@@ -95,7 +95,7 @@ def test_only_regular_files_that_are_not_too_long_are_read(tmp_path: Path, monke
     with pytest.raises(InputError, match="file needs 5 bytes, which is more than 4"):
         read_bounded(path)
     (tmp_path / "device").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="device is no regular file"):
+    with pytest.raises(InputError, match="device is not a regular file"):
         read_bounded(tmp_path / "device")
 
 

@@ -231,13 +231,13 @@ NAMES = [
 def test_every_misspelt_name_gets_the_right_one(base: dict[str, Any], path: str) -> None:
     above, _, name = path.rpartition(".")
     misspelt = f"{above}.{name}{name[-1]}".lstrip(".")
-    assert f"{misspelt} is no parameter; did you mean {path}?" in problems_of(changed(base, misspelt, 1))
+    assert f"{misspelt} is not a parameter; did you mean {path}?" in problems_of(changed(base, misspelt, 1))
 
 
 @pytest.mark.parametrize("path", ["wombat", "evaluation.wombat", "moving_symbols.wombat"])
 def test_a_name_like_no_other_gets_the_known_ones(base: dict[str, Any], path: str) -> None:
     (problem,) = problems_of(changed(base, path, 1))
-    assert problem.startswith(f"{path} is no parameter; known here: ")
+    assert problem.startswith(f"{path} is not a parameter; known here: ")
     assert {"wombat": "seed", "evaluation.wombat": "horizon", "moving_symbols.wombat": "speed"}[path] in problem
 
 
@@ -354,9 +354,9 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
     problems = problems_of(wrong)
     assert len(problems) == 6
     for part in (
-        "moving_symbols.sped is no parameter",
-        "evaluation.horizn is no parameter",
-        "sede is no parameter",
+        "moving_symbols.sped is not a parameter",
+        "evaluation.horizn is not a parameter",
+        "sede is not a parameter",
         "noise must",
         "context must be at least 1",
         "moving_symbols.frames: ",
@@ -375,10 +375,10 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
         (
             "ile.ucf_sports.model",
             {"dynamics": "dense", "forecast_context": 15},
-            "which leaves no frame to forecast of clips of 15 frames",
+            "which leaves no frame to forecast in clips of 15 frames",
         ),
         ("ile.ucf_sports.model.reach", 15, "which leaves no frame to look from in clips of 15 frames"),
-        ("ile.moving_symbols.model.loss_frames", 5, "loss_frames 5 leave no frame to look from"),
+        ("ile.moving_symbols.model.loss_frames", 5, "loss_frames 5 leaves no frame to look from"),
     ],
 )
 def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: Any, message: str) -> None:
@@ -409,6 +409,6 @@ def test_values_of_any_type_are_told_in_short_lines(base: dict[str, Any], path: 
 
 @pytest.mark.parametrize("path", ["ile.symbols.training.steps", "ile.symbols.model", "seed"])
 def test_names_with_line_breaks_are_told_in_one_line(base: dict[str, Any], path: str) -> None:
-    with pytest.raises(InputError, match=r"a\\nb' is no parameter") as refused:
+    with pytest.raises(InputError, match=r"a\\nb' is not a parameter") as refused:
         check_parameters(changed(base, path, 1, rename="a\nb"))
     assert all(line.startswith("  - ") for line in str(refused.value).splitlines()[1:])

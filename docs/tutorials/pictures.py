@@ -1,9 +1,9 @@
-"""The pictures of the tutorials, from what their commands have left in ``data/``.
+"""Make the pictures of the tutorials from the results of their commands in ``data/``.
 
     python docs/tutorials/pictures.py                 # of all pages
     python docs/tutorials/pictures.py first_paper     # of one
 
-Follow the pages first. Pictures are made no wider than a page, and small enough to load at once.
+Follow the pages first. Pictures are at most as wide as a page, and small enough to load at once.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def still(source: Path, target: Path) -> None:
 
 
 def animated(source: Path, target: Path) -> None:
-    """Write an animation that goes on for ever."""
+    """Write an animation that repeats for ever."""
     with Image.open(source) as picture:
         duration = picture.info["duration"]
         first, *others = [smaller(frame, WIDEST_ANIMATION, COLOURS[0]) for frame in ImageSequence.Iterator(picture)]

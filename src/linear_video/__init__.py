@@ -26,12 +26,13 @@ def load(
         source: folder of a trained model (``data/06_models/ile/moving_symbols``), or its address in MLflow
             (``runs:/<run>/model``, ``models:/<name>/1``, ``models:/ile-moving_symbols@champion``).
         fit: how the model sees frames that do not have its own size: ``"whole"``, if it takes any size; ``"resize"``,
-            made larger or smaller; ``"tile"``, cut into tiles. ``"auto"`` is whole if possible, and resize otherwise.
+            made larger or smaller; ``"tile"``, cut into tiles. ``"auto"`` is ``"whole"`` if possible, and ``"resize"``
+            otherwise.
         context: number of frames that the model sees.
         device: a device as PyTorch names it; None for a GPU if there is one, and the CPU otherwise.
-        method: how extrapolate, fill_in, retime and denoise guess: ``"blend"``, the model and the references, weighted
-            by tests on the footage itself; ``"model"`` alone; or one of the references alone (see
-            ``tasks.settings.METHODS``).
+        method: how ``extrapolate``, ``fill_in``, ``retime`` and ``denoise`` guess: ``"blend"`` weights the model and
+            the references by tests on the footage itself; ``"model"`` uses the model alone; the other methods use one
+            of the references alone (see ``tasks.settings.METHODS``).
 
     Raises:
         InputError: if there is no model at this place, or if it is damaged or of another version. Nothing is ever

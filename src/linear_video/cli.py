@@ -1,4 +1,4 @@
-"""The project's own ``kedro run``: Kedro's, which knows a misspelt runner, and says so when it is interrupted."""
+"""The project's own ``kedro run``: Kedro's, with a hint for a misspelt runner, and a message when it is interrupted."""
 
 import sys
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
         except (KeyboardInterrupt, SystemExit) as end:
             if not _comes_of_interrupt(end):
                 raise
-            print("\nInterrupted. The same command goes on.", file=sys.stderr)
+            print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from end
 
     return called
@@ -52,7 +52,7 @@ def _comes_of_interrupt(end: BaseException | None) -> bool:
 
 class _Run(click.Command):
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
-        """Kedro's, but that a value of ``--params`` which is no YAML is told."""
+        """As Kedro's, but a value of ``--params`` that is not YAML gets a message."""
         try:
             return super().parse_args(context, arguments)
         except (YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:

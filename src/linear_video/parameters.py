@@ -1,8 +1,8 @@
-"""The tree of all parameters: read strictly, with every mistake found before a run starts, and handed on as objects.
+"""The tree of all parameters, read strictly: every mistake is found before a run starts, and nodes get objects.
 
 Settings of an experiment are layers, each over the one before: the defaults of the model's class, ``<model>.<kind>``
-(the kind of the dataset), ``<model>.<dataset>``. Evaluation and synthesis have general settings, and those of
-``evaluation.<dataset>`` over them.
+(the kind of the dataset), ``<model>.<dataset>``. Evaluation and synthesis have general settings, which
+``evaluation.<dataset>`` overrides.
 """
 
 import difflib
@@ -24,15 +24,15 @@ from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
 GENERAL = ("seed", "fresh", "system_metrics_every", "evaluation", "synthesis", "predict", "footage")
-GREATEST = 2**31 - 1  # number that a parameter may be, in size
-DOWNLOAD = "download_"  # what the names of downloads start with
+GREATEST = 2**31 - 1  # largest absolute value of a parameter
+DOWNLOAD = "download_"  # names of downloads start with this
 
 Tree = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class DownloadSettings:
-    """Where files come from and go to: ``checksums`` gives each file's name and ``md5:`` or ``sha256:`` sum."""
+    """Source and folder of a download: ``checksums`` gives each file's name and its ``md5:`` or ``sha256:`` sum."""
 
     url: str
     folder: str
@@ -41,7 +41,7 @@ class DownloadSettings:
 
 @dataclass(frozen=True)
 class Seed:
-    """The one number that everything random follows from: clips, initial weights, noise."""
+    """The one number that determines everything random: clips, initial weights, noise."""
 
     seed: int = 0
 
@@ -52,14 +52,14 @@ class Seed:
 
 @dataclass(frozen=True)
 class Rerun:
-    """Whether nodes run though what they have made is up to date."""
+    """Whether nodes run although their outputs are up to date."""
 
     fresh: bool = False
 
 
 @dataclass(frozen=True)
 class SystemMetrics:
-    """Seconds between two looks at the use of processor, memory and GPU, for MLflow; None for none."""
+    """Seconds between measurements of the use of processor, memory and GPU, for MLflow; None for no measurements."""
 
     system_metrics_every: float | None = 5.0
 
@@ -80,13 +80,13 @@ class Parameters:
 
     Attributes:
         random: the seed.
-        datasets: by name.
+        datasets: settings of each dataset, by name.
         evaluation: for each dataset, what is predicted and scored.
         synthesis: for each dataset, what is synthesised and scored.
-        experiments: ``<model>.<dataset>``.
+        experiments: settings of each experiment, by name: ``<model>.<dataset>``.
         predict: what a trained model does with the user's footage.
         footage: what is done with one video, all tasks together.
-        downloads: by name, with ``download_`` in front.
+        downloads: settings of each download, by name, which starts with ``download_``.
     """
 
     random: Seed
@@ -99,7 +99,7 @@ class Parameters:
     downloads: dict[str, DownloadSettings]
 
     def by_name(self) -> dict[str, Any]:
-        """What nodes are given for each of their ``params:<name>``."""
+        """The object that a node gets for each of its inputs ``params:<name>``."""
         named: dict[str, Any] = {
             "seed": self.random.seed,
             "predict": self.predict,
@@ -114,14 +114,14 @@ class Parameters:
 
 
 def plain(settings: Any) -> Any:
-    """A parameter's object as it would stand in a file."""
+    """A parameter's object as plain values, as in a file."""
     if isinstance(settings, ExperimentSettings):
         return {name: plain(value) for name, value in settings._asdict().items() if value is not None}
     return asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings
 
 
 def merged(*layers: Any) -> Any:
-    """Mappings entry by entry, each over the one before; anything else as a whole."""
+    """Merge values, each over the one before: mappings entry by entry, and anything else as a whole."""
     lower, *uppers = layers
     for upper in uppers:
         if isinstance(lower, Mapping) and isinstance(upper, Mapping):
@@ -132,7 +132,7 @@ def merged(*layers: Any) -> Any:
 
 
 def experiment_values(parameters: Tree, experiment: Experiment) -> dict[str, Any]:
-    """What the parameters say of an experiment, and the model's own training settings: ``model`` and ``training``."""
+    """The parameters of an experiment, over the model's own training settings: ``model`` and ``training``."""
     from linear_video.models.base import TrainedBySteps
 
     kind = parameters[experiment.dataset]["kind"]
@@ -154,13 +154,13 @@ def check_parameters(parameters: Tree) -> Parameters:
     reading = _Reading(parameters)
     checked = reading.read()
     if reading.problems:
-        problems = dict.fromkeys(reading.problems)  # what holds for all datasets of a kind is found with each
+        problems = dict.fromkeys(reading.problems)  # a problem with all datasets of a kind is found once for each
         raise InputError("Parameters cannot be used:\n" + "\n".join(f"  - {problem}" for problem in problems))
     return checked
 
 
 class _Reading:
-    """One pass over the tree, which collects what is wrong."""
+    """One pass over the tree, which collects all problems."""
 
     def __init__(self, parameters: Tree) -> None:
         self.parameters, self.problems = parameters, list[str]()
@@ -195,7 +195,7 @@ class _Reading:
         return checked
 
     def names(self, path: str, values: Any, known: Iterable[str]) -> None:
-        """Note what is no parameter."""
+        """Note names that are not parameters."""
         prefix, names = f"{path}." if path else "", list(known)
         for name in values if isinstance(values, Mapping) else ():
             if name in names or (not path and name.startswith(DOWNLOAD)):
@@ -204,21 +204,21 @@ class _Reading:
             hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(names)}."
             if not path and not close and isinstance(values[name], Mapping):
                 hint += f" A dataset of your own needs a kind: one of {', '.join(KINDS)}."
-            self.problems.append(f"{prefix}{shown(name)} is no parameter; {hint}")
+            self.problems.append(f"{prefix}{shown(name)} is not a parameter; {hint}")
 
     def settings(self, kind: type, values: Any, path: str) -> Any:
-        """An object of a settings class, of which ``values`` is all that is said."""
+        """An object of a settings class from ``values``, whose names are checked."""
         self.names(path, values, [f.name for f in fields(kind)])
         return self.values(kind, values, path)
 
     def values(self, kind: type, values: Any, path: str) -> Any:
-        """An object of a settings class from values whose names have been looked at."""
+        """An object of a settings class from values whose names have been checked already."""
         found, problems = _read(kind, values, path)
         self.problems += problems
         return found
 
     def of_datasets(self, group: str, kind: type, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of each dataset: its defaults, the general settings, those of the dataset alone."""
+        """Settings of each dataset: its defaults, the general settings, then those of this dataset."""
         given = self.parameters.get(group, {})
         if not isinstance(given, Mapping):
             return {"": self.values(kind, given, group)}
@@ -227,7 +227,7 @@ class _Reading:
         before = len(self.problems)
         if general:
             self.values(kind, merged(asdict(next(iter(defaults.values()))), general), group)
-        if len(self.problems) > before:  # of every dataset: once is enough
+        if len(self.problems) > before:  # general settings: once is enough
             return {}
         found = {}
         for name, settings in defaults.items():
@@ -249,7 +249,7 @@ class _Reading:
         return {experiment.name: self.of_experiment(experiment) for experiment in self.experiments}
 
     def blocks(self, path: str, values: Any, known: list[str], parts: list[str]) -> None:
-        """Look at the names of what is said of a model, down to ``parts``: its settings and those of its training."""
+        """Check the names in a model's block, down to ``parts``: its settings and those of its training."""
         if not isinstance(values, Mapping):
             self.problems.append(f"{path} must name some of {', '.join(known)}, not {shown(repr(values))}.")
             return
@@ -271,7 +271,7 @@ class _Reading:
         return ExperimentSettings(found["model"], found.get("training"))
 
     def check_together(self, checked: Parameters) -> None:
-        """Note what would be found out only after the training otherwise."""
+        """Note contradictions that would otherwise be found only after the training."""
         for experiment in self.experiments:
             try:
                 settings, dataset = checked.experiments[experiment.name], checked.datasets[experiment.dataset]
@@ -283,12 +283,12 @@ class _Reading:
             if dataset.judge == "prediction" and dataset.frames < wanted:
                 self.problems.append(
                     f"evaluation.context + evaluation.horizon are {wanted} frames, but {name}.frames is "
-                    f"{dataset.frames}; lower them, if for this dataset alone in evaluation.{name}."
+                    f"{dataset.frames}; lower them, for this dataset alone in evaluation.{name}."
                 )
 
 
 def _classes(model: str) -> dict[str, type]:
-    """The settings classes of what may be said of a model on a dataset."""
+    """The settings classes of the blocks that a model may have for a dataset."""
     from linear_video.models.base import TrainedBySteps
 
     found = model_class(model)
@@ -299,24 +299,24 @@ def _classes(model: str) -> dict[str, type]:
 
 
 def _read(kind: type, values: Any, path: str) -> tuple[Any, list[str]]:
-    """An object of a settings class, and what is wrong with the values."""
+    """An object of a settings class, and the problems with the values."""
     from pydantic import ValidationError
 
     if beyond := [f"{path or 'parameters'}: {problem}" for problem in _beyond(values)]:
         return None, beyond
     try:
-        # Strict: "15" is no number. JSON has no tuples, so that lists are fine.
+        # Strict: "15" is not a number. JSON has no tuples, so lists are accepted.
         return _adapter(kind).validate_json(json.dumps(_over_defaults(kind, values), default=str), strict=True), []
     except ValidationError as error:
         return None, [_problem(detail, path) for detail in error.errors()]
 
 
 def _beyond(values: Any, name: str = "") -> Iterator[str]:
-    """What is no number that anything is counted or measured by: NaN, infinity, what is far too large."""
+    """Problems with numbers that make no sense anywhere: NaN, infinity, and numbers that are far too large."""
     entries = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
     for part, value in entries:
         yield from _beyond(value, f"{name}.{part}" if name else str(part))
-    if isinstance(values, int | float) and not abs(values) <= GREATEST:  # NaN is not, either
+    if isinstance(values, int | float) and not abs(values) <= GREATEST:  # not true of NaN, either
         yield f"{name} must be a finite number of at most {GREATEST:,} in size, not {values!r:.40}.".strip()
 
 
@@ -330,7 +330,7 @@ def _over_defaults(kind: type, values: Any) -> Any:
 
 
 def _problem(detail: Any, path: str) -> str:
-    """One line on what pydantic found."""
+    """One line about a problem that pydantic found."""
     name = ".".join([path] * bool(path) + [shown(part) for part in detail["loc"]]) or "parameters"
     if "error" in detail.get("ctx", {}):
         return f"{name}: {shown(detail['ctx']['error'], 500)}"

@@ -34,7 +34,7 @@ _parameters: Mapping[str, Any] | None = None
 
 
 def use_parameters(parameters: Mapping[str, Any]) -> None:
-    """Tell which parameters the pipelines follow from: those of the session that is about to run."""
+    """Set the parameters that determine the pipelines: those of the session that is about to run."""
     global _parameters
     _parameters = parameters
 
@@ -81,7 +81,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 
 def _default_parameters() -> Mapping[str, Any]:
-    """Parameters of the environment that a command without a session would take."""
+    """Parameters of the environment that a command without a session uses."""
     project = find_kedro_project(Path.cwd()) or Path.cwd()
     loader = settings.CONFIG_LOADER_CLASS(
         conf_source=str(project / settings.CONF_SOURCE), env=os.environ.get("KEDRO_ENV"), **settings.CONFIG_LOADER_ARGS

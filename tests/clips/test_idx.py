@@ -46,10 +46,10 @@ def test_every_shape_is_read(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no idx file"),
-        (IMAGES[:3], "no idx file"),
-        (b"PK" + IMAGES[2:], "no idx file"),
-        (b"\0\0\x08\0", "no idx file"),
+        (b"", "not an idx file"),
+        (IMAGES[:3], "not an idx file"),
+        (b"PK" + IMAGES[2:], "not an idx file"),
+        (b"\0\0\x08\0", "not an idx file"),
         (IMAGES[:15], "truncated within its header"),
         (IMAGES[:-1], "should hold 12 values .* not only 11"),
         (IMAGES + b"\0", "should hold 12 values .* not more"),
@@ -82,7 +82,7 @@ def test_every_truncation_of_a_gzip_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_sound_gzip_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file.gz"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no complete gzip file"):
+    with pytest.raises(InputError, match="not a complete gzip file"):
         read_idx(path)
 
 

@@ -270,7 +270,7 @@ def test_symbol_as_large_as_the_frame_rests() -> None:
 
 
 def test_colliding_symbols_without_room_are_refused() -> None:
-    with pytest.raises(InputError, match="4 symbols find no place"):
+    with pytest.raises(InputError, match="4 symbols do not fit beside each other"):
         draw_trajectory(make_settings(collisions=True), [block(17, 17)] * 4, np.random.default_rng(0))
 
 
@@ -655,7 +655,7 @@ def test_actions_of_other_clips_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_pushes_and_collisions_are_not_had_together() -> None:
-    with pytest.raises(ValueError, match="pushes and collisions cannot be had together"):
+    with pytest.raises(ValueError, match="pushes and collisions cannot be combined"):
         make_settings(pushes=(0, 1), collisions=True)
 
 

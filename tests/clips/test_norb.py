@@ -114,7 +114,7 @@ def test_opening_a_large_matrix_takes_no_memory(tmp_path: Path) -> None:
         ],
         (BYTES[3::-1] + BYTES[4:], "starts with 0x554C3D1E"),  # big-endian
         (b"\xff\xff\xff\xff" + BYTES[4:], "starts with 0xFFFFFFFF"),
-        (b"\0\0\x08\x01" + BYTES[4:], "no matrix file"),  # MNIST's format
+        (b"\0\0\x08\x01" + BYTES[4:], "not a matrix file"),  # MNIST's format
         *[(BYTES[:4] + struct.pack("<i", n) + bytes(400), f"claims to have {n} dim") for n in (0, -1, 9, 2**31 - 1)],
         *[
             (header(UNSIGNED_BYTES, shape) + bytes(6), rf"claims the shape \({shape[0]}, {shape[1]}")
@@ -215,7 +215,7 @@ def test_every_truncation_of_a_compressed_matrix_is_refused_and_leaves_nothing(t
     ids=["rest", "half a member", "check sum", "length", "not compressed", "zip"],
 )
 def test_what_is_no_sound_gzip_file_is_refused_and_leaves_nothing(tmp_path: Path, packed: bytes) -> None:
-    with pytest.raises(InputError, match=r"file\.mat\.gz is no complete gzip file"):
+    with pytest.raises(InputError, match=r"file\.mat\.gz is not a complete gzip file"):
         unpack(save(tmp_path, packed, "file.mat.gz"), tmp_path / "unpacked")
     assert not list((tmp_path / "unpacked").glob("*"))
 

@@ -86,9 +86,9 @@ def test_footage_whose_path_is_no_unicode_is_told(tmp_path: Path, suffix: str) -
     folder.mkdir()
     (folder / f"clip{suffix}").touch()
     for path in (folder, folder / f"clip{suffix}"):
-        with pytest.raises(InputError, match=r"\\udcff.*: its name is no valid Unicode; rename it\."):
+        with pytest.raises(InputError, match=r"\\udcff.*: its name is not valid Unicode; rename it\."):
             find_footage(path)
-        with pytest.raises(InputError, match=r"\\udcff.*: its name is no valid Unicode; rename it\."):
+        with pytest.raises(InputError, match=r"\\udcff.*: its name is not valid Unicode; rename it\."):
             extract(footage_settings(path), tmp_path / "out")
 
 
@@ -96,9 +96,9 @@ def test_pictures_whose_names_are_no_unicode_are_told(tmp_path: Path) -> None:
     """OpenCV ends the whole process at such a name."""
     assert cv2.imwrite(str(tmp_path / "a.png"), np.eye(8, dtype=np.uint8) * 255)
     (tmp_path / "a.png").rename(tmp_path / f"{NO_UNICODE}.png")
-    with pytest.raises(InputError, match="its name is no valid Unicode"):
+    with pytest.raises(InputError, match="its name is not valid Unicode"):
         load_symbols("folder", tmp_path, 8, "train")
-    with pytest.raises(InputError, match="its name is no valid Unicode"):
+    with pytest.raises(InputError, match="its name is not valid Unicode"):
         load_backgrounds(tmp_path, MovingSymbolsSettings(), "train")
 
 

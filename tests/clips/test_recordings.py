@@ -369,7 +369,7 @@ def test_what_is_no_file_has_a_reason_and_a_folder_may_be_called_like_a_video(tm
     (tmp_path / "empty.mp4").mkdir()
     sources = found(tmp_path)
     assert set(sources) == {"pipe.avi", "folder.avi/a.npy"}
-    assert sources["pipe.avi"].reason == "no regular file"
+    assert sources["pipe.avi"].reason == "not a regular file"
     assert not sources["folder.avi/a.npy"].reason
 
 
@@ -548,7 +548,7 @@ def test_matlab_files_of_version_73_are_refused_with_what_to_do(tmp_path: Path) 
 @pytest.mark.parametrize("content", [b"", b"This is a text, not an array of anything at all. " * 9])
 def test_texts_with_the_name_of_an_array_are_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     (tmp_path / f"film{suffix}").write_bytes(content)
-    with pytest.raises(InputError, match="no valid"):
+    with pytest.raises(InputError, match="not a valid"):
         read_all(tmp_path / f"film{suffix}")
 
 
@@ -593,7 +593,7 @@ def test_pickles_are_refused_without_unpickling(tmp_path: Path, form: str) -> No
         path.write_bytes(pickle.dumps(Trap(trace)))
     else:
         np.save(path, np.full((2, 2, 2), Trap(trace)), allow_pickle=True)
-    with pytest.raises(InputError, match="no valid NumPy file"):
+    with pytest.raises(InputError, match="not a valid NumPy file"):
         read_all(path)
     assert not trace.exists()
 
@@ -601,7 +601,7 @@ def test_pickles_are_refused_without_unpickling(tmp_path: Path, form: str) -> No
 def test_a_zip_archive_with_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "film.npz", film=GREY)
     (tmp_path / "film.npz").rename(tmp_path / "film.npy")
-    with pytest.raises(InputError, match="no valid NumPy file"):
+    with pytest.raises(InputError, match="not a valid NumPy file"):
         read_all(tmp_path / "film.npy")
 
 
@@ -765,7 +765,7 @@ def test_damaged_matlab_files_are_read_or_an_input_error(
         damaged[place % len(content)] ^= 1
         read_or_refuse(put(path, damaged), (3,))
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="no valid MATLAB file"):
+    with pytest.raises(InputError, match="not a valid MATLAB file"):
         read_all(path)
 
 
@@ -786,7 +786,7 @@ def test_one_wrong_byte_in_a_compressed_matlab_file_is_an_input_error(tmp_path: 
     content = bytearray(path.read_bytes())
     content[-20] ^= 255
     path.write_bytes(content)
-    with pytest.raises(InputError, match="no valid MATLAB file"):
+    with pytest.raises(InputError, match="not a valid MATLAB file"):
         read_all(path)
 
 

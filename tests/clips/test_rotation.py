@@ -232,7 +232,7 @@ def test_degrees_that_are_no_multiple_of_the_datas_are_refused(objects: list[Tur
         *[("channels", value, "channels must be 1 or 3") for value in (0, 2, 4)],
         *[("directions", value, "directions must name") for value in ([], ["forward", "forward"])],
         *[("cameras", value, "cameras must name") for value in ([], [1, 1])],
-        *[("test", value, "validation and test are both") for value in ((0, 1), [0, 1])],
+        *[("test", value, "validation and test must differ, but both are") for value in ((0, 1), [0, 1])],
     ],
 )
 def test_settings_without_sense_are_refused(name: str, value: Any, message: str) -> None:

@@ -126,7 +126,7 @@ def test_damaged_checkpoints_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.safetensors is missing"):
         load_checkpoint(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(InputError, match="no valid JSON"):
+    with pytest.raises(InputError, match="not valid JSON"):
         load_checkpoint(folder)
     (folder / "config.json").write_text("{}")
     with pytest.raises(InputError, match="must name model"):
@@ -189,7 +189,7 @@ FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a large shape": ({"frame_shape": [64, 8192, 8192]}, "frame_shape .* is more than"),
     "no settings": ({"settings": []}, "settings"),
     "a setting of text": ({"settings": {"couplings": "2"}}, "settings: couplings: .*integer"),
-    "an unknown setting": ({"settings": {"coupling": 2}}, "coupling is no setting"),
+    "an unknown setting": ({"settings": {"coupling": 2}}, "coupling is not a setting"),
     "too many couplings": ({"settings": {"couplings": 10**9}}, "couplings must be at most 100"),
     "too many blocks": ({"settings": {"blocks": 10**9}}, "blocks must be at most 12"),
     "too many squeezes": ({"settings": {"first_squeezes": 10**9}}, "first_squeezes must be at most 12"),
@@ -216,14 +216,14 @@ def test_a_forged_config_is_refused_in_one_line_that_names_the_file(folder: Path
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[" * 100_000, "no valid JSON"),
-        ('{"a": ' * 100_000, "no valid JSON"),
-        ('{"model": "ile", "model": "lds"}', "model stands in it twice"),
-        ('{"model": NaN}', "NaN is no number"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"a": ' * 100_000, "not valid JSON"),
+        ('{"model": "ile", "model": "lds"}', "model appears twice in it"),
+        ('{"model": NaN}', "NaN is not a number"),
         ('{"model": "' + "a" * 2**20 + '"}', "has more than"),
-        (b"\xff\xfe\x00", "no valid JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
         ("[]", "must name model"),
-        ("", "no valid JSON"),
+        ("", "not valid JSON"),
     ],
 )
 def test_a_file_that_is_no_config_is_named(folder: Path, content: str | bytes, message: str) -> None:
@@ -244,7 +244,7 @@ def test_what_is_no_regular_file_is_never_read(folder: Path, name: str, kind: st
         path.symlink_to("/dev/zero")
     else:
         path.mkdir()
-    with pytest.raises(InputError, match=rf"{name} is (no regular file|missing)"):
+    with pytest.raises(InputError, match=rf"{name} is (not a regular file|missing)"):
         load_checkpoint(folder)
 
 
@@ -261,7 +261,7 @@ def test_weights_that_are_no_finite_numbers_are_refused(folder: Path, value: flo
     weights["prior.theta_beta"][0] = value
     save_file(weights, folder / "model.safetensors")
     sign(folder)
-    with pytest.raises(InputError, match=r"model\.safetensors holds values of prior\.theta_beta that are no finite"):
+    with pytest.raises(InputError, match=r"model\.safetensors holds values of prior\.theta_beta that are not finite"):
         load_checkpoint(folder)
 
 

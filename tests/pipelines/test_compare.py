@@ -54,7 +54,8 @@ def test_facts_that_lack_something_are_told_with_what_to_do(name: str, value: An
     facts = {key: fact for key, fact in FACTS.items() if key != name}
     if value is not ...:
         facts[name] = value
-    message = rf"facts\.json .* ile on dots lacks .* \({name}\); predict again: kedro run --pipelines=ile\.dots --from"
+    again = r"predict again: kedro run --pipelines=ile\.dots --from"
+    message = rf"facts\.json .* ile on dots is incomplete or wrong \({name}\); {again}"
     with pytest.raises(InputError, match=message):
         compare({}, clips, clips, EvaluationSettings(1, 1), "dots", ile=facts)
     with pytest.raises(InputError, match="ile predicted other clips"):  # with all of them, one looks at the clips

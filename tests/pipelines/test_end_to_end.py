@@ -221,7 +221,7 @@ def files_of(project: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [  # before the run, and while it makes clips and a model
-        ("moving_symbols.sped=3", "moving_symbols.sped is no parameter; did you mean moving_symbols.speed?"),
+        ("moving_symbols.sped=3", "moving_symbols.sped is not a parameter; did you mean moving_symbols.speed?"),
         ("moving_symbols.render_size=18,moving_symbols.frame_size=18", "must be multiples of 16"),
     ],
 )

@@ -123,7 +123,7 @@ def test_models_are_loaded_from_mlflow_as_from_their_folder(project: Path, store
     np.testing.assert_array_equal(from_mlflow, from_folder)
     best = linear_video.load("models:/ile-moving_symbols-test@champion").extrapolate(frames, 3)
     np.testing.assert_array_equal(best, from_folder)
-    with pytest.raises(InputError, match="models:/ile-moving_symbols@champion cannot be had from MLflow"):
+    with pytest.raises(InputError, match="models:/ile-moving_symbols@champion cannot be loaded from MLflow"):
         linear_video.load("models:/ile-moving_symbols@champion")  # runs with --env=test leave nothing there
     served = mlflow.pyfunc.load_model(f"runs:/{trained}/model")
     np.testing.assert_array_equal(served.predict(frames, params={"horizon": 3}), from_folder)
@@ -142,7 +142,7 @@ def test_models_are_loaded_from_mlflow_as_from_their_folder(project: Path, store
         ({"task": "retime"}, "predict.video names no footage"),
         ({"video": "footage", "task": "what_if"}, "the model knows no actions"),
         ({"video": "footage", "context": 50}, "waves.avi: the footage has 40 frames, but this needs at least 50"),
-        ({"video": "footage", "model": "runs:/0123/model"}, "runs:/0123/model cannot be had from MLflow"),
+        ({"video": "footage", "model": "runs:/0123/model"}, "runs:/0123/model cannot be loaded from MLflow"),
     ],
 )
 def test_wrong_input_is_one_message_and_no_output(

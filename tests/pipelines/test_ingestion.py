@@ -56,7 +56,7 @@ def test_what_was_read_and_rejected_is_told_saved_and_tracked(ingested: tuple[Pa
     sources = pd.read_csv(folder / DATA / "08_reporting/ucf_sports/sources.csv", keep_default_na=False)
     rejected = sources[sources["reason"] != ""]
     assert rejected["source"].tolist() == ["Golf/900/clip.avi"]
-    assert "Golf/900/clip.avi: no AVI file" in output
+    assert "Golf/900/clip.avi: its first bytes are not those of the format AVI" in output
     summary = pd.read_csv(folder / DATA / "08_reporting/ucf_sports/summary.csv", index_col="part")
     assert summary[["sources", "frames"]].to_dict("index")["read"] == {"sources": 6, "frames": 180}
     assert summary.loc["rejected", "sources"] == 1
@@ -76,7 +76,9 @@ def test_the_contact_sheet_can_be_opened(ingested: tuple[Path, str]) -> None:
 
 def test_one_broken_file_stops_the_run_where_that_is_asked_for(ingested: tuple[Path, str]) -> None:
     arguments = ("--pipelines=ucf_sports", "--params=ucf_sports.unusable=fail")
-    assert "Golf/900/clip.avi: no AVI file by its first bytes" in fails(ingested[0], "run", "--env=test", *arguments)
+    assert "Golf/900/clip.avi: its first bytes are not those of the format AVI" in fails(
+        ingested[0], "run", "--env=test", *arguments
+    )
 
 
 def test_other_clips_are_cut_without_reading_again(ingested: tuple[Path, str]) -> None:

@@ -55,7 +55,7 @@ COMMANDS: list[tuple[list[str], list[str]]] = [
     (["run", "--env=test", "--runner=SequentialRuner"], ["--runner", "did you mean SequentialRunner?"]),
     (["run", "--env=test", "--params=seed=[1"], ["--params", "expected ',' or ']'"]),
     (["run", "--env=test", "--params=seed=.nan"], ["seed must be a finite number"]),
-    (["run", "--env=test", "--params=sede=1"], ["sede is no parameter; did you mean seed?"]),
+    (["run", "--env=test", "--params=sede=1"], ["sede is not a parameter; did you mean seed?"]),
 ]
 
 
@@ -162,7 +162,7 @@ BROKEN = {
     "catalog.yml": ("a: 1\n\tb: 2\n", "line 2: ", r"found character '\t'"),
     "parameters_list.yml": ("- 1\n", "", "must hold names and values"),
     "parameters_number.yml": ("1\n", "", "cannot be read as YAML"),
-    "parameters_bytes.yml": ("a: \udcff\n", "", "is no text in UTF-8"),
+    "parameters_bytes.yml": ("a: \udcff\n", "", "is not UTF-8 text"),
     "parameters_deep.yml": ("a: " + "[" * 5000, "", ""),
     "mlflow.yml": ("tracking:\n  tracking: 1\n", "", "tracking.tracking: Extra inputs are not permitted"),
 }
@@ -264,5 +264,5 @@ def test_an_interrupted_run_says_so_in_a_line(tmp_path: Path) -> None:
         run.send_signal(signal.SIGINT)
         told, _ = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert told.splitlines()[-1] == "Interrupted. The same command goes on."
+    assert told.splitlines()[-1] == "Interrupted. Run the same command again to continue."
     assert "Traceback" not in told

@@ -145,7 +145,7 @@ def test_an_ended_training_goes_on_and_is_tracked_as_killed(
         assert ended.stdout.count("Ended by SIGTERM. The same command goes on where this one stopped.") == 1
     assert statuses(project) == ["RUNNING" if what == signal.SIGKILL else "KILLED"]
     said = succeeds(project, *ILE, LONG)
-    assert "Going on with the interrupted training from step" in said
+    assert "Resuming the interrupted training from step" in said
     assert "Running node: make" not in said
     assert not (project / STATE).exists()
     assert statuses(project) == ["KILLED", "FINISHED"]
@@ -160,7 +160,7 @@ def test_a_kill_between_model_and_history_does_not_train_from_nothing(tmp_path: 
     project = copy_of_project(tmp_path)
     end_when(project, project / MODEL, signal.SIGKILL, *ILE)
     assert (project / STATE / "last.ckpt").exists()
-    assert "Going on with the interrupted training from step 60 of 60" in succeeds(project, *ILE)
+    assert "Resuming the interrupted training from step 60 of 60" in succeeds(project, *ILE)
     assert (project / DATA / "08_reporting/ile/moving_symbols/history.csv").exists()
     assert not (project / STATE).exists()
 
@@ -233,7 +233,7 @@ def test_models_of_the_same_clips_go_side_by_side(tmp_path: Path) -> None:
 
 def test_a_misspelt_parameter_leaves_no_run(tmp_path: Path) -> None:
     project = copy_of_project(tmp_path)
-    assert "sead is no parameter; did you mean seed?" in fails(project, *ILE, "--params=sead=3")
+    assert "sead is not a parameter; did you mean seed?" in fails(project, *ILE, "--params=sead=3")
     assert statuses(project) == []
     assert not (project / "data").exists()
     message = kedro(project, *ILE, "--params=fresh=perhaps").stderr

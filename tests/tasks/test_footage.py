@@ -74,7 +74,9 @@ def test_what_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_files_of_other_kinds_are_named_with_what_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "sound.wav").write_bytes(b"RIFF")
-    with pytest.raises(InputError, match=r"sound\.wav is no footage: it ends in none of \.avi, \.mp4"):
+    with pytest.raises(
+        InputError, match=r"sound\.wav cannot be read as footage: its name must end in one of \.avi, \.mp4"
+    ):
         find_footage(tmp_path / "sound.wav")
 
 
@@ -96,7 +98,7 @@ def test_what_cannot_be_opened_in_a_folder_is_named(tmp_path: Path) -> None:
 def test_text_that_is_called_a_video_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("this is no video at all")
     (source,) = find_footage(tmp_path / "text.mp4")
-    with pytest.raises(InputError, match=r"^text\.mp4: no MP4 file by its first bytes\.$"):
+    with pytest.raises(InputError, match=r"^text\.mp4: its first bytes are not those of the format MP4\.$"):
         list(open_footage(source))
 
 
@@ -140,7 +142,7 @@ def test_audio_alone_is_no_footage(tmp_path: Path) -> None:
             sound.setsampwidth(2)
             sound.setframerate(8000)
             sound.writeframes(bytes(range(256)) * 50)
-    with pytest.raises(InputError, match=r"sound\.wav is no footage"):
+    with pytest.raises(InputError, match=r"sound\.wav cannot be read as footage"):
         find_footage(tmp_path / "sound.wav")
-    with pytest.raises(InputError, match=r"^sound\.avi: cannot be opened as a video: audio alone"):
+    with pytest.raises(InputError, match=r"^sound\.avi: cannot be opened as a video: it has only audio"):
         list(open_footage(find_footage(tmp_path / "sound.avi")[0]))

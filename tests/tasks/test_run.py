@@ -316,7 +316,7 @@ def test_modes_that_hindcast_leaves_out_are_named_for_each_frame(
     _, folder = run(models, tmp_path, "hindcast", video, horizon=16)
     table = pd.read_csv(folder / "table.csv", dtype=str, keep_default_na=False)
     assert table["modes_left_out"].tolist() == ["3", "3", *[""] * 14]
-    assert "are left out there: 3 (half-lives of at most 4.3 frames)" in caplog.text
+    assert "are left out: 3 (half-lives of at most 4.3 frames)" in caplog.text
 
 
 def test_dropped_frames_are_put_back_in_their_places(models: Path, tmp_path: Path) -> None:
@@ -586,7 +586,7 @@ def test_images_have_the_frame_rate_that_is_given_or_25(
     images = write_images(tmp_path / "walk", footage())
     rows, folder = run(models, tmp_path, "denoise", images)
     assert rows["fps"].item() == 25
-    assert "walk does not say its frame rate; taken to be 25 frames per second" in caplog.text
+    assert "walk does not give its frame rate; 25 frames per second are assumed" in caplog.text
     assert psnr(decoded(folder / "video.webm"), np.stack(list(trained_on(models).denoise(footage())))) > 28
     rows, _ = run(models, tmp_path, "denoise", images, fps=7.0)
     assert rows["fps"].item() == 7
@@ -717,14 +717,14 @@ def wrong_footage(kind: str, tmp_path: Path) -> tuple[Path, str]:
         return path, r"film does not exist"
     if kind == "sound":
         path.write_bytes(b"RIFF")
-        return path, r"film\.wav is no footage"
+        return path, r"film\.wav cannot be read as footage"
     if kind == "folder":
         path.mkdir()
         return path, r"holds no videos, images or arrays"
     if kind == "array":
         return write_array(path, np.full((FRAMES, 8, 8), np.nan)), r"film\.npy: holds values of \[nan, nan\]"
     path.write_text("this is no video")
-    return path, r"film\.mp4: no MP4 file by its first bytes"
+    return path, r"film\.mp4: its first bytes are not those of the format MP4"
 
 
 @pytest.mark.parametrize("kind", ["nothing", "sound", "folder", "array", "text"])

@@ -665,7 +665,7 @@ def test_what_mlflow_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         raise mlflow.exceptions.MlflowException(f"Run of {artifact_uri} not found")
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)
-    with pytest.raises(InputError, match=r"runs:/0123/model cannot be had from MLflow \(Run of .* not found\)"):
+    with pytest.raises(InputError, match=r"runs:/0123/model cannot be loaded from MLflow \(Run of .* not found\)"):
         linear_video.load("runs:/0123/model")
 
 

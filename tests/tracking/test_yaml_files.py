@@ -21,7 +21,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
         (BOMB.encode(), "has more than 100,000 values, those of its aliases included"),
         (b"a: " + b"[" * 3000, "nested more than 50 deep"),
         (b"".join(b" " * i + b"a:\n" for i in range(200)), "nested more than 50 deep"),
-        (b"a: \xff", "no text in UTF-8 .* at byte 3"),
+        (b"a: \xff", "not UTF-8 text .* at byte 3"),
         (b"# " + b"x" * 2**20, "has more than 1,048,576 bytes"),
     ],
 )
@@ -53,7 +53,7 @@ def test_aliases_are_counted_with_what_they_stand_for(tmp_path: Path) -> None:
 
 def test_a_device_is_never_read(tmp_path: Path) -> None:
     (tmp_path / "parameters.yml").symlink_to("/dev/zero")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         check_yaml(tmp_path / "parameters.yml")
 
 

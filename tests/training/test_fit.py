@@ -201,7 +201,7 @@ def test_resuming_is_announced_and_other_settings_start_afresh(
     caplog.set_level(logging.INFO, "linear_video")
     train(tmp_path)
     train(tmp_path)
-    assert "Going on with the interrupted training from step 11 of 11" in caplog.text
+    assert "Resuming the interrupted training from step 11 of 11" in caplog.text
     caplog.clear()
     for change in ({"settings": replace(SETTINGS, learning_rate=1e-3)}, {"seed": 5}, {"identity": {"model": "b"}}):
         _, history = train(tmp_path, **change)
@@ -331,7 +331,7 @@ def test_other_actions_start_a_training_afresh(tmp_path: Path, caplog: pytest.Lo
     caplog.set_level(logging.INFO, "linear_video")
     train_with_actions(tmp_path, known_actions())
     train_with_actions(tmp_path, known_actions())
-    assert "Going on with the interrupted training from step 11 of 11" in caplog.text
+    assert "Resuming the interrupted training from step 11 of 11" in caplog.text
     assert "starting afresh" not in caplog.text
     for others in (known_actions(8), (None, None)):
         caplog.clear()

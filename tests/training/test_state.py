@@ -84,7 +84,7 @@ def test_training_goes_on_from_the_state_before_a_damaged_one(
     damage(state / "last.ckpt")
     check_same_as(left, state)
     assert "last.ckpt is damaged" in caplog.text
-    assert "Going on with the interrupted training from step 8 of 11" in caplog.text
+    assert "Resuming the interrupted training from step 8 of 11" in caplog.text
     assert [path.name for path in state.with_name(f"{STATE}.damaged").iterdir()] == ["last.ckpt"]
 
 
@@ -108,7 +108,7 @@ def test_training_starts_afresh_where_nothing_sound_is_left(
     assert "Going on" not in caplog.text
     assert state.with_name(f"{STATE}.damaged").is_dir()
     check_same_as(left, state)  # the next time, nothing is damaged
-    assert "Going on with the interrupted training from step 11 of 11" in caplog.text
+    assert "Resuming the interrupted training from step 11 of 11" in caplog.text
 
 
 def test_a_file_in_place_of_the_folder_is_set_aside(left: Trained, state: Path) -> None:

@@ -1,1 +1,1 @@
-"""Make and read clips. Knows no model and no Kedro."""
+"""Make and read clips. This package does not import Kedro or the models."""

@@ -1,4 +1,4 @@
-"""What every dataset is: settings, and clips that are made from them."""
+"""The base of every dataset: its settings, and the clips that are made from them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +24,10 @@ class ClipSet:
 
     Attributes:
         frames: uint8 (N, T, C, H, W); may be memory-mapped.
-        table: one row a clip: ``source``, ``label``, ``start`` (frame number in the source), and what else is known.
+        table: one row for each clip: ``source``, ``label``, ``start`` (frame number in the source), and any other
+            facts.
         states: ground truth of simulated clips, one row for each clip, frame and symbol; None if there is none.
-        actions: float32 (N, T, m), what acted on the way from the frame before to each frame; None if nothing is known.
+        actions: float32 (N, T, m), what acted between the previous frame and each frame; None if nothing is known.
     """
 
     frames: NDArray[np.uint8]
@@ -45,10 +46,10 @@ class ClipSet:
             raise ValueError(f"actions must be (N, T, m) for clips {self.frames.shape}, not {self.actions.shape}.")
 
     def actions_of(self, values: int) -> NDArray[np.float32] | None:
-        """The clips' actions for a model that knows ``values`` of each; None for one that knows none.
+        """The clips' actions for a model whose actions have ``values`` values; None for a model without actions.
 
         Raises:
-            InputError: if the clips have others, or none.
+            InputError: if the clips' actions have another number of values, or there are none.
         """
         if not values:
             return None
@@ -63,12 +64,13 @@ class ClipSet:
 
 @dataclass(frozen=True)
 class ClipStream:
-    """Clips on their way to a file, never in memory all at once; what is saved as this is loaded as a ``ClipSet``.
+    """Clips on their way to a file, never in memory all at once. They are loaded again as a ``ClipSet``.
 
     Attributes:
         table: as in ``ClipSet``.
         clip_shape: (T, C, H, W).
-        pieces: gives the frames anew with each call, uint8 (n, T, C, H, W) at a time, in the order of the table.
+        pieces: each call starts again and yields all frames, uint8 (n, T, C, H, W) at a time, in the order of the
+            table.
     """
 
     table: pd.DataFrame
@@ -80,9 +82,9 @@ class Made(NamedTuple):
     """What a dataset makes.
 
     Attributes:
-        clips: of each split.
-        sources: a row for each recording or object, with the reason why it is not used ("" if it is); None for a
-            dataset that has no ``lists_sources``.
+        clips: the clips of each split.
+        sources: a row for each recording or object, with the reason why it is not used ("" if it is used); None unless
+            the dataset ``lists_sources``.
     """
 
     clips: Mapping[Split, ClipSet | ClipStream]
@@ -95,7 +97,7 @@ class DatasetSettings(ABC):
     Attributes:
         judge: how models are judged on the clips.
         lists_sources: whether ``make`` says what became of each recording or object.
-        frames: frames of a clip.
+        frames: number of frames in a clip.
     """
 
     judge: ClassVar[Judge] = "prediction"
@@ -107,9 +109,9 @@ class DatasetSettings(ABC):
         """Make the clips of all splits.
 
         Args:
-            name: of the dataset among the parameters, for messages.
-            seed: of everything random.
-            folder: for what is worth keeping from one run to the next.
+            name: name of the dataset in the parameters, for messages.
+            seed: seed of everything random.
+            folder: keeps what is worth keeping from one run to the next.
 
         Raises:
             InputError: if something is missing or cannot be used.
@@ -117,7 +119,7 @@ class DatasetSettings(ABC):
 
 
 def check_each_split(settings: DatasetSettings, name: str) -> None:
-    """Raise ValueError unless a setting gives a number for each split, at least 1."""
+    """Raise ValueError unless a setting gives a number of at least 1 for each split."""
     given = getattr(settings, name)
     if set(given) != set(SPLITS) or min(given.values()) < 1:
         raise ValueError(f"{name} must give at least 1 for each of {', '.join(SPLITS)}, not {given}.")

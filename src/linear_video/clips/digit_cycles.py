@@ -1,4 +1,4 @@
-"""Endless counting: handwritten digits in a fixed cyclic order, another image of the digit at each step."""
+"""Endless counting: handwritten digits in a fixed cyclic order, with a new image of the digit at each step."""
 
 import math
 from collections.abc import Iterator
@@ -22,18 +22,18 @@ PIECE = 256  # clips in memory at once
 
 @dataclass(frozen=True)
 class DigitCyclesSettings(DatasetSettings):
-    """What is counted, and with which images.
+    """Which digits are counted, and with which images.
 
     Attributes:
         cycle: the digits of a cycle, such as "1234"; "67896789" is the same as "6789".
         symbols: ``"digits"`` (scikit-learn's, bundled) or ``"mnist"``.
         symbols_folder: folder of MNIST's files; unused by ``"digits"``.
-        images_per_digit: images shown at each place of the cycle, for each split. If there are fewer of a digit, all
-            are shown before one is shown again.
+        images_per_digit: images shown at each place of the cycle, for each split. If a digit has fewer images, all of
+            them are shown before one is repeated.
         frame_size: side of the square frame.
         channels: 1 (grey) or 3 (the same in red, green and blue).
-        frames: frames of a clip. Each clip starts with the last frame of the one before, so that every step from a
-            digit to the next occurs in exactly one clip.
+        frames: number of frames in a clip. Each clip starts with the last frame of the previous one, so every step from
+            one digit to the next occurs in exactly one clip.
     """
 
     judge: ClassVar[Judge] = "counting"
@@ -48,7 +48,7 @@ class DigitCyclesSettings(DatasetSettings):
 
     def __post_init__(self) -> None:
         if len(self.cycle) < 2 or not set(self.cycle) <= set("0123456789"):
-            raise ValueError(f"cycle must be two digits at least, in quotes, not {self.cycle!r}.")
+            raise ValueError(f"cycle must be at least two digits, in quotes, not {self.cycle!r}.")
         check_each_split(self, "images_per_digit")
         check_least(self, 1, "frame_size")
         check_choice(self, (1, 3), "channels")
@@ -70,8 +70,8 @@ class DigitCyclesSettings(DatasetSettings):
 def count(settings: DigitCyclesSettings, split: Split, seed: int) -> ClipStream:
     """One long counting sequence of a split, cut into clips. Splits share no image.
 
-    With I images per digit and a cycle of L digits it has I·L frames, and so I·L - 1 steps (paper: 2,000·4 - 1); what
-    does not fill a last clip is left out.
+    With I images per digit and a cycle of L digits, the sequence has I·L frames, and so I·L - 1 steps (paper:
+    2,000·4 - 1). Frames at the end that do not fill a clip are left out.
 
     Raises:
         InputError: if a digit has no image.

@@ -15,26 +15,27 @@ class FootageSettings(DatasetSettings):
     """How recordings become clips.
 
     Attributes:
-        room_decides: whether frames too small for so many crops, or for one of that size, give fewer, or smaller ones.
-        raw_folder: a folder for each class, below it videos, folders of images, or arrays.
+        room_decides: whether a video whose frames are too small for the crops gets fewer or smaller ones.
+        raw_folder: folder with a sub-folder for each class, which holds videos, folders of images, or arrays.
         include: names to read, with ``*`` and ``?`` (``Golf-Swing-Side/001``); empty for all.
-        unusable: ``"skip"`` leaves out recordings that cannot be used, ``"fail"`` stops at them; both list them.
+        unusable: ``"skip"`` leaves out recordings that cannot be used, ``"fail"`` stops the run; both list them.
         frame_size: (height, width) of the frames that are kept.
         fit: ``"crop"`` cuts what is too wide or too high, ``"letterbox"`` adds black bars.
         crop_size: height in the recording's pixels of the parts that are cut out of its frames; None for the largest.
-        crops: parts that are cut out of a recording, spread over its frame; each gives clips of its own.
+        crops: number of parts that are cut out of a recording, spread over its frame; each gives its own clips.
         channels: 1 (grey) or 3 (red, green, blue).
-        frames: frames of a clip.
+        frames: number of frames in a clip.
         frame_step: frames of the recording from one frame of a clip to the next; 2 takes every second frame.
         window_step: frames of the recording from the start of one clip to the start of the next. Clips overlap if
             this is less than their length.
         least_motion: clips that move less are left out. Motion is the mean absolute difference of successive frames,
             with values in [0, 1].
-        cut_threshold: clips that contain a cut are left out. A cut is a difference of at least this, and of three
-            times the differences before and after it. None keeps these clips.
-        split_by: ``"video"`` puts whole recordings into train, validation or test; ``"time"`` the last frames of each
-            recording into test, those before them into validation.
-        validation_share: share of the recordings that are for validation; of each one's frames with ``"time"``.
+        cut_threshold: clips that contain a cut are left out. A cut is a difference between successive frames of at
+            least this value, and at least three times the differences before and after it. None keeps these clips.
+        split_by: ``"video"`` puts whole recordings into train, validation or test; ``"time"`` puts the last frames of
+            each recording into test, and those before them into validation.
+        validation_share: share of the recordings used for validation; with ``"time"``, share of each recording's
+            frames.
         test_share: the same for the test.
         workers: recordings read side by side; None for as many as there are processors.
     """
@@ -73,10 +74,10 @@ class FootageSettings(DatasetSettings):
         if min(self.frame_size) < 1:
             raise ValueError(f"frame_size must be [height, width], both at least 1, not {list(self.frame_size)}.")
         if self.crops > 1 and self.crop_size is None:
-            raise ValueError(f"crops is {self.crops}; more than 1 need a crop_size, how high each part is.")
+            raise ValueError(f"crops is {self.crops}; more than 1 need a crop_size, the height of each part.")
         shares = self.validation_share, self.test_share
         if min(shares) <= 0 or sum(shares) >= 1:
-            raise ValueError(f"validation_share and test_share must be above 0 and below 1 together, not {shares}.")
+            raise ValueError(f"validation_share and test_share must be above 0, and together below 1, not {shares}.")
 
     @property
     def span(self) -> int:
@@ -109,7 +110,7 @@ class TextureSettings(FootageSettings):
 
 @dataclass(frozen=True)
 class VideoSettings(FootageSettings):
-    """One video of one's own: parts of its frames as they are, its end for validation and test."""
+    """One video of your own: parts of its frames, at full resolution. Its end is for validation and test."""
 
     where_to_get: ClassVar[str] = "Name a video, or a folder of images or videos"
     room_decides: ClassVar[bool] = True

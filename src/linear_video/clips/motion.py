@@ -72,7 +72,7 @@ def billiard(
 def pushed_billiard(
     start: NDArray[np.float64], velocity: NDArray[np.float64], length: NDArray[np.float64], pushes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """``billiard`` whose velocity changes by ``pushes[t]`` (T, 2) on the way to frame t, right after frame t-1."""
+    """Like ``billiard``, but the velocity changes by ``pushes[t]`` (T, 2) right after frame t-1."""
     moments = [0, *np.flatnonzero(pushes[1:].any(axis=1)), len(pushes) - 1]  # frames from which a new course is taken
     position, velocities, hits = billiard(start, velocity, length, len(pushes))
     for first, last in itertools.pairwise(moments[1:]):
@@ -133,7 +133,7 @@ def collide(
 def _contact(
     offset: NDArray[np.float64], velocity: NDArray[np.float64], reach: NDArray[np.float64]
 ) -> tuple[float, int] | None:
-    """Time until two boxes touch, and the axis on which they do; None if they do not, or are parting."""
+    """Time until two boxes touch, and the axis on which they do; None if they do not touch, or move apart."""
     enter, leave, axis = -np.inf, np.inf, 0
     for k in range(2):
         if velocity[k] == 0:
@@ -145,8 +145,8 @@ def _contact(
             enter, axis = times[0], k
         leave = min(leave, times[1])
     approaching = offset[axis] * velocity[axis] < 0
-    # Boxes in touch after their last exchange may overlap by rounding: then they meet now, if they still approach. The
-    # overlap is measured in pixels, since slow boxes take long to overlap by little.
+    # Boxes that touch after their last exchange may overlap because of rounding: if they still approach, they meet
+    # now. The overlap is measured in pixels, since slow boxes take long to overlap by little.
     if not approaching or enter >= leave or leave <= 0 or enter * abs(velocity[axis]) < -1e-9:
         return None
     return max(enter, 0.0), axis
@@ -158,7 +158,7 @@ def draw_trajectory(
     """Draw where the symbols of one clip start and how they move, and follow them.
 
     Raises:
-        InputError: if a symbol is larger than the frame, or colliding symbols find no place beside each other.
+        InputError: if a symbol is larger than the frame, or colliding symbols do not fit beside each other.
     """
     size, frames, count = settings.render_size, settings.frames, len(symbols)
     sides = np.array([symbol.planes.shape[1::-1] for symbol in symbols], dtype=np.float64)  # (S, 2), width and height
@@ -193,7 +193,7 @@ def draw_trajectory(
 
 
 def _draw_pushes(settings: "MovingSymbolsSettings", random: np.random.Generator) -> NDArray[np.float64]:
-    """Pushes of one clip: (T, 2), zeros where there is none."""
+    """Pushes of one clip: (T, 2), zeros at frames without a push."""
     count = random.integers(settings.pushes[0], settings.pushes[1] + 1)
     moments = 1 + random.choice(settings.frames - 1, count, replace=False)
     direction, strength = random.uniform(0, 2 * np.pi, count), random.uniform(*settings.push, count)
@@ -221,4 +221,4 @@ def _place_apart(
         if apart[np.triu_indices(len(start), 1)].all():
             return start
         start = half + random.uniform(size=start.shape) * (size - 2 * half)
-    raise InputError(f"{len(start)} symbols find no place beside each other; use fewer or smaller ones.")
+    raise InputError(f"{len(start)} symbols do not fit beside each other; use fewer or smaller ones.")

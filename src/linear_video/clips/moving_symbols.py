@@ -1,6 +1,6 @@
 """Moving Symbols (Szeto et al. 2018), simulated exactly: symbols that drift, turn, grow and bounce inside a frame.
 
-``motion`` tells where they are; here they are drawn, in sub-pixel steps.
+The module ``motion`` computes where they are; this module draws them, with sub-pixel precision.
 """
 
 from collections.abc import Iterable
@@ -28,27 +28,27 @@ class MovingSymbolsSettings(DatasetSettings):
     """How clips are simulated. Every range is (least, greatest), drawn uniformly for each symbol.
 
     Attributes:
-        clips: number of clips of each split.
-        symbols: where symbols come from: ``"digits"``, ``"mnist"`` or ``"folder"``, see ``load_symbols``.
+        clips: number of clips in each split.
+        symbols: where the symbols come from: ``"digits"``, ``"mnist"`` or ``"folder"``, see ``load_symbols``.
         symbols_folder: folder of MNIST's files or of the pictures; unused by ``"digits"``.
         symbol_size: longer side of a tightly cropped symbol, in pixels of the rendered frame.
-        backgrounds_folder: folder of pictures, of which each clip draws one as its background; None for plain grey.
-        frames: frames of a clip.
+        backgrounds_folder: folder of pictures, from which each clip draws its background; None for plain grey.
+        frames: number of frames in a clip.
         render_size: side of the square frame in which symbols move, in pixels.
         frame_size: side of the frame that is kept; the rendered frame is averaged down to it.
         channels: 1 (grey) or 3 (red, green, blue).
         symbols_per_clip: (least, greatest) number of symbols.
-        speed: pixels of the rendered frame per frame; the direction is uniform.
+        speed: pixels of the rendered frame per frame; the direction is drawn uniformly.
         rotation_speed: degrees per frame, counter-clockwise; negative for clockwise.
         scale: size of a symbol relative to its own; two different numbers make it grow and shrink.
         scale_period: frames from one largest form to the next.
         scale_wave: course of the scale between its limits: ``"constant"`` (a size drawn for each symbol), ``"sine"``
             or ``"triangle"``.
         collisions: whether symbols bounce off each other, or pass over one another.
-        pushes: (least, greatest) number of pushes of a clip, each on the way to a frame that is drawn; a push changes
-            the velocity of all symbols by the same vector. They are the actions of the clips.
-        push: size of that change in pixels of the rendered frame per frame; the direction is uniform.
-        background: grey value of [0, 1].
+        pushes: (least, greatest) number of pushes in a clip, each on the way to a randomly drawn frame. A push changes
+            the velocity of all symbols by the same vector. The pushes are the actions of the clips.
+        push: size of that change in pixels of the rendered frame per frame; the direction is drawn uniformly.
+        background: grey value in [0, 1].
     """
 
     clips: dict[Split, int] = field(default_factory=lambda: {"train": 10_000, "validation": 100, "test": 100})
@@ -87,10 +87,10 @@ class MovingSymbolsSettings(DatasetSettings):
         if self.pushes[1] >= self.frames and self.pushes[1]:
             raise ValueError(f"pushes must be fewer than the frames, {self.frames}, not {self.pushes[1]}.")
         if self.pushes[1] and self.collisions:
-            raise ValueError("pushes and collisions cannot be had together; leave one out.")
+            raise ValueError("pushes and collisions cannot be combined; leave one out.")
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
-        """Simulate the clips of all splits, which share neither symbols nor, if there are enough, backgrounds."""
+        """Simulate the clips of all splits, which share no symbols, and no backgrounds if there are enough of them."""
         return Made({split: self._simulate(split, seed) for split in SPLITS})
 
     def _simulate(self, split: Split, seed: int) -> ClipSet:
@@ -153,7 +153,7 @@ def simulate(
 ) -> ClipSet:
     """Simulate the clips with the given numbers.
 
-    Clip i depends on the settings, the symbols, the split, the seed and i alone: not on how many are made, nor in
+    Clip i depends only on the settings, the symbols, the split, the seed and i, not on how many clips are made or in
     which order. ``backgrounds`` are float32 (render_size, render_size, C); each clip draws one.
     """
     numbers, side = list(clips), settings.frame_size
@@ -199,10 +199,10 @@ def _states(numbers: list[int], trajectories: list[Trajectory]) -> pd.DataFrame:
 def load_backgrounds(folder: Path, settings: MovingSymbolsSettings, split: Split) -> list[NDArray[np.float32]]:
     """Pictures of a folder as backgrounds, resized to the rendered frame: float32 (H, W, C) in [0, 1].
 
-    Splits share none; with fewer than ten different pictures, they share all.
+    Splits do not share pictures, unless there are fewer than ten different ones: then they share them all.
 
     Raises:
-        InputError: if the folder holds no readable picture, or one that is too large.
+        InputError: if the folder holds no readable picture, or a picture that is too large.
     """
     flag = cv2.IMREAD_GRAYSCALE if settings.channels == 1 else cv2.IMREAD_COLOR_RGB
     size = settings.render_size

@@ -1,6 +1,6 @@
-"""The kinds of datasets, by name: what ``kind`` may say among the parameters of a dataset.
+"""The kinds of datasets, by the name that the parameter ``kind`` of a dataset takes.
 
-To add one, write a subclass of ``DatasetSettings`` into a file of its own, and a line here.
+To add one, write a subclass of ``DatasetSettings`` in a new file, and add a line here.
 """
 
 import pkgutil
@@ -18,6 +18,6 @@ KINDS = {
 
 
 def settings_class(kind: str) -> type[DatasetSettings]:
-    """The settings of one of the ``KINDS``; its file is imported now."""
+    """The settings class of one of the ``KINDS``; its file is imported only now."""
     found: type[DatasetSettings] = pkgutil.resolve_name(KINDS[kind])
     return found

@@ -1,4 +1,4 @@
-"""Objects on a turntable as clips: small NORB, and folders of pictures as COIL-20 and COIL-100 have them."""
+"""Clips of objects on a turntable: small NORB, and folders of pictures in the form of COIL-20 and COIL-100."""
 
 import re
 from collections.abc import Iterator
@@ -32,20 +32,20 @@ Configuration = tuple[int, int]  # (lighting, elevation)
 class RotationSettings(DatasetSettings):
     """How views of objects become clips of rotation.
 
-    COIL has one lighting and elevation alone. Where a frame turns by several of its views, these are dealt to as many
+    COIL has only one lighting and elevation. If ``degrees_per_frame`` spans k of its views, they are dealt to k
     interleaved turns, and the number of the turn takes the place of the elevation.
 
     Attributes:
         raw_folder: small NORB's six (or three) matrix files, or pictures ``obj{n}__{view}.png``.
         object: name of one object (``car/4``, ``obj1``), ``"first"`` or ``"all"``.
-        unusable: ``"skip"`` leaves out objects that cannot be used, ``"fail"`` stops at them; both list them.
+        unusable: ``"skip"`` leaves out objects that cannot be used, ``"fail"`` stops the run; both list them.
         frame_size: side of the square frame.
         channels: 1 (grey) or 3 (red, green, blue).
-        frames: frames of a clip; the first view follows the last one.
+        frames: number of frames in a clip; after the last view of a turn comes the first one.
         window_step: frames from the start of one clip to the next, within a whole turn.
         degrees_per_frame: a multiple of the data's own step (NORB 20, COIL 5) that divides 360.
-        directions: ``"forward"``, ``"backward"`` (by growing and falling azimuth), or both.
-        cameras: of NORB's two, each giving sequences of its own.
+        directions: ``"forward"`` (growing azimuth), ``"backward"`` (falling azimuth), or both.
+        cameras: which of NORB's two cameras are used; each gives its own sequences.
         validation: (lighting, elevation), from 0, of the clips that are held out for validation.
         test: (lighting, elevation), from 0, of the clips that are held out for the test.
     """
@@ -75,13 +75,13 @@ class RotationSettings(DatasetSettings):
         for name in ("directions", "cameras"):
             values = getattr(self, name)
             if not values or len(set(values)) != len(values):
-                raise ValueError(f"{name} must name each once, and one at least, not {values}.")
+                raise ValueError(f"{name} must name at least one, and none twice, not {values}.")
         for name in ("validation", "test"):
             if min(getattr(self, name)) < 0:
                 values = list(getattr(self, name))
                 raise ValueError(f"{name} must be [lighting, elevation], both at least 0, not {values}.")
         if list(self.validation) == list(self.test):
-            raise ValueError(f"validation and test are both (lighting, elevation) {list(self.test)}.")
+            raise ValueError(f"validation and test must differ, but both are (lighting, elevation) {list(self.test)}.")
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
         """Read the views, and put them in order; ``folder`` keeps unpacked files. Nothing is random."""
@@ -99,8 +99,8 @@ class TurningObject:
 
     Attributes:
         views: for each (lighting, elevation), the views of a full turn by growing azimuth.
-        degrees: from one view to the next.
-        cameras: that see each view.
+        degrees: angle from one view to the next.
+        cameras: cameras that see each view.
         reason: why the object cannot be used; "" if it can.
     """
 
@@ -159,7 +159,7 @@ def _coil_objects(folder: Path) -> list[TurningObject]:
 
 
 def _damaged(turn: list[View]) -> str:
-    """What is wrong with the pictures of an object."""
+    """What is wrong with the pictures of an object; "" if nothing is."""
     sizes = set()
     for view in turn:
         try:
@@ -182,7 +182,7 @@ def _view(view: View, camera: int, channels: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """One way round: views of a full turn in the order in which they are shown."""
+    """One full turn in one direction: its views in the order in which they are shown."""
 
     object: TurningObject
     configuration: Configuration
@@ -198,10 +198,10 @@ class _Sequence:
 
 
 def rotate(objects: list[TurningObject], settings: RotationSettings) -> tuple[dict[Split, ClipStream], pd.DataFrame]:
-    """Clips of the chosen objects in rotation, and a row for each object: frames, clips, reason why there are none.
+    """Clips of the chosen objects in rotation, and a row for each object: frames, clips, and why there are none, if so.
 
     Raises:
-        InputError: if an object or configuration that the settings name is not there, or objects cannot be used.
+        InputError: if an object or configuration that the settings name does not exist, or objects cannot be used.
     """
     chosen = _choose(objects, settings)
     sequences = [sequence for o in chosen if not o.reason for sequence in _sequences(o, settings)]
@@ -231,7 +231,7 @@ def _choose(objects: list[TurningObject], settings: RotationSettings) -> list[Tu
     if not chosen:
         raise InputError(
             f"there is no object {settings.object!r} in {settings.raw_folder}, only "
-            f"{', '.join(o.name for o in objects)}; choose one by the parameter object."
+            f"{', '.join(o.name for o in objects)}; choose one with the parameter object."
         )
     unusable = [o for o in chosen if o.reason]
     if len(unusable) == len(chosen) or (unusable and settings.unusable == "fail"):

@@ -1,4 +1,4 @@
-"""Clips out of recordings: overlapping windows, without standstill and cuts, split so that nothing is seen twice."""
+"""Clips from recordings: overlapping windows without standstill and cuts, in splits that share no frame."""
 
 import hashlib
 import itertools
@@ -28,11 +28,11 @@ def cut(
     """Cut clips out of the recordings that ``extraction.extract`` has left in ``folder``.
 
     Returns the clips of each split, in the order of the recordings, and a row for each recording and crop: its split,
-    number of clips, clips passed over for want of motion (``still``) or for a ``cut``, and the reason if there are
-    none. Split by time, a recording stands in several.
+    number of clips, clips left out because they lack motion (``still``) or contain a ``cut``, and the reason if there
+    are no clips. With a split by time, a recording is in several splits.
 
     Raises:
-        InputError: if a split would stay empty.
+        InputError: if a split would be empty.
     """
     usable = recordings[recordings["reason"] == ""]
     windows, passed_over = [], []
@@ -51,8 +51,8 @@ def cut(
     for split in SPLITS:
         if not (clips["split"] == split).any():
             raise InputError(
-                f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; set frames, "
-                "frame_step, window_step or least_motion lower, or split by the other of video and time."
+                f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; lower frames, "
+                "frame_step, window_step or least_motion, or use the other value of split_by."
             )
     counts = pd.DataFrame(passed_over, usable.index, ["still", "cut"])
     counts["clips"] = clips["recording"].value_counts().reindex(usable.index, fill_value=0)
@@ -74,7 +74,7 @@ def cut(
 def _pieces(
     folder: Path, files: list[str], starts: list[int], settings: "FootageSettings"
 ) -> Iterator[NDArray[np.uint8]]:
-    """Frames of clips (n, T, C, H, W), never of two recordings at once."""
+    """Frames of clips (n, T, C, H, W); each piece is from one recording."""
     first = 0
     while first < len(files):
         last = first + 1
@@ -93,7 +93,7 @@ def frame_differences(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def find_cuts(differences: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """Where one difference sticks out: at least ``threshold``, and three times its neighbours. Fast motion lasts."""
+    """Where a difference is at least ``threshold`` and three times its neighbours; fast motion lasts longer."""
     around = np.maximum(np.append(0, differences[:-1]), np.append(differences[1:], 0))
     return np.asarray((differences >= threshold) & (differences >= 3 * around))
 
@@ -101,7 +101,7 @@ def find_cuts(differences: NDArray[np.float64], threshold: float) -> NDArray[np.
 def _passed_over(
     frames: NDArray[np.uint8], starts: NDArray[np.int64], settings: "FootageSettings"
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which windows lack motion, and which go across a cut."""
+    """Which windows lack motion, and which contain a cut."""
     none = np.zeros(len(starts), np.bool_)
     if not settings.least_motion and settings.cut_threshold is None:
         return none, none
@@ -117,17 +117,17 @@ def _passed_over(
 
 
 def _parts(frames: int, settings: "FootageSettings") -> list[tuple[str, int, int]]:
-    """Parts of a recording, each for one split: (split, first frame, one after the last); by video, one for any."""
+    """Parts of a recording, as (split, first frame, one after the last); split by video, one part for any split."""
     if settings.split_by == "video":
         return [("", 0, frames)]
-    # A part that is not empty has room for a clip at least.
+    # A part that is not empty has room for at least one clip.
     test = frames - max(settings.span, round(settings.test_share * frames))
     validation = test - max(settings.span, round(settings.validation_share * frames))
     return [("train", 0, validation), ("validation", max(validation, 0), test), ("test", test, frames)]
 
 
 def _split_by_video(names: pd.Series, settings: "FootageSettings") -> pd.Series:
-    """Put each recording, with all its crops, into one split, in an order that its name alone decides."""
+    """Put each recording, with all its crops, into one split. Only the names decide the order."""
     order = sorted(names.unique(), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     tests = max(1, round(settings.test_share * len(order)))
     validations = max(1, round(settings.validation_share * len(order)))

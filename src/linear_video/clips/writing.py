@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from linear_video.common.errors import InputError
 from linear_video.common.files import telling_no_room
 
-CODEC = "VP80"  # a quarter of VP9's time for a third more bytes; H.264 cannot be written by OpenCV's free build
+CODEC = "VP80"  # takes a quarter of VP9's time for a third more bytes; OpenCV's free build cannot write H.264
 SEGMENT = b"\x18\x53\x80\x67"  # in the head of a ``.webm`` file; its size follows in 8 bytes, a 1 and 7 of number
 
 
 class VideoWriter:
     """Takes frames uint8 (h, w, 1) or (h, w, 3), red, green, blue, one by one, and writes them as a ``.webm`` file.
 
-    The codec knows even sizes alone: the last row or column of others is doubled. It is lossy (about 40 dB).
+    The codec takes only even sizes, so a last odd row or column is doubled. It is lossy (about 40 dB).
 
-    OpenCV does not say when writing fails: the file's frames are counted when the block ends well.
+    OpenCV does not report a failed write, so the file's frames are counted when the block ends without an error.
 
     Raises:
         InputError: if the file cannot be written.
-        OSError: if it does not hold all frames; a ``NoRoomError`` if that is for want of room.
+        OSError: if it does not hold all frames; a ``NoRoomError`` if the disk has no room.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -64,14 +64,14 @@ class VideoWriter:
             if not self._writer.isOpened():
                 raise InputError(f"{self.path} cannot be written as a video of {width}x{height} at {self.fps:g} fps.")
         colour = padded if padded.shape[2] == 3 else np.repeat(padded, 3, axis=2)
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of each frame that has no room
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # one message a frame
         self._writer.write(np.ascontiguousarray(colour[..., ::-1]))
         cv2.utils.logging.setLogLevel(level)
         self._written += 1
 
 
 def _is_whole(path: Path, frames: int) -> bool:
-    """Whether a video holds all frames, and its end; they are not decoded, which would take a hundred times as long."""
+    """Whether a video holds all frames and its end. Frames are not decoded: that would take a hundred times as long."""
     with path.open("rb") as file:
         head = file.read(100)
     start = head.find(SEGMENT) + len(SEGMENT) + 8
@@ -87,9 +87,9 @@ def _is_whole(path: Path, frames: int) -> bool:
 
 @contextmanager
 def _without_words() -> Iterator[None]:
-    """Nothing on the error output: OpenCV complains of every codec in a ``.webm`` file, and then writes it.
+    """Keep OpenCV off the error output: it complains about every codec in a ``.webm`` file, and then writes the file.
 
-    And of every file that was cut off, of which we tell.
+    It also complains about every file that was cut off, which we report ourselves.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,6 +1,6 @@
-"""What settings check of themselves: ValueError names the setting, what is allowed, and what was given.
+"""Checks that settings make of their own values. A ValueError names the setting, what is allowed, and what was given.
 
-None passes every check: whether it is allowed is told by the type.
+None passes every check, since the type already says whether it is allowed.
 """
 
 import difflib
@@ -9,35 +9,35 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """What to write in place of a name that nothing has: the one most like it, or else all that there are."""
+    """What to write in place of an unknown name: the most similar known name, or a list of all known names."""
     names = list(known)
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(names) or 'none'}."
 
 
 def check_least(settings: Any, least: int, *names: str) -> None:
-    """Whole numbers are at least ``least``."""
+    """Check that whole numbers are at least ``least``."""
     for name in names:
         value = getattr(settings, name)
         _require(settings, name, value is None or value >= least, f"at least {least}")
 
 
 def check_most(settings: Any, most: int, *names: str) -> None:
-    """Whole numbers are at most ``most``, which nothing sensible exceeds: a forged one must not fill the memory."""
+    """Check that whole numbers are at most ``most``, a generous bound, so that a forged one cannot fill the memory."""
     for name in names:
         value = getattr(settings, name)
         _require(settings, name, value is None or value <= most, f"at most {most}")
 
 
 def check_within(settings: Any, interval: str, *names: str) -> None:
-    """Numbers lie in an interval as it is written: ``"[0, 1)"``, ``"(0, inf)"``."""
+    """Check that numbers lie in an interval, written as in ``"[0, 1)"`` or ``"(0, inf)"``."""
     for name in names:
         value = getattr(settings, name)
         _require(settings, name, value is None or _lies_within(value, interval), f"within {interval}")
 
 
 def check_pair(settings: Any, interval: str, *names: str) -> None:
-    """Pairs are (least, greatest), both in an interval."""
+    """Check that pairs are (least, greatest), both in an interval."""
     for name in names:
         least, greatest = getattr(settings, name)
         fine = least <= greatest and _lies_within(least, interval) and _lies_within(greatest, interval)
@@ -45,14 +45,14 @@ def check_pair(settings: Any, interval: str, *names: str) -> None:
 
 
 def check_choice(settings: Any, choices: tuple[Any, ...], *names: str) -> None:
-    """Values are among ``choices``."""
+    """Check that values are among ``choices``."""
     for name in names:
         *others, last = (str(choice) for choice in choices)
         _require(settings, name, getattr(settings, name) in choices, f"{', '.join(others)} or {last}")
 
 
 def check_literals(settings: Any) -> None:
-    """Every field of a ``Literal`` type is among its choices."""
+    """Check that every field of a ``Literal`` type is among its choices."""
     for name, hint in get_type_hints(type(settings)).items():
         if get_origin(hint) is Literal:
             check_choice(settings, get_args(hint), name)

@@ -1,4 +1,4 @@
-"""Which version of the project this is."""
+"""The version of the project, as its git commit."""
 
 import subprocess
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""The one way of writing what is kept: beside its place, down to the disk, then renamed into it.
+"""The one way to write results: beside their place, synced to the disk, then renamed into it.
 
-Killed at any moment, or out of room, a writer leaves what was there before or all of what is new: never neither, never
-a mix. What it leaves beside (``.<name>.part``, ``.<name>.old``) is removed by whoever writes to the same place next.
+If a writer is killed at any moment, or runs out of room, either the old content or all of the new content is there:
+never neither, never a mix. What it leaves beside (``.<name>.part``, ``.<name>.old``) is removed by the next writer to
+the same place.
 """
 
 import ctypes
@@ -21,19 +22,19 @@ NO_ROOM = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "it would be larger than a file may be here (see ulimit -f)",
 }
-CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # what a file system says of something that it does not offer
+CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # what a file system answers if it does not support an operation
 PROBE = 2**20  # bytes
 LONGEST_NAME = 255  # bytes, of most file systems
 
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which replaces ``path`` when the block ends well, and vanishes otherwise.
+    """Give a path to write to. It replaces ``path`` if the block succeeds, and is deleted otherwise.
 
     Raises:
         NoRoomError: if the disk is full, or a quota or limit is reached; what was there before stays.
     """
-    place = path.resolve()  # a link stays, and what it leads to is replaced
+    place = path.resolve()  # a link stays, and its target is replaced
     part = _beside(place, "part")
     try:
         with telling_no_room(path, part):
@@ -49,7 +50,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Give an empty folder, which replaces the folder ``path`` when the block ends well, and vanishes otherwise.
+    """Give an empty folder. It replaces the folder ``path`` if the block succeeds, and is deleted otherwise.
 
     Raises:
         NoRoomError: if the disk is full, or a quota or limit is reached; what was there before stays.
@@ -72,10 +73,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Before a folder is read: put the one of before back, if a kill has left it beside its place.
+    """Call this before a folder is read: it puts the old folder back, if a kill has left it beside its place.
 
-    That happens only where two folders cannot change places in one step, between the two steps that are needed there.
-    Somebody who writes the folder at this very moment is not disturbed: see ``_put``.
+    That can happen only where two folders cannot be exchanged in one step, between the two steps that are needed there.
+    It does not disturb another process that is writing the folder at this moment: see ``_put``.
     """
     place = path.resolve()
     old = _beside(place, "old")
@@ -85,7 +86,7 @@ def recover(path: Path) -> None:
 
 
 def _put(part: Path, place: Path) -> None:
-    """Let one folder take the place of another, which may be gone or stand beside afterwards."""
+    """Put one folder in the place of another, which may be deleted or lie beside it afterwards."""
     if not place.exists():
         part.rename(place)
         return
@@ -102,11 +103,11 @@ def _put(part: Path, place: Path) -> None:
                 raise
         else:
             return
-        # A reader saw no folder between the two steps, and has put the old one back: aside with it again.
+        # Between the two steps, a reader saw no folder and put the old one back. Move it aside again.
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; False where the system or the file system does not offer that."""
+    """Exchange two paths in one step; False where the system or the file system does not support that."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
     if rename is None:
         return False
@@ -122,7 +123,7 @@ def _exchange(one: Path, other: Path) -> bool:
 def _remove_remains(place: Path) -> None:
     recover(place)
     remains = [_beside(place, "part")]
-    if place.exists():  # else the old one is the only copy, and could not be put back
+    if place.exists():  # otherwise the old one is the only copy
         remains.append(_beside(place, "old"))
     for path in remains:
         if path.is_dir() and not path.is_symlink():
@@ -139,7 +140,7 @@ def _beside(place: Path, what: str) -> Path:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    """Wait until the content of a file, or the list of names in a folder, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -152,12 +153,12 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def telling_no_room(path: Path, part: Path) -> Iterator[None]:
-    """Say so, if what is written to ``part``, a file or a folder, fails for want of room; ``path`` is its name.
+    """Raise ``NoRoomError`` if writing to ``part``, a file or a folder, fails for lack of room; ``path`` is its name.
 
-    Writers fail in many ways, and not all say why: then the system is asked.
+    Writers fail in many ways, and some do not say why. Then the system is asked.
 
     Raises:
-        NoRoomError: in place of what the writer raises.
+        NoRoomError: in place of the exception that the writer raises.
     """
     try:
         yield
@@ -174,7 +175,7 @@ def telling_no_room(path: Path, part: Path) -> Iterator[None]:
 
 
 def no_room(error: BaseException | None) -> int | None:
-    """The number of the system's error, if that is a want of room, of an error or of what has led to it."""
+    """The system's error number, if an error or one of its causes is a lack of room."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return error.errno
@@ -183,7 +184,7 @@ def no_room(error: BaseException | None) -> int | None:
 
 
 def _probe(part: Path) -> int | None:
-    """Try to write more there, and see why that fails, if it does for want of room."""
+    """Try to write more there, and see whether that fails for lack of room."""
     files = [file for file in part.rglob("*") if file.is_file()] if part.is_dir() else [part]
     longest = max(files, key=lambda file: file.stat().st_size if file.exists() else 0, default=part / "probe")
     try:
@@ -197,7 +198,7 @@ def _probe(part: Path) -> int | None:
 
 
 def remove_all_but(folder: Path, keep: Collection[str]) -> None:
-    """Delete the sub-folders that are not named in ``keep``."""
+    """Delete all sub-folders that are not named in ``keep``."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_dir() and path.name not in keep:
             shutil.rmtree(path)
@@ -220,9 +221,9 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def check_path(path: Path) -> None:
-    """Raise InputError if bytes of a path are no text: OpenCV crashes on such, and no table takes them."""
+    """Raise InputError if a path has bytes that are not text: OpenCV crashes on them, and tables reject them."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         shown = str(path).encode(errors="backslashreplace").decode()
-        raise InputError(f"{shown}: its name is no valid Unicode; rename it.") from error
+        raise InputError(f"{shown}: its name is not valid Unicode; rename it.") from error

@@ -1,4 +1,4 @@
-"""Pictures: how large they are, by their header; and of another size."""
+"""Read pictures safely: their size by their header, and their content at another size."""
 
 import io
 import struct
@@ -18,17 +18,17 @@ T = TypeVar("T", np.uint8, np.float32)
 
 
 def resized(picture: NDArray[T], height: int, width: int) -> NDArray[T]:
-    """A picture (h, w, C) as one of (height, width, C), without aliasing."""
+    """Resize a picture (h, w, C) to (height, width, C), without aliasing."""
     if picture.shape[:2] == (height, width):
         return picture
-    # Area averaging is OpenCV's one kind without aliasing; it is meant for shrinking alone.
+    # Area averaging is OpenCV's only method without aliasing, and it is meant only for shrinking.
     kind = cv2.INTER_AREA if height <= picture.shape[0] and width <= picture.shape[1] else cv2.INTER_LINEAR
     other = cv2.resize(picture, (width, height), interpolation=kind)
     return np.asarray(other, picture.dtype).reshape(height, width, -1)
 
 
 def picture_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width of a picture by the header of its file; None if it is no picture that is known.
+    """Height and width of a picture by the header of its file; None if the format is not known.
 
     Pictures other than PNG, JPEG and WebP are read as far as Pillow allows; it stops at 179 million pixels.
     """
@@ -47,7 +47,7 @@ def picture_size(content: bytes) -> tuple[int, int] | None:
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
-    """Width and height, which stand in another place in each of the three kinds of the format."""
+    """Width and height; each of the three kinds of the format has them in another place."""
     kind = content[12:16]
     if kind == b"VP8X":
         return tuple(1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))  # type: ignore[return-value]
@@ -59,10 +59,12 @@ def _webp_size(content: bytes) -> tuple[int, int]:
 
 
 def read_picture(path: Path, flag: int) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
-    """A picture (h, w) or (h, w, C) as OpenCV reads it with a flag, kept as float32 later; None if it is none.
+    """Read a picture (h, w) or (h, w, C) as OpenCV does with a flag; None if it is not a picture.
+
+    Its size is bounded as that of the float32 array that it becomes later.
 
     Raises:
-        InputError: if it is larger than is allowed, or no regular file, naming it.
+        InputError: if it is larger than is allowed, or not a regular file. The message names it.
     """
     content = read_bounded(path)
     size = picture_size(content)

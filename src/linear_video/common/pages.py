@@ -5,7 +5,7 @@ from typing import Any
 
 import jinja2
 
-# Whatever is put into a page is shown as it is: text of users cannot become markup.
+# Everything that is put into a page is escaped, so that users' text cannot become markup.
 _ENVIRONMENT = jinja2.Environment(loader=jinja2.PackageLoader("linear_video", ""), autoescape=True)
 
 

@@ -1,1 +1,1 @@
-"""Scores and figures of any model's predictions. Knows no Kedro."""
+"""Scores and figures of any model's predictions. This package does not import Kedro."""

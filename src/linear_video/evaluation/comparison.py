@@ -18,22 +18,22 @@ BASELINE = "last_frame"
 
 @dataclass(frozen=True)
 class PredictionFacts:
-    """What is kept with the predictions of a model."""
+    """The facts that are kept with the predictions of a model."""
 
     model: str
     dataset: str
     held_out: str
-    clips: str  # the fingerprint of those that they are for
+    clips: str  # fingerprint of the clips that were predicted
     parameters: int
     training_minutes: float
     bits_per_value: float | None
     frames_per_second: float
     commit: str
-    checkpoint: str = ""  # the SHA-256 of its config
+    checkpoint: str = ""  # SHA-256 of the model's config
 
 
 def check_facts(facts: Mapping[str, Any], model: str, dataset: str) -> None:
-    """Raise InputError unless all is there that is kept with the predictions of a model."""
+    """Raise InputError unless the facts kept with the predictions of a model are complete."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -41,13 +41,13 @@ def check_facts(facts: Mapping[str, Any], model: str, dataset: str) -> None:
     except ValidationError as error:
         wrong = ", ".join(".".join(map(str, detail["loc"])) for detail in error.errors())
         raise InputError(
-            f"facts.json beside the predictions of {model} on {dataset} lacks what it should say ({wrong}); predict "
+            f"facts.json beside the predictions of {model} on {dataset} is incomplete or wrong ({wrong}); predict "
             f"again: kedro run --pipelines={model}.{dataset} --from-nodes={model}.{dataset}.predict"
         ) from error
 
 
 def fingerprint(frames: NDArray[np.uint8]) -> str:
-    """What tells clips (N, T, C, H, W) from others: their shape and SHA-256."""
+    """The shape and SHA-256 of clips (N, T, C, H, W), which tell them from others."""
     return f"{'x'.join(map(str, frames.shape))} {hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()}"
 
 
@@ -55,7 +55,7 @@ def compare(predictions: Mapping[str, Frames], context: Frames, truth: Frames) -
     """Score the predictions of several models, all (N, horizon, C, H, W), after the last frame of the context.
 
     Returns a row for each model and predicted frame: means of ``psnr`` (dB), ``ssim`` and ``sharpness`` (dB), and of
-    the gains in PSNR and SSIM over the last frame clip by clip; ``*_ci95`` are half-widths of their 95 % intervals.
+    the clip-by-clip gains in PSNR and SSIM over the last frame. ``*_ci95`` are half-widths of their 95 % intervals.
     """
     shown = {BASELINE: np.broadcast_to(context[:, -1:], truth.shape), **predictions}
     values = {name: dict(zip(("psnr", "ssim"), judge_frames(p, truth), strict=True)) for name, p in shown.items()}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 STEPS, IMAGES_PER_STEP, LEARNING_RATE = 2500, 64, 2e-3
-LARGEST_SHIFT = 2  # pixels of 32, and turns of some degrees: few images are to do for many
+LARGEST_SHIFT = 2  # pixels of 32, and degrees: random moves make many images of few
 LARGEST_TURN = 10
 
 
@@ -15,7 +15,7 @@ def train_reader(images: NDArray[np.uint8], labels: NDArray[np.int64], seed: int
     """Train a classifier of images uint8 (N, C, H, W) with labels 0 .. 9 (N,); the same seed gives the same one."""
     pixels, digits = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a second one gains little here, and waits long where another program has the core
+    torch.set_num_threads(1)  # a second thread gains little here, and waits long if another program has the core
     try:
         return _train(pixels, digits, seed)
     finally:
@@ -24,7 +24,7 @@ def train_reader(images: NDArray[np.uint8], labels: NDArray[np.int64], seed: int
 
 def _train(pixels: Tensor, digits: Tensor, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # of the CPU alone
+        torch.default_generator.manual_seed(seed)  # seeds only the CPU
         channels = (16, 32, 32)
         layers: list[nn.Module] = []
         for before, after in zip((pixels.shape[1], *channels), channels, strict=False):

@@ -1,4 +1,4 @@
-"""One page on an experiment: what a model was trained on, what it makes of held-out clips, and how good that is."""
+"""One page about an experiment: what a model was trained on, what it predicts for held-out clips, and how well."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ OF_ONE_CLIP = "Scores of each predicted frame."
 
 
 def rows_of(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The scores of a model that predicts, and of the references that it has, by what they are called."""
+    """The scores of a model that predicts, and of the references beside it, by name."""
     rows = {scores["model"]: scores, **references_of(scores)}
     return {name.replace("_", " "): row for name, row in rows.items()}
 
@@ -44,10 +44,10 @@ def page(
 
     Args:
         scores: of the model, as in ``scores.json``.
-        config: of its checkpoint.
+        config: the config of its checkpoint.
         learned: how many numbers it has learned.
-        told: what else is to be told of the model.
-        settings: by what they are of, beside those of the model and its training.
+        told: further facts about the model.
+        settings: further settings, by what they belong to, beside those of the model and its training.
         pictures: content of PNG and GIF files, by name.
         beside: scores of the model that a synthesis is compared with.
     """
@@ -76,13 +76,13 @@ def _intro(scores: Mapping[str, Any]) -> str:
     return (
         f"Scored on {clips} of the {scores['held_out']} split, {width}x{height} pixels. The model sees "
         f"{scores['context']} frames and predicts the next {scores['horizon']}. "
-        + ("One clip tells nothing of the spread, so there are no intervals." if count == 1 else "")
+        + ("One clip tells nothing about the spread, so there are no intervals." if count == 1 else "")
         + ("± is half of a 95 % interval of the mean." if count > 1 else "")
     )
 
 
 def _frames(scores: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
-    """By metric, a row for the model and each reference, a column for each predicted frame (or some, of many)."""
+    """For each metric, rows for the model and the references, and columns for all or some predicted frames."""
     for metric, (label, form) in FORMS.items():
         rows = []
         for name, row in rows_of(scores).items():
@@ -94,7 +94,7 @@ def _frames(scores: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
 
 
 def _sequences(scores: Mapping[str, Any], beside: Mapping[str, Any] | None) -> Iterator[pd.DataFrame]:
-    """A row for each score of a synthesis, a column for the model and the one beside it."""
+    """A row for each score of a synthesis, and a column each for the model and the one beside it."""
     models = [scores, *([beside] if beside else [])]
     names = list(dict.fromkeys(name for one in models for name in one["synthesis"]))
     columns = {one["model"].replace("_", " "): [_number(one["synthesis"].get(n)) for n in names] for one in models}
@@ -121,7 +121,7 @@ def _trained(training: Mapping[str, Any], learned: int) -> dict[str, str]:
 
 
 def _short(commit: str) -> str:
-    """The first letters of a commit, and whether files had changed since."""
+    """The first digits of a commit, and whether files had changed since then."""
     return commit[:10] + "-dirty" * commit.endswith("-dirty")
 
 
@@ -149,7 +149,7 @@ def _picture(name: str, content: bytes, scores: Mapping[str, Any]) -> dict[str, 
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Names with dots and values of nested mappings."""
+    """Dotted names and values of nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{above}{name}.")

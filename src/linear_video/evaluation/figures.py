@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
 
-# Told apart by colour-blind readers (Okabe, Ito 2008).
+# Colours that colour-blind readers can tell apart (Okabe, Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#7f7f7f", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MODEL_COLOUR = COLOURS[0]
 
-ERROR = "|error|"  # row of a film strip, and column of an animation
+ERROR = "|error|"  # name of a row of a film strip, and of a column of an animation
 COLUMNS = (5, 10)  # frames of a clip in a film strip, at least and at most, if there are so many
 WIDEST = 20  # frames, as wide as they are high, that clips side by side may take
 LARGE = 256  # pixels of a frame's longer side in an animation, at least
@@ -34,7 +34,7 @@ ROOMY = 128  # pixels of a frame's longer side; an animation of larger ones has 
 
 
 def sheet(lines: int, columns: int, size: tuple[float, float], title: str) -> tuple[Figure, Any]:
-    """A figure for pictures in lines, with axes that show nothing but them."""
+    """A figure for rows of pictures, whose axes show nothing but the pictures."""
     figure = Figure(figsize=size, layout="compressed")
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis in axes.flat:
@@ -44,25 +44,25 @@ def sheet(lines: int, columns: int, size: tuple[float, float], title: str) -> tu
 
 
 def bare(axis: Any) -> None:
-    """Leave out ticks and border."""
+    """Remove ticks and border from an axis."""
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
 
 
 def show(axes: Any, frames: Iterable[NDArray[Any]], white: float) -> None:
-    """Frames (C, H, W), one on each of the axes, as far as there are both."""
+    """Show frames (C, H, W), one on each of the axes, until either runs out."""
     for axis, frame in zip(axes, frames, strict=False):
         axis.imshow(frame[0] if len(frame) == 1 else frame.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=white)
 
 
 def name_line(axis: Any, name: str, fontsize: int) -> None:
-    """What a line of pictures is, at its left."""
+    """Write the name of a row of pictures at its left."""
     axis.set_ylabel(name, fontsize=fontsize, rotation=0, ha="right", va="center", parse_math=False)
 
 
 def contact_sheet(splits: dict[str, ClipSet], clips_shown: int, title: str, frames_shown: int = 8) -> Figure:
-    """Some clips of each split in rows, spread evenly over it; above the first, the frames' numbers within a clip."""
+    """Clips spread evenly over each split, in rows; above the first row stand the frames' numbers within a clip."""
     length, _, height, width = next(iter(splits.values())).frames.shape[1:]
     moments = spread(frames_shown, length)
     chosen = [(s, clips, clip) for s, clips in splits.items() for clip in spread(clips_shown, len(clips.frames))]
@@ -79,7 +79,7 @@ def contact_sheet(splits: dict[str, ClipSet], clips_shown: int, title: str, fram
 
 
 def representative_clips(psnr: NDArray[np.float64], count: int) -> list[int]:
-    """Clips spread evenly from the worst to the best mean PSNR (N, horizon), without the very extremes."""
+    """Clips spread evenly from the worst to the best mean PSNR (N, horizon), without the extremes."""
     order = np.argsort(psnr.mean(axis=1))
     count = min(count, len(order))
     return [int(order[round((k + 0.5) / count * len(order) - 0.5)]) for k in range(count)]
@@ -88,7 +88,7 @@ def representative_clips(psnr: NDArray[np.float64], count: int) -> list[int]:
 def drawn_clips(psnr: NDArray[np.float64], numbers: NDArray[np.int64]) -> dict[int, str]:
     """Clips to be drawn, with a caption for each: what it stands for, its number and its mean PSNR.
 
-    ``psnr`` (N, horizon) is in dB; ``numbers`` (N,) are those of the clips within their split.
+    ``psnr`` (N, horizon) is in dB; ``numbers`` (N,) are the clips' numbers within their split.
     """
     chosen = representative_clips(psnr, DRAWN)
     words = {
@@ -105,8 +105,8 @@ def drawn_clips(psnr: NDArray[np.float64], numbers: NDArray[np.int64]) -> dict[i
 def filmstrip(context: Frames, truth: Frames, predicted: Frames, title: str, captions: Sequence[str] = ()) -> Figure:
     """Clips (N, T, C, H, W) with rows of context, truth, prediction and error, all of one length.
 
-    Of a long horizon, some frames are shown, spread evenly over it; of the context, the last ones. ``captions`` stand
-    above the clips.
+    If the horizon is long, only some frames are shown, spread evenly over it; of the context, only the last ones are
+    shown. ``captions`` stand above the clips.
     """
     error = np.abs(predicted - truth).mean(axis=2, keepdims=True)
     return _strips(context, {"truth": truth, "predicted": predicted, ERROR: error}, title, captions)
@@ -115,7 +115,7 @@ def filmstrip(context: Frames, truth: Frames, predicted: Frames, title: str, cap
 def comparison_strip(
     context: Frames, truth: Frames, predicted: Mapping[str, Frames], title: str, captions: Sequence[str] = ()
 ) -> Figure:
-    """As a film strip, with a row for what each model predicts and none for errors."""
+    """Like ``filmstrip``, with a row for the prediction of each model, and no row for errors."""
     return _strips(context, {"truth": truth, **predicted}, title, captions)
 
 
@@ -124,8 +124,8 @@ def _strips(context: Frames, rows: Mapping[str, Frames], title: str, captions: S
     moments = spread(min(max(context.shape[1], COLUMNS[0]), COLUMNS[1]), horizon)
     seen = min(context.shape[1], len(moments))
     shown = {"context": context[:, context.shape[1] - seen :], **{name: row[:, moments] for name, row in rows.items()}}
-    room = len(moments) * width / height  # of a clip, in heights of a frame
-    beside = clips * room <= WIDEST  # else below each other
+    room = len(moments) * width / height  # width of a clip, in heights of a frame
+    beside = clips * room <= WIDEST  # otherwise below each other
     across, down = (clips, 1) if beside else (1, clips)
     cell = 0.85 if clips > 1 else 1.3  # inches
     size = (cell * room * across + 1.0, (cell * len(shown) + 0.5) * down + 0.3)
@@ -150,14 +150,14 @@ def _strips(context: Frames, rows: Mapping[str, Frames], title: str, captions: S
 
 
 def _close_up(figure: Figure) -> None:
-    """Leave little room between pictures."""
+    """Reduce the space between pictures."""
     engine = figure.get_layout_engine()
     assert engine is not None
     engine.set(w_pad=0.1, h_pad=0.02, wspace=0.01, hspace=0.0)  # type: ignore[call-arg]
 
 
 def _in_a_row(frames: Frames, columns: int) -> tuple[Frames, int]:
-    """Frames (T, C, H, W) beside each other at the right of so many columns, and the white pixels between them."""
+    """Frames (T, C, H, W) side by side at the right end of a row, and the number of white pixels between them."""
     _, channels, height, width = frames.shape
     gap = max(1, width // 24)
     row = np.full((height, columns * (width + gap) - gap, channels), np.nan if channels == 1 else 1.0)
@@ -169,7 +169,7 @@ def _in_a_row(frames: Frames, columns: int) -> tuple[Frames, int]:
 def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
     """PSNR and SSIM against the number of the predicted frame, with 95 % intervals where they are known.
 
-    ``rows``: by the name of a model, ``psnr``, ``psnr_ci95``, ``ssim`` and ``ssim_ci95`` of each predicted frame.
+    ``rows`` gives, by the name of a model, ``psnr``, ``psnr_ci95``, ``ssim`` and ``ssim_ci95`` of each predicted frame.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axis, metric, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR / dB", "SSIM"), strict=True):
@@ -215,7 +215,7 @@ def spectrum_plot(
 
 
 def _decades(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Limits of a log scale that shows all positive values, as whole powers of ten: their ticks are easily read."""
+    """Limits of a log scale that shows all positive values: whole powers of ten, so that the ticks are easy to read."""
     powers = np.log10(values[values > 0])
     if not len(powers):
         return 1.0, 10.0
@@ -224,7 +224,7 @@ def _decades(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def spectrum_of_model(model: "VideoModel", clip: NDArray[np.uint8]) -> dict[str, Figure]:
-    """The spectrum by its name, of a model that has one: in a clip uint8 (T, C, H, W), where it depends on that."""
+    """The plot of a model's spectrum, by name, for a clip uint8 (T, C, H, W); empty for a model without a spectrum."""
     import torch
 
     from linear_video.models.base import HasSpectrum
@@ -238,7 +238,7 @@ def spectrum_of_model(model: "VideoModel", clip: NDArray[np.uint8]) -> dict[str,
 def animation(context: Frames, truth: Frames, predicted: Frames, name: str) -> NDArray[np.uint8]:
     """Clips (N, T, C, H, W) below each other, context first: uint8 (T, height, width, 3).
 
-    Truth, prediction and their absolute difference stand side by side. An orange border tells that the model no longer
+    Truth, prediction and their absolute difference stand side by side. An orange border shows that the model no longer
     sees the truth. Frames are enlarged to whole multiples of their size.
     """
     seen, factor = context.shape[1], enlargement(context.shape)
@@ -259,14 +259,14 @@ def animation(context: Frames, truth: Frames, predicted: Frames, name: str) -> N
 
 
 def enlargement(shape: Sequence[int]) -> int:
-    """How many times frames (..., H, W) are enlarged for an animation."""
+    """The factor by which frames (..., H, W) are enlarged for an animation."""
     return -(-LARGE // max(shape[-2:]))
 
 
 def synthesis_strip(
     rows: dict[str, list[NDArray[np.uint8]]], title: str, sequences: int = 3, frames: int = 16
 ) -> Figure:
-    """First frames of some sequences (F, C, H, W), in rows below each other: truth, model and so on."""
+    """The first frames of some sequences (F, C, H, W), in rows: truth, model and so on."""
     several = next(iter(rows.values()))
     height, width = several[0].shape[-2:]
     shown = [(name, rows[name][number]) for number in spread(sequences, len(several)) for name in rows]
@@ -285,7 +285,7 @@ def synthesis_animation(
 ) -> NDArray[np.uint8]:
     """Some sequences side by side, truth, model and so on below each other: uint8 (F, height, width, 3).
 
-    What is shorter starts again. Frames are enlarged to whole multiples of their size.
+    A shorter sequence starts again. Frames are enlarged to whole multiples of their size.
     """
     several = next(iter(rows.values()))
     chosen, factor = spread(sequences, len(several)), enlargement(several[0].shape)
@@ -309,7 +309,7 @@ def _tile(frame: NDArray[np.uint8], colour: tuple[int, int, int], factor: int) -
 
 
 def _caption(text: str, width: int) -> NDArray[np.uint8]:
-    """White on black: (HEADER, width, 3)."""
+    """Text in white on black: (HEADER, width, 3)."""
     picture = np.zeros((HEADER, width, 3), np.uint8)
     cv2.putText(picture, text, (6, 3 * HEADER // 4), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return picture

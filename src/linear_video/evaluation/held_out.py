@@ -1,4 +1,4 @@
-"""Which held-out clips are scored, and what of them a model sees."""
+"""Which held-out clips are scored, and which of their frames a model sees."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,13 +12,14 @@ from linear_video.common.checks import check_least
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is predicted and scored.
+    """Settings of the evaluation: what is predicted and scored.
 
     Attributes:
-        context: frames that the model sees.
-        horizon: frames that it predicts.
-        sequences: number of held-out clips that are scored, spread evenly over all of them; all, if there are fewer.
-        clips_per_batch: clips that are predicted at once.
+        context: number of frames that the model sees.
+        horizon: number of frames that it predicts.
+        sequences: number of held-out clips that are scored, spread evenly over all of them; if there are fewer, all of
+            them.
+        clips_per_batch: number of clips that are predicted at once.
         held_out: which clips are scored, for synthesis too: ``"test"``, or ``"validation"`` to choose settings.
     """
 
@@ -32,7 +33,7 @@ class EvaluationSettings:
         check_least(self, 1, "context", "horizon", "sequences", "clips_per_batch")
 
     def chosen(self, validation_clips: ClipSet, test_clips: ClipSet) -> ClipSet:
-        """Of both, the clips that are held out for this evaluation."""
+        """The clips that are held out for this evaluation."""
         return {"validation": validation_clips, "test": test_clips}[self.held_out]
 
     def scored_frames(self, validation_clips: ClipSet, test_clips: ClipSet) -> NDArray[np.uint8]:
@@ -41,7 +42,7 @@ class EvaluationSettings:
         return np.asarray(frames[self.scored(len(frames)), : self.context + self.horizon])
 
     def context_and_truth(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What a model sees of scored frames, and what it predicts, both in [0, 1]."""
+        """The frames that a model sees, and those that it predicts, both in [0, 1]."""
         scaled = frames / 255
         return scaled[:, : self.context], scaled[:, self.context :]
 
@@ -51,5 +52,5 @@ class EvaluationSettings:
 
 
 def spread(wanted: int, clips: int) -> NDArray[np.int64]:
-    """Numbers of clips from the first to the last, evenly spread; all, if there are fewer than wanted."""
+    """Numbers of clips from the first to the last, evenly spread; all of them if there are fewer than wanted."""
     return np.linspace(0, clips - 1, min(wanted, clips)).round().astype(np.int64)

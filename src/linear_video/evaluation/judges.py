@@ -1,4 +1,4 @@
-"""How synthesised sequences are judged: counting, dynamic textures, rotation; a dataset says by which."""
+"""Judges of synthesised sequences: counting, dynamic textures, rotation. Each dataset names its judge."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from linear_video.evaluation.held_out import spread
 
 @dataclass(frozen=True)
 class SynthesisSettings:
-    """What is synthesised and scored.
+    """Settings of the synthesis: what is synthesised and scored.
 
     Attributes:
-        sequences: number of sequences. Their starts differ, and are spread over the held-out clips.
-        frames: frames of a sequence.
+        sequences: number of sequences. They have different starts, spread over the held-out clips.
+        frames: number of frames in a sequence.
         noise_scale: 1 draws from the model, 0 follows its mean.
-        spread_starts: whether the starts are spread over time within the clips, or are their first frames.
+        spread_starts: whether the starts are spread over time within the clips. Otherwise, they are the first frames.
     """
 
     sequences: int = 20
@@ -37,22 +37,22 @@ class SynthesisSettings:
         check_within(self, "[0, inf)", "noise_scale")
 
     def starts(self, clips: int, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Clip and frame of each start, of which the next frame is in the clip too."""
+        """Clip and frame of each start. The frame after it is in the clip, too."""
         numbers = np.arange(self.sequences)
         clip = spread(self.sequences, clips) if self.sequences <= clips else numbers % clips
         return clip, numbers % (length - 1) if self.spread_starts else np.zeros_like(numbers)
 
 
 class Sequences(NamedTuple):
-    """Synthesised sequences, and what they are held against."""
+    """Synthesised sequences, and the clips that they are compared with."""
 
     frames: NDArray[np.uint8]  # (N, F, C, H, W)
-    starts: pd.DataFrame  # a row each: clip and frame that it starts from
+    starts: pd.DataFrame  # one row each: the clip and frame from which it starts
     held_out: NDArray[np.uint8]  # clips (M, T, C, H, W)
 
 
 def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
-    """How well the sequences count, read by a classifier of images that no model is trained on."""
+    """How well the sequences count, as read by a classifier that is trained on images that no model has seen."""
     from linear_video.evaluation.digit_reader import read, train_reader
     from linear_video.evaluation.synthesis import score_counting
 
@@ -80,7 +80,9 @@ def judge_rotation(sequences: Sequences, dataset: DatasetSettings, seed: int) ->
     frames, starts = sequences.held_out, sequences.starts
     turn = frames.shape[1] - 1  # the last view of a clip is the first again
     if not np.array_equal(frames[:, 0], frames[:, -1]):
-        raise InputError("rotation is scored on clips of one full turn and the first view again; set frames so.")
+        raise InputError(
+            "rotation is scored on clips of one full turn and then the first view again; set frames to fit."
+        )
     views = np.stack(
         [np.roll(frames[c, :turn], -f, axis=0) for c, f in zip(starts["clip"], starts["frame"], strict=True)]
     )
@@ -88,7 +90,7 @@ def judge_rotation(sequences: Sequences, dataset: DatasetSettings, seed: int) ->
 
 
 class SynthesisJudge(NamedTuple):
-    """How sequences are scored, and which sequences are worth it where the parameters do not say."""
+    """How sequences are scored, and the default settings of their synthesis."""
 
     score: Callable[[Sequences, DatasetSettings, int], dict[str, Any]]
     defaults: SynthesisSettings

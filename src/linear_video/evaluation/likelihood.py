@@ -1,4 +1,4 @@
-"""How many bits a model needs for a value of held-out clips, were they to be stored by it."""
+"""Bits per value of held-out clips: what a model would need to store them."""
 
 import math
 
@@ -14,11 +14,11 @@ LEVELS = 255  # grey values of a frame are multiples of 1 / 255
 
 
 def bits_per_value(model: VideoModel, frames: NDArray[np.uint8], settings: EvaluationSettings) -> float | None:
-    """Mean -log2 of the probability of an 8-bit value: of the scored clips' context and horizon (N, T, C, H, W).
+    """Mean -log2 of the probability of an 8-bit value in the scored clips' context and horizon (N, T, C, H, W).
 
-    The values are spread evenly over their grey level (a draw of one number each, always the same), which turns the
-    density into a bound of the probability from below (Theis, van den Oord, Bethge 2016, arXiv 1511.01844). For a
-    model with a bound of its likelihood it is a bound of that, without the first frame; None for one with neither.
+    The values are spread uniformly over their grey level (one draw each, always the same), which turns the density
+    into a lower bound of the probability (Theis, van den Oord, Bethge 2016, arXiv 1511.01844). For a model with a bound
+    of its likelihood, the result is a bound, without the first frame. For a model with neither, it is None.
     """
     if not isinstance(model, HasLikelihood):
         return None

@@ -1,4 +1,4 @@
-"""What a model is used to: how well it does on clips that were kept from its training."""
+"""What is ordinary for a model: how well it does on clips that were not in its training."""
 
 import math
 from typing import Any
@@ -19,9 +19,9 @@ def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, Any]:
     """How well a model does on some clips (N, T, C, H, W): on their last frame, given the others.
 
     Returns:
-        Least and greatest ``psnr`` in dB, and ``bits_per_value``, as ``TrainedModel.surprise`` has it; ``mean_psnr``,
-        by which trainings on the same clips compare, whatever their settings and losses. None where that is not finite,
-        or the model has none.
+        Least and greatest ``psnr`` in dB, and ``bits_per_value`` as in ``TrainedModel.surprise``; and ``mean_psnr``,
+        which compares trainings on the same clips, whatever their settings and losses. A value is None if it is not
+        finite, or if the model does not have it.
     """
     chosen = frames[spread(CLIPS, len(frames))]
     errors, nats = [], []

@@ -19,7 +19,7 @@ def predict_clips(
 ) -> NDArray[np.float32]:
     """Predict the horizon after the context of each clip: frames (N, T, C, H, W) -> (sequences, horizon, C, H, W).
 
-    ``actions`` (N, T, m) are those of the clips, for a model that knows actions.
+    ``actions`` (N, T, m) are the actions of the clips, for a model that knows actions.
 
     Raises:
         InputError: if the clips have fewer frames than the settings ask for.
@@ -28,7 +28,7 @@ def predict_clips(
     if frames.shape[1] < wanted:
         raise InputError(
             f"the {settings.held_out} clips have {frames.shape[1]} frames, but context {settings.context} + horizon "
-            f"{settings.horizon} need {wanted}; make longer clips or lower the two in the parameter evaluation."
+            f"{settings.horizon} need {wanted}; make longer clips, or lower the two in the parameter evaluation."
         )
     predictions = []
     numbers = settings.scored(len(frames))
@@ -52,7 +52,7 @@ def numbers_learned(model: VideoModel) -> int:
 
 
 def optical_flow(context: NDArray[np.float64], horizon: int) -> dict[str, NDArray[np.float32]]:
-    """What optical flow predicts after the context (N, T, C, H, W), under its name; nothing, where it has one frame."""
+    """The prediction of optical flow after the context (N, T, C, H, W), by name; empty if the context is one frame."""
     if context.shape[1] < 2:
         return {}
     model = OpticalFlow((context.shape[2], context.shape[3], context.shape[4]), OpticalFlowSettings())

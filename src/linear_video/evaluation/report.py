@@ -31,9 +31,9 @@ FORMS = {"psnr": ("PSNR / dB", ".1f"), "ssim": ("SSIM", ".3f")}
 
 
 def metric_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """By metric, a row for each model: every predicted frame, and what is gained over the last frame, as text.
+    """For each metric, a row for each model: every predicted frame, and the gain over the last frame, as text.
 
-    ``table`` is that of ``comparison.compare``; intervals stand beside the first and the last frame.
+    ``table`` comes from ``comparison.compare``. Intervals are given for the first and the last frame.
     """
     ends = sorted({int(table["frame"].min()), int(table["frame"].max())})
     tables = {}
@@ -53,7 +53,7 @@ def metric_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def with_interval(value: float, half: float | None, form: str, sign: str = "") -> str:
-    """A number with the half-width of its interval, where that is known."""
+    """A number, with the half-width of its interval if that is known."""
     known = half is not None and not np.isnan(half)
     return f"{value:{sign}{form}} ± {half:{form}}" if known else f"{value:{sign}{form}}"
 
@@ -61,7 +61,7 @@ def with_interval(value: float, half: float | None, form: str, sign: str = "") -
 def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     """A row for each model, as text: sharpness, size, bits per value, time of training, speed of prediction, commit.
 
-    Bits per value are those of held-out clips, of a model with a likelihood.
+    Bits per value are measured on held-out clips, for models with a likelihood.
     """
     rows = []
     for name, of_model in table.groupby("model", sort=False):
@@ -82,14 +82,14 @@ def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame]) -> str:
-    """The tables below each other, with the notes above and what is quoted at the end."""
+    """The tables one after the other, with the notes above them and the quoted scores at the end."""
     texts = [escaped(note) for note in notes]
     parts = [f"# {escaped(title)}", *texts, *map(markdown_table, tables), QUOTED_NOTE, markdown_table(QUOTED)]
     return "\n\n".join(parts) + "\n"
 
 
 def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictures: dict[str, Figure]) -> str:
-    """The same as an HTML page with pictures inside; nothing is loaded from elsewhere."""
+    """The same as an HTML page that contains its pictures; nothing is loaded from elsewhere."""
     return rendered(
         "evaluation/comparison.html",
         title=title,
@@ -102,7 +102,7 @@ def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictu
 
 
 def as_rows(table: pd.DataFrame) -> dict[str, Any]:
-    """A table for a page."""
+    """A table as rows for the template of the page."""
     return {"columns": list(table.columns), "rows": table.astype(str).to_numpy().tolist()}
 
 

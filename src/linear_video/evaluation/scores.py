@@ -1,4 +1,4 @@
-"""PSNR and SSIM of predicted frames, with the baselines that everybody should beat.
+"""PSNR and SSIM of predicted frames, with the baselines that every model should beat.
 
 What is reported is computed by scikit-image (``judge_frames``). Where many frames are scored on the way to something
 else, a form of our own for many frames at once takes its place (``score_frames``); tests hold them to be equal.
@@ -18,14 +18,14 @@ from linear_video.common.errors import InputError
 
 Frames = NDArray[np.floating[Any]]  # (N, T, C, H, W)
 
-PSNR_CEILING = 100.0  # dB given to a frame that is predicted exactly, whose PSNR would be infinite
-SSIM_WINDOW = 7  # scikit-image's default, as the two constants of Wang et al. 2004 for a range of 1
+PSNR_CEILING = 100.0  # dB, for a frame that is predicted exactly, since its PSNR would be infinite
+SSIM_WINDOW = 7  # scikit-image's default, like the two constants of Wang et al. 2004 for a range of 1
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
-REFERENCES = ("last_frame", "mean_frame", "optical_flow")  # that may stand in scores beside the model's
+REFERENCES = ("last_frame", "mean_frame", "optical_flow")  # that may be in scores beside the model
 
 
 def references_of(scores: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The references that scores (of ``score``) have, by name; without the model itself, where it is one of them."""
+    """The references in the scores that ``score`` returns, by name, without the model itself if it is one of them."""
     return {name: scores[name] for name in REFERENCES if scores.get(name) and name != scores["model"]}
 
 
@@ -72,7 +72,7 @@ def _score(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[np.flo
     with np.errstate(divide="ignore"):
         psnr = np.minimum(-10 * np.log10(np.square(x - y).mean(axis=(1, 2, 3))), PSNR_CEILING)
     mean_x, mean_y, mean_xx, mean_yy, mean_xy = _window_means(np.stack((x, y, x * x, y * y, x * y), axis=-1))
-    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # covariances of a sample, not of all there is
+    sample = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # sample covariances
     covariance_xx, covariance_yy = sample * (mean_xx - mean_x**2), sample * (mean_yy - mean_y**2)
     covariance_xy = sample * (mean_xy - mean_x * mean_y)
     light = (2 * mean_x * mean_y + SSIM_C1) / (mean_x**2 + mean_y**2 + SSIM_C1)
@@ -81,7 +81,7 @@ def _score(predicted: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[np.flo
 
 
 def _window_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of K values over SSIM's windows that lie within a picture: (T, C, H, W, K) -> (K, T, C, H - 6, W - 6)."""
+    """Means of K values over the SSIM windows that lie within a picture: (T, C, H, W, K) -> (K, T, C, H - 6, W - 6)."""
     edge, means = SSIM_WINDOW // 2, np.empty_like(values)
     for index in np.ndindex(values.shape[:2]):
         cv2.boxFilter(values[index], -1, (SSIM_WINDOW, SSIM_WINDOW), means[index])
@@ -106,7 +106,7 @@ def _gradients(frames: Frames) -> NDArray[np.float64]:
 def confidence95(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half-width of the 95 % interval of the mean over the first axis, by Student's t.
 
-    A single value says nothing of its spread: the interval is unknown then, and NaN.
+    A single value says nothing about its spread. Its interval is unknown, so the result is NaN.
     """
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
@@ -119,10 +119,10 @@ def score(
 ) -> dict[str, Any]:
     """Scores of a model and of two constant predictions: the last frame seen, and the mean training frame (C, H, W).
 
-    Other ``references`` are predictions as the model's, by name.
+    ``references`` are further predictions, by name, in the same form as the model's.
 
-    Returns the body of ``scores.json``: lists with one entry for each predicted frame; ``*_ci95`` are half-widths, None
-    where there is a single sequence.
+    Returns the body of ``scores.json``: lists with one entry for each predicted frame. ``*_ci95`` are half-widths, or
+    None if there is a single sequence.
     """
     constant = {"last_frame": context[:, -1:], "mean_frame": mean_frame}
     references = {name: np.broadcast_to(frames, truth.shape) for name, frames in constant.items()} | references

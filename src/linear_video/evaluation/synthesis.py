@@ -9,18 +9,18 @@ from linear_video.evaluation.scores import judge_frames
 
 Frames = NDArray[np.uint8]  # (N, F, C, H, W)
 
-READABLE = 0.9  # confidence from which on a frame counts as readable
-LAGS = 24  # of the autocorrelation
-CELLS = 4  # a side; of the features of the Fréchet distance
-SMALL = 1e-12  # below which a variance or mean is none
-DIAMETRICAL = 150  # degrees of error from which on a view counts as confused with the opposite one
+READABLE = 0.9  # confidence at which a frame counts as readable
+LAGS = 24  # greatest lag of the autocorrelation
+CELLS = 4  # cells on a side, for the features of the Fréchet distance
+SMALL = 1e-12  # a variance or mean below this counts as zero
+DIAMETRICAL = 150  # degrees of error at which a view counts as confused with the opposite one
 
 
 def score_counting(digits: NDArray[np.int64], confidence: NDArray[np.float32], cycle: str) -> dict[str, float]:
-    """How well sequences count; ``digits`` (N, F) as a reader reads them, with its ``confidence``.
+    """How well sequences count, from the ``digits`` (N, F) that a reader reads and its ``confidence``.
 
-    ``correct_transitions`` is the share of steps to a digit that follows in the cycle; ``mean_run`` the mean number
-    of correct steps in a row.
+    ``correct_transitions`` is the share of steps to the digit that follows in the cycle; ``mean_run`` is the mean
+    number of correct steps in a row.
     """
     numbers = [int(digit) for digit in cycle]
     follows = np.zeros((10, 10), np.bool_)
@@ -39,11 +39,11 @@ def score_texture(synthesised: Frames, truth: Frames) -> dict[str, float]:
     """Distances of synthesised textures from held-out footage, and whether they last.
 
     ``spectrum_distance`` is the root mean square difference of the spatial power spectra in dB;
-    ``autocorrelation_distance`` that of the pixels' temporal autocorrelations, in windows as long as the shorter of
-    the two; ``frechet_distance`` is between normal distributions of grey values, gradients and changes in 4x4 cells;
-    ``sharpness`` the mean gradient over that of the footage. ``late_mean`` and ``late_deviation`` are mean and
-    standard deviation over time of the last tenth of the frames over those of the footage in windows as long: both
-    stay near 1 if nothing fades out or blows up.
+    ``autocorrelation_distance`` is the same for the pixels' temporal autocorrelations, in windows as long as the
+    shorter of the two; ``frechet_distance`` compares normal distributions of grey values, gradients and changes in 4x4
+    cells; ``sharpness`` is the mean gradient relative to the footage. ``late_mean`` and ``late_deviation`` are the mean
+    and the standard deviation over time of the last tenth of the frames, relative to the footage in windows of the same
+    length: both stay near 1 if nothing fades out or blows up.
     """
     made, real = synthesised / 255, truth / 255
     length = min(made.shape[1], real.shape[1])
@@ -64,8 +64,8 @@ def score_texture(synthesised: Frames, truth: Frames) -> dict[str, float]:
 def score_rotation(shown: Frames, views: Frames) -> dict[str, Any]:
     """How well a full turn is shown, frame by frame against the true views (N, V, C, H, W) in the same order.
 
-    ``angle_error`` is the mean angle in degrees between the frame's nearest true view and the one that it should show;
-    ``confused`` the share of frames whose nearest view is nearly opposite.
+    ``angle_error`` is the mean angle in degrees between a frame's nearest true view and the one that it should show;
+    ``confused`` is the share of frames whose nearest view is nearly opposite.
     """
     count = views.shape[1]
     psnr, ssim = judge_frames(shown[:, :count] / 255, views / 255)
@@ -79,7 +79,7 @@ def score_rotation(shown: Frames, views: Frames) -> dict[str, Any]:
 
 
 def _nearest_view_errors(shown: NDArray[np.float64], views: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Degrees between the nearest view (V, C, H, W) of each frame and its own."""
+    """Degrees between the nearest view (V, C, H, W) of each frame and the right one."""
     count = len(views)
     distances = ((shown[:, None] - views[None]) ** 2).sum(axis=(2, 3, 4))
     steps = np.abs(distances.argmin(axis=1) - np.arange(count))
@@ -90,7 +90,7 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     """|m1 - m2|² + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) of means and covariances of two sets of features (N, K)."""
     means = first.mean(axis=0) - second.mean(axis=0)
     one, two = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    values, vectors = np.linalg.eigh(one)  # symmetric, and perhaps singular
+    values, vectors = np.linalg.eigh(one)  # symmetric, and possibly singular
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     values = np.linalg.eigvalsh(root @ two @ root)
     distance = means @ means + np.trace(one) + np.trace(two) - 2 * np.sqrt(np.maximum(values, 0)).sum()
@@ -112,15 +112,15 @@ def _power_spectrum(frames: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _windows(frames: NDArray[np.float64], length: int) -> NDArray[np.float64]:
-    """Cut sequences (N, F, ...) into windows of ``length`` frames, leaving out a rest."""
+    """Cut sequences (N, F, ...) into windows of ``length`` frames, without the remainder."""
     count = frames.shape[1] // length
     return frames[:, : count * length].reshape(-1, length, *frames.shape[2:])
 
 
 def _autocorrelation(frames: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the pixels' values over time, mean over pixels and sequences, for lags 1 .. 24 (or half of the frames).
+    """Autocorrelation of pixels over time, a mean over pixels and sequences, for lags 1 .. 24 (or half of the frames).
 
-    1 where nothing moves.
+    It is 1 where nothing moves.
     """
     frames = frames - frames.mean(axis=1, keepdims=True)
     variance = (frames**2).mean()
@@ -131,7 +131,7 @@ def _autocorrelation(frames: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _gradient(frames: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Length of the gradient at each pixel but the last row and column."""
+    """Length of the gradient at each pixel except the last row and column."""
     down, right = np.diff(frames, axis=-2)[..., :-1], np.diff(frames, axis=-1)[..., :-1, :]
     return np.asarray(np.hypot(down, right))
 
@@ -144,7 +144,7 @@ def _features(frames: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cells(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means in CELLS x CELLS cells of (N, F, h, w): (N F, CELLS²); what does not fill a cell is left out."""
+    """Means in CELLS x CELLS cells of (N, F, h, w): (N F, CELLS²); pixels that do not fill a cell are left out."""
     height, width = (side // CELLS for side in values.shape[-2:])
     cut = values[..., : height * CELLS, : width * CELLS]
     split = cut.reshape(-1, CELLS, height, CELLS, width)

@@ -1,1 +1,1 @@
-"""The models. Know no clips' sources and no Kedro."""
+"""The models. This package does not import the datasets or Kedro."""

@@ -1,11 +1,11 @@
 """Multi-scale prediction with an adversarial loss (Mathieu, Couprie, LeCun 2016, arXiv 1511.05440).
 
-A pyramid of generators predicts the next frame from the last few, from an eighth of the size up to the full one, each
-adding to what the coarser one has shown; u enlarges:
+A pyramid of generators predicts the next frame from the last few, from an eighth of the size up to the full size. Each
+one adds to the result of the coarser one; u enlarges:
 
     Y_k = u(Y_{k-1}) + G_k(X_k, u(Y_{k-1}))
 
-At every scale a discriminator tells true from predicted frames, seeing the input frames too.
+At every scale a discriminator tells true frames from predicted ones. It sees the input frames, too.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from linear_video.models.base import FrameShape, TrainedBySteps
 
 
 class Scale(NamedTuple):
-    """Networks at one scale, the paper's table 1 or the authors' smaller ones."""
+    """The networks at one scale, as in table 1 of the paper, or the authors' smaller ones."""
 
     maps: tuple[int, ...]  # hidden channels of the generator
     kernels: tuple[int, ...]  # of its convolutions, padded
     judging_maps: tuple[int, ...]  # channels of the discriminator
-    judging_kernels: tuple[int, ...]  # of its convolutions, not padded, and never larger than what is left of the frame
+    judging_kernels: tuple[int, ...]  # of its convolutions, which are not padded, and never larger than their input
     judging_units: tuple[int, ...]  # of its fully connected layers
 
 
@@ -80,7 +80,7 @@ class AdversarialSettings:
 
 
 class Adversarial(TrainedBySteps):
-    """Predicts frames (C, H, W), float in [0, 1], one after the other, each from the ``input_frames`` before it.
+    """Predicts frames (C, H, W), float in [0, 1], one by one, each from the ``input_frames`` before it.
 
     Args:
         frame_shape: (C, H, W); H and W at least 8.
@@ -89,7 +89,7 @@ class Adversarial(TrainedBySteps):
 
     settings_class = AdversarialSettings
     training_defaults: ClassVar[dict[str, Any]] = {
-        "steps": 7000,  # as long as the ILE's; every other one is the discriminators'
+        "steps": 7000,  # as many as for the ILE; every second step trains the discriminators
         "clips_per_step": 4,  # of 15 frames: 11 windows each
         "learning_rate": 1e-3,
         "learning_rates": {"discriminators": 2e-4},
@@ -120,14 +120,14 @@ class Adversarial(TrainedBySteps):
 
     @classmethod
     def check_clips(cls, settings: AdversarialSettings, frames: int) -> None:
-        """Each prediction is from ``input_frames``."""
+        """Check that clips are longer than ``input_frames``."""
         seen = settings.input_frames
         if frames <= seen:
             raise ValueError(f"clips of {frames} frames leave none to predict after input_frames {seen}.")
 
     @property
     def least_context(self) -> int:
-        """The frames that the next one is predicted from."""
+        """The number of frames from which the next one is predicted."""
         return int(self.settings.input_frames)
 
     def pyramid(self, frames: Tensor) -> list[Tensor]:
@@ -136,8 +136,8 @@ class Adversarial(TrainedBySteps):
 
     def generate(self, inputs: list[Tensor]) -> list[Tensor]:
         """The next frame (N, C, h, w) at every scale, in about [-1, 1], from input frames (N, K C, h, w) at each."""
-        # The coarsest alone ends in tanh: where finer ones did, they saturated in the first steps, while the coarser
-        # ones still moved, and never learned.
+        # Only the coarsest generator ends in tanh. When finer ones did, they saturated in the first steps, while the
+        # coarser ones still changed, and never learned.
         coarsest, *finer = self.generators
         shown: list[Tensor] = [coarsest(inputs[0]).tanh()]
         for generator, seen in zip(finer, inputs[1:], strict=True):
@@ -146,7 +146,7 @@ class Adversarial(TrainedBySteps):
         return shown
 
     def judge(self, inputs: list[Tensor], frames: list[Tensor]) -> list[Tensor]:
-        """Log-odds (N,) at every scale that the frames are the true ones."""
+        """Log-odds (N,) at every scale that the frames are true."""
         return [
             discriminator(torch.cat(pair, dim=1)).squeeze(1)
             for discriminator, *pair in zip(self.discriminators, inputs, frames, strict=True)
@@ -155,11 +155,11 @@ class Adversarial(TrainedBySteps):
     # --- the contract of every model -------------------------------------------------------------------------------
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """In training in turn the discriminators' loss and the generators'; else that of the prediction alone.
+        """In training, the discriminators' loss and the generators' loss in turn; otherwise the loss of the prediction.
 
-        Means over all windows of clips (N, T, C, H, W) and over values of [-1, 1], sums over scales; nothing is drawn.
-        (With the paper's sums over values, the weight of the adversary would depend on the frame's size.) Each step's
-        gradient reaches the networks whose turn it is.
+        Losses are means over all windows of clips (N, T, C, H, W) and over values in [-1, 1], and sums over scales.
+        Nothing is random. (With the paper's sums over values, the weight of the adversary would depend on the frame's
+        size.) The gradient of each step reaches only the networks whose turn it is.
         """
         inputs, truth = self._windows(clips)
         if not self.training:
@@ -170,7 +170,7 @@ class Adversarial(TrainedBySteps):
         return self._generator_loss(inputs, truth)
 
     def _windows(self, clips: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """All windows of input frames and the frame after them, at every scale."""
+        """All windows of input frames, and the frame after each, at every scale."""
         length, count = self.settings.input_frames, clips.shape[1] - self.settings.input_frames
         if count < 1:
             raise InputError(f"clips have {clips.shape[1]} frames, but input_frames {length} and one more are needed.")
@@ -207,11 +207,11 @@ class Adversarial(TrainedBySteps):
         }
 
     def _generator_loss(self, inputs: list[Tensor], truth: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """All weighted terms; ``adversarial_share`` is that of the adversarial one in the gradient at the frames."""
+        """All weighted terms; ``adversarial_share`` is the adversarial term's share of the gradient at the frames."""
         shown = self.generate(inputs)
         if not len(self.discriminators):
             return self._prediction_loss(shown, truth)
-        # The gradient at the frames, taken apart by term; none of it reaches the discriminators' weights.
+        # The gradient at the frames, term by term; none of it reaches the discriminators' weights.
         frames = [s.detach().requires_grad_() for s in shown]
         objective, parts = self._prediction_loss(frames, truth)
         parts["adversarial"] = sum_of([F.softplus(-odds).mean() for odds in self.judge(inputs, frames)])
@@ -224,7 +224,7 @@ class Adversarial(TrainedBySteps):
 
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int) -> Tensor:
-        """Frames after the context (N, T, C, H, W), each from predicted ones too: (N, horizon, C, H, W).
+        """Frames after the context (N, T, C, H, W), later ones from predicted frames: (N, horizon, C, H, W).
 
         Raises:
             InputError: if the context is shorter than ``input_frames``.

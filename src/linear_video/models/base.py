@@ -1,6 +1,6 @@
-"""What a model is, and what else it may offer: its capabilities, each a class.
+"""The base class of all models, and the classes for what a model may offer beyond it: its capabilities.
 
-Every model is a subclass of ``VideoModel`` and of the capabilities that it has. Whoever uses a model asks its class
+Every model is a subclass of ``VideoModel`` and of the capabilities that it has. Code that uses a model asks its class
 (``isinstance(model, HasSpectrum)``), never its name.
 """
 
@@ -25,12 +25,12 @@ class VideoModel(nn.Module, ABC):
         frame_shape: (C, H, W).
         settings: an instance of ``settings_class``.
 
-    A constructor must not look at the values of its tensors, or only at those that it makes within
-    ``torch.device("cpu")``: checkpoints are built on the device ``meta`` first, where tensors have no memory.
+    A constructor must not read the values of its tensors, except tensors that it makes within ``torch.device("cpu")``:
+    checkpoints are first built on the device ``meta``, where tensors have no memory.
 
     Attributes:
-        settings_class: a frozen dataclass with complete defaults; raises ValueError where a value is impossible, or
-            where one could only have been forged (``common.checks.check_most``).
+        settings_class: a frozen dataclass with complete defaults. It raises ValueError if a value is impossible, or if
+            it can only have been forged (``common.checks.check_most``).
     """
 
     settings_class: ClassVar[type]
@@ -41,25 +41,25 @@ class VideoModel(nn.Module, ABC):
 
     @classmethod
     def check_clips(cls, settings: Any, frames: int) -> None:
-        """Raise ValueError if settings do not go with clips of so many frames; before anything is made of either."""
+        """Raise ValueError if the settings do not suit clips of this length. Called before any work is done."""
 
     @classmethod
     def settings_of_before(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Settings of a checkpoint of any earlier version, as this version would have written them."""
+        """Convert the settings of a checkpoint of any earlier version to those of this version."""
         return settings
 
     def offers(self, capability: "type[VideoModel]") -> bool:
-        """Whether it has a capability, as its class says, and its settings may deny."""
+        """Whether the model has a capability: its class says so, and its settings do not rule it out."""
         return isinstance(self, capability)
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are; the CPU for a model that has none."""
+        """The device of its weights; the CPU for a model without weights."""
         return next(self.parameters(), torch.empty(0)).device
 
     @property
     def least_context(self) -> int:
-        """Fewest frames from which it can predict."""
+        """The smallest number of frames from which it can predict."""
         return 1
 
     def newest(self, context: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class VideoModel(nn.Module, ABC):
 
     @property
     def actions(self) -> int:
-        """Number of values of the actions that it knows; 0 for a model without."""
+        """Number of values of an action that it knows; 0 for a model without actions."""
         return 0
 
     @abstractmethod
@@ -84,7 +84,7 @@ class VideoModel(nn.Module, ABC):
 
     @torch.no_grad()
     def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
-        """What ``predict`` gives after each window of ``context`` frames.
+        """The result of ``predict`` after each window of ``context`` frames.
 
         Clips (N, T, C, H, W) -> (N, T - context + 1, horizon, C, H, W).
         """
@@ -94,87 +94,88 @@ class VideoModel(nn.Module, ABC):
 
 
 class TrainedBySteps(VideoModel):
-    """Learns from clips by gradient steps, see ``training.fit``.
+    """A model that learns from clips by gradient steps, see ``training.fit``.
 
     Attributes:
-        training_defaults: settings of ``training.fit.TrainingSettings`` that suit it, where the general ones do not.
+        training_defaults: settings of ``training.fit.TrainingSettings`` that suit the model, where the general
+            defaults do not.
     """
 
     training_defaults: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
-        """Training settings that suit model settings, of which only those that differ from the defaults are given."""
+        """Training settings that suit a model, given those of its settings that differ from the defaults."""
         return cls.training_defaults
 
     @property
     def stages(self) -> tuple[float, ...]:
-        """Shares of the training after which it learns something else; each stage has a schedule of its own."""
+        """Shares of the training at which a new stage starts; each stage has its own schedule."""
         return ()
 
     def paces(self, name: str) -> tuple[float, ...]:
-        """How fast a parameter learns in each stage, relative to its rate."""
+        """The learning rate of a parameter in each stage, relative to its usual rate."""
         return (1.0,) * (1 + len(self.stages))
 
     def at_step(self, done: float) -> None:
-        """Told before each step how much of the training is over, in [0, 1)."""
+        """Called before each step with the share of the training that is done, in [0, 1)."""
 
     @abstractmethod
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Objective of clips (N, T, C, H, W), a scalar to minimise, and its named parts.
 
-        ``generator`` draws whatever is random; without one, nothing is.
+        ``generator`` draws everything random; without one, nothing is random.
         """
 
     def initialise(self, frames: NDArray[np.uint8]) -> None:
-        """Before the first step, look at all training clips uint8 (N, T, C, H, W)."""
+        """Called before the first step with all training clips, uint8 (N, T, C, H, W)."""
 
     def finish(self, frames: NDArray[np.uint8]) -> None:
-        """After the last step, settle what is left in closed form, from all training clips uint8 (N, T, C, H, W)."""
+        """Called after the last step with all training clips, uint8 (N, T, C, H, W), for a fit in closed form."""
 
     def regions(self) -> list[nn.Module]:
-        """Parts that are worth compiling one by one."""
+        """Modules that are worth compiling separately."""
         return []
 
     def check_numerics(self) -> None:
-        """Called now and then in the training: warn if something is about to go wrong."""
+        """Called from time to time in the training, to warn of numerical problems."""
 
 
 class FittedInClosedForm(VideoModel):
-    """Learns from clips at once."""
+    """A model that learns from all clips at once, in closed form."""
 
     @abstractmethod
     def fit_closed_form(self, frames: NDArray[np.uint8]) -> None:
         """Fit to all training clips uint8 (N, T, C, H, W), which may be memory-mapped.
 
         Raises:
-            InputError: if the clips do not suffice.
+            InputError: if there are too few clips.
         """
 
 
 class TakesAnySize(VideoModel):
-    """Has nothing that is of a place in the frame, and sees no farther than its networks reach."""
+    """A model that takes frames of any size: nothing in it depends on the place in the frame."""
 
     @property
     def size_step(self) -> int:
-        """Height and width of frames must be multiples of it."""
+        """Height and width of frames must be multiples of this number."""
         return 1
 
     def sized(self, height: int, width: int) -> Self:
-        """The same model for frames of another size, with copies of the weights."""
+        """The same model for frames of another size, with a copy of the weights."""
         other = type(self)((self.frame_shape[0], height, width), self.settings)
         other.load_state_dict(self.state_dict())
         return other.to(self.device).eval()
 
 
 class KnowsActions(TrainedBySteps):
-    """Knows what acts on the scene, where its settings say of how many values an action is (``actions``)."""
+    """A model that may know what acts on the scene; the setting ``actions`` is the number of values of an action."""
 
     @abstractmethod
     def loss(
         self, clips: Tensor, generator: torch.Generator | None = None, actions: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As that of every model, with the ``actions`` (N, T, m) of the clips."""
+        """The loss of ``TrainedBySteps``, with the ``actions`` (N, T, m) of the clips."""
 
     @abstractmethod
     def predict(
@@ -182,13 +183,13 @@ class KnowsActions(TrainedBySteps):
     ) -> Tensor:
         """Frames after the context (N, T, C, H, W): (N, horizon, C, H, W).
 
-        ``observed`` (N, T) tells which context frames count; ``actions`` (N, T + horizon, m) are those of context and
-        horizon, None for none at all.
+        ``observed`` (N, T) tells which context frames count; ``actions`` (N, T + horizon, m) are the actions in context
+        and horizon, or None for no actions.
         """
 
 
 class Synthesises(VideoModel):
-    """Makes sequences without end, with noise."""
+    """A model that makes endless sequences, with noise."""
 
     @abstractmethod
     def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
@@ -196,11 +197,11 @@ class Synthesises(VideoModel):
 
     @abstractmethod
     def steadiness(self) -> dict[str, float]:
-        """Whether sequences last: numbers that tell if they fade out or blow up, by name."""
+        """Numbers that tell whether sequences last, or fade out or blow up, by name."""
 
 
 class DrawsFutures(VideoModel):
-    """Knows how uncertain its predictions are."""
+    """A model that knows how uncertain its predictions are."""
 
     @abstractmethod
     def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
@@ -208,7 +209,7 @@ class DrawsFutures(VideoModel):
 
 
 class Spectrum(NamedTuple):
-    """Eigenvalues of a transition, one of each conjugate pair, with what they mean."""
+    """Eigenvalues of a transition, one of each conjugate pair, with their meaning."""
 
     eigenvalues: Tensor  # complex128
     period: Tensor  # frames per turn, inf for a mode that does not turn
@@ -216,11 +217,11 @@ class Spectrum(NamedTuple):
 
 
 class HasSpectrum(VideoModel):
-    """Has linear dynamics, whose modes turn and decay."""
+    """A model with linear dynamics, whose modes turn and decay."""
 
     @abstractmethod
     def spectrum(self, clips: Tensor | None = None) -> Spectrum:
-        """Eigenvalues of the transition, in clips (N, T, C, H, W) where it depends on them."""
+        """Eigenvalues of the transition, which may depend on the clips (N, T, C, H, W)."""
 
     @abstractmethod
     def mode_energy(self, clips: Tensor) -> Tensor:
@@ -228,63 +229,63 @@ class HasSpectrum(VideoModel):
 
     @abstractmethod
     def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
-        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T or T - 1, C, H, W)."""
+        """What frames (N, T, C, H, W) would lose without each mode: (len(modes), N, T or T - 1, C, H, W)."""
 
 
 class Seen(Protocol):
-    """What a model has made of frames, and needs of them to know other moments: see ``KnowsAnyTime.project``."""
+    """The encoding of frames that a model needs to know other moments: see ``KnowsAnyTime.project``."""
 
     def first(self, frames: int) -> Self:
-        """Of the first frames alone."""
+        """The same for the first frames alone."""
 
     def from_frame(self, frame: int) -> Self:
-        """Of the frames from one on."""
+        """The same for the frames from ``frame`` on."""
 
     def followed_by(self, later: Self) -> Self:
-        """Of these frames and the later ones."""
+        """The same for these frames and then the ``later`` ones."""
 
 
 S = TypeVar("S", bound=Seen)
 
 
 class KnowsAnyTime(VideoModel, Generic[S]):
-    """Knows frames at any real time: between those seen, before, and after them."""
+    """A model that knows frames at any real time: before, between and after those that it has seen."""
 
     @abstractmethod
     def project(self, clips: Tensor) -> S:
-        """All that the other methods need of frames (N, T, C, H, W)."""
+        """Everything that the other methods need from frames (N, T, C, H, W)."""
 
     @abstractmethod
     def interpolate(self, seen: S, observed: Tensor, wanted: float) -> tuple[Tensor, Tensor]:
         """A frame at a real time, from frames at times 0 .. T-1 of which ``observed`` (T,) tells which were seen.
 
         Returns:
-            weights (T,) of the frames themselves, and what to add to their sum, (N, C, H, W).
+            weights (T,) of the frames themselves, and a correction to add to their weighted sum, (N, C, H, W).
         """
 
     @abstractmethod
     def smooth(self, seen: S, wanted: int) -> Tensor:
-        """The frame at time ``wanted`` of 0 .. T-1 as the frames around it have it: (N, C, H, W), in [0, 1]."""
+        """The frame at time ``wanted`` in 0 .. T-1, estimated from the frames around it: (N, C, H, W), in [0, 1]."""
 
     @abstractmethod
     def forgotten(self, frames: float) -> Tensor:
-        """Which modes cannot be traced back so many frames: bool (modes,)."""
+        """Which modes cannot be traced back this number of frames: bool (modes,)."""
 
 
 class HasLikelihood(VideoModel):
-    """Says how likely frames are, by a density or a bound of it."""
+    """A model that says how likely frames are, by a density or a bound on it."""
 
     @abstractmethod
     def surprise(self, clips: Tensor, past: int) -> Tensor:
         """-log p(frame | the frames before it, at most ``past``) in nats per value: (N, T, C, H, W) -> (N, T).
 
-        A bound is from above, and may be NaN for the first frame.
+        If it is a bound, it is an upper one, and it may be NaN for the first frame.
         """
 
 
 class HasExactLikelihood(HasLikelihood):
-    """Has a density of clips: ``surprise`` is exact, and adds up to it."""
+    """A model with a density of clips: ``surprise`` is exact, and adds up to this density."""
 
     @abstractmethod
     def log_likelihood(self, clips: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Log density in nats of clips, of the ``observed`` frames (N, T) alone: (N, T, C, H, W) -> (N,)."""
+        """Log density of clips in nats, of only the ``observed`` frames (N, T): (N, T, C, H, W) -> (N,)."""

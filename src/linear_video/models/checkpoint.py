@@ -1,6 +1,6 @@
 """Trained models on disk: ``model.safetensors`` and ``config.json`` in a folder. Nothing is ever unpickled.
 
-What is read may have been damaged or forged: it is looked at before memory is taken, and every refusal names the file.
+A checkpoint may have been damaged or forged: it is checked before memory is allocated, and each error names the file.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ from linear_video.models.base import VideoModel
 from linear_video.models.registry import build, model_class
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-FORMAT = 2  # of checkpoints; to be raised where weights of before would mean something else
-READ = (1, FORMAT)  # formats that are read; 1 has no digest of the config
+FORMAT = 2  # of checkpoints; raise it when weights of earlier versions would mean something else
+READ = (1, FORMAT)  # formats that can be read; format 1 has no digest of the config
 MOST_CONFIG = 2**20  # bytes of a config
 MOST_HEADER = 2**20  # bytes of the weights' file beside the weights
-MOST_VALUES = 2**23  # of a frame, a third more than full HD in colour has
+MOST_VALUES = 2**23  # of a frame; a third more than full HD in colour
 SIGNATURE = "config_sha256"
 
 Side = Annotated[int, Field(ge=1, le=2**13)]
 
 
 class _Config(BaseModel):
-    """What every config must say; what else is worth keeping may stand beside."""
+    """The entries that every config must have; it may have others."""
 
     model_config = ConfigDict(strict=True, extra="allow", protected_namespaces=())
 
@@ -41,10 +41,10 @@ class _Config(BaseModel):
 
 
 def save_checkpoint(folder: Path, model: VideoModel, config: dict[str, Any]) -> None:
-    """Write a model and its config (of ``registry.describe``, and what else is worth keeping).
+    """Write a model and its config (from ``registry.describe``, with any further entries).
 
-    Both change in one step, with the whole folder: what else lies there is taken along. The config tells the format,
-    and the SHA-256 of the weights and of itself.
+    Both change in one step, with the whole folder; other files in the folder are kept. The config contains the format,
+    the SHA-256 of the weights, and its own SHA-256.
 
     Raises:
         NoRoomError: if the disk is full, or a quota or limit is reached; what was there before stays.
@@ -60,13 +60,13 @@ def save_checkpoint(folder: Path, model: VideoModel, config: dict[str, Any]) -> 
 
 
 def stamped(config: dict[str, Any], weights: Path) -> dict[str, Any]:
-    """A config with the format, and the digests of a file of weights and of all that the config says."""
+    """A config with the format, the digest of a file of weights, and the digest of its own entries."""
     told = {**json.loads(json.dumps(config)), "format": FORMAT, "weights_sha256": sha256_of(weights)}
     return {**told, SIGNATURE: _digest_of(told)}
 
 
 def _digest_of(config: dict[str, Any]) -> str:
-    """Of all entries but that of the digest itself; in whichever order and layout they were written."""
+    """The digest of all entries except the digest itself, independent of their order and layout."""
     told = {name: value for name, value in config.items() if name != SIGNATURE}
     return hashlib.sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -102,12 +102,12 @@ def load_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
-    """The content of a JSON file of at most ``MOST_CONFIG`` bytes, without numbers that are none, or names twice."""
+    """The content of a JSON file of at most ``MOST_CONFIG`` bytes. NaN, infinity and repeated names are refused."""
     try:
         if not path.exists():
             raise InputError(f"{path} is missing: there is no trained model in {path.parent}; train one first.")
         if not path.is_file():  # a pipe or a device may never end
-            raise InputError(f"{path} is no regular file; train the model again.")
+            raise InputError(f"{path} is not a regular file; train the model again.")
         with path.open("rb") as file:
             content = file.read(MOST_CONFIG + 1)
     except OSError as error:
@@ -119,14 +119,14 @@ def _read_json(path: Path) -> Any:
         _check_depth(found)
         return found
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no valid JSON ({error}); train the model again.") from error
+        raise InputError(f"{path} is not valid JSON ({error}); train the model again.") from error
 
 
 def _without_copies(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{shown(next(name for name in names if names.count(name) > 1))} stands in it twice")
+        raise ValueError(f"{shown(next(name for name in names if names.count(name) > 1))} appears twice in it")
     return found
 
 
@@ -138,11 +138,11 @@ def _check_depth(value: Any, left: int = 50) -> None:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _problem(error: ValidationError) -> str:
-    """The first thing that is wrong, in one line."""
+    """The first problem, in one line."""
     detail = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in detail["loc"])
     if "error" in detail.get("ctx", {}):  # which a settings class has found
@@ -153,8 +153,8 @@ def _problem(error: ValidationError) -> str:
 def load_checkpoint(folder: Path, config: dict[str, Any] | None = None) -> VideoModel:
     """Read a model back, ready to predict (``eval`` mode, on the CPU).
 
-    ``config`` is that of ``load_config``, where it has been read already. Before memory is taken for it, the model that
-    the config describes is compared with the weights' header.
+    ``config`` is the result of ``load_config``, if it has been read already. Before memory is allocated, the model that
+    the config describes is compared with the header of the weights.
 
     Raises:
         InputError: if a file is missing, damaged or tampered with, or the weights do not fit the config.
@@ -185,20 +185,20 @@ def load_checkpoint(folder: Path, config: dict[str, Any] | None = None) -> Video
         raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
     broken = [name for name, value in weights.items() if not value.isfinite().all()]
     if broken:
-        raise InputError(f"{path} holds values of {broken[0]} that are no finite numbers; train the model again.")
-    # Filled in place: what tensors a model has beside its weights, it has made on the CPU.
+        raise InputError(f"{path} holds values of {broken[0]} that are not finite; train the model again.")
+    # Filled in place: a model has made any tensors beside its weights on the CPU.
     model._apply(lambda value: torch.zeros_like(value, device="cpu") if value.is_meta else value)
     model.load_state_dict(weights)
     return model.eval()
 
 
 def _outline(config: dict[str, Any]) -> VideoModel:
-    """The model that a config describes, whose weights have shapes but no memory."""
+    """The model that a config describes, with weights that have a shape but no memory."""
     found = model_class(config["model"])
     given = found.settings_of_before(config["settings"])
     unknown = given.keys() - getattr(found.settings_class, "__dataclass_fields__", {}).keys()
     if unknown:
-        raise InputError(f"settings: {shown(min(unknown))} is no setting of the model {config['model']}")
+        raise InputError(f"settings: {shown(min(unknown))} is not a setting of the model {config['model']}")
     try:
         settings: Any = TypeAdapter(found.settings_class).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
@@ -231,7 +231,7 @@ def _check_layout(path: Path, wanted: dict[str, _Layout]) -> None:
     """Compare the header of a file of weights with what a model needs.
 
     Raises:
-        InputError: if a weight is missing, has no place in the model, or another shape or type.
+        InputError: if a weight is missing, is not in the model, or has another shape or type.
     """
     with safe_open(path, "pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

@@ -1,7 +1,8 @@
 """A plain convolutional predictor in the manner of SimVP (Gao et al. 2022, arXiv 2206.05099): all frames at once.
 
-Each frame is encoded by itself, residual blocks mix the channels of all frames at once, and each frame to come is
-decoded by itself, as a change of the last one seen. Squared error; nothing about it is linear or probabilistic.
+Each frame is encoded by itself, residual blocks mix the channels of all frames at once, and each future frame is
+decoded by itself, as a change of the last frame seen. The loss is the squared error. The model is neither linear nor
+probabilistic.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ class ConvolutionalSettings:
     """Settings of the convolutional predictor.
 
     Attributes:
-        input_frames: that it sees.
-        output_frames: that it predicts at once; further ones are predicted from predicted ones.
-        channels: of each frame's maps, which have half its height and width.
-        hidden_channels: of the maps of all frames together.
-        blocks: residual blocks that mix them.
+        input_frames: number of frames that the model sees.
+        output_frames: number of frames that it predicts at once; further frames are predicted from predicted ones.
+        channels: channels of each frame's maps, which have half its height and width.
+        hidden_channels: channels of the maps of all frames together.
+        blocks: number of residual blocks that mix the channels.
     """
 
     input_frames: int = 10
@@ -70,13 +71,13 @@ class Convolutional(TrainedBySteps):
 
     @property
     def least_context(self) -> int:
-        """The frames that it sees."""
+        """The number of frames that it sees."""
         length: int = self.settings.input_frames
         return length
 
     @classmethod
     def check_clips(cls, settings: ConvolutionalSettings, frames: int) -> None:
-        """It learns from the frames after ``input_frames``."""
+        """Check that clips are long enough for input and output frames."""
         if frames < settings.input_frames + settings.output_frames:
             raise ValueError(
                 f"input_frames {settings.input_frames} and output_frames {settings.output_frames} are more than the "
@@ -96,7 +97,7 @@ class Convolutional(TrainedBySteps):
         return frames
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error over all windows of clips (N, T, C, H, W); nothing is drawn."""
+        """Mean squared error over all windows of clips (N, T, C, H, W); nothing is random."""
         seen, ahead = self.settings.input_frames, self.settings.output_frames
         windows = clips.unfold(1, seen + ahead, 1).movedim(-1, 2).flatten(0, 1)  # (N windows, seen + ahead, C, H, W)
         error = F.mse_loss(self(windows[:, :seen]), windows[:, seen:])
@@ -117,7 +118,7 @@ class Convolutional(TrainedBySteps):
 
 
 class _Block(nn.Module):
-    """Residual: a wide depthwise convolution, then two dense layers over channels."""
+    """A residual block: a wide depthwise convolution, then two dense layers over channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

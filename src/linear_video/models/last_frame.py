@@ -1,4 +1,4 @@
-"""The baseline that everybody should beat: the future looks like the last frame seen."""
+"""The baseline that every model should beat: the future looks like the last frame seen."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from linear_video.models.base import TakesAnySize
 
 @dataclass(frozen=True)
 class LastFrameSettings:
-    """The last frame has none."""
+    """The last frame has no settings."""
 
 
 class LastFrame(TakesAnySize):
-    """Repeats the last frame of the context; has nothing to learn."""
+    """Repeats the last frame of the context. It has nothing to learn."""
 
     settings_class = LastFrameSettings
 

@@ -2,8 +2,8 @@
 
     x_{t+1} = A x_t + B v_t,    y_t = C x_t + mean,    v_t ~ N(0, I)
 
-C holds the leading principal components of the frames, A is the least squares fit of each state to the next, and B is
-a square root of the residuals' covariance. Clips count as series of their own: no step is taken from one to the next.
+C holds the leading principal components of the frames, A is the least squares fit of each state to the next, and B is a
+square root of the residuals' covariance. Clips are separate series: no transition is fitted from one clip to the next.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from linear_video.models.base import FittedInClosedForm
 from linear_video.models.state_space import StateSpaceModel
 
 CHUNK = 2**27  # bytes of float64 frames in memory at once
-OVERSAMPLING = 10  # further directions of the randomised decomposition
+OVERSAMPLING = 10  # additional directions of the randomised decomposition
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class LdsSettings:
     Attributes:
         state_dimension: n, the dimension of the state.
         stable: whether singular values of A above 1 are set to 1.
-        exact_up_to: largest number of values of a frame for which principal components are computed exactly.
+        exact_up_to: largest number of values in a frame for which principal components are computed exactly.
     """
 
     state_dimension: int = 20
@@ -63,10 +63,10 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
         self.register_buffer("noise", torch.zeros(state, state, dtype=torch.float64))  # B
 
     def fit_closed_form(self, frames: NDArray[np.uint8]) -> None:
-        """Fit to clips uint8 (N, T, C, H, W), which may be memory-mapped: few are in memory at once.
+        """Fit to clips uint8 (N, T, C, H, W), which may be memory-mapped: only a few are in memory at once.
 
         Raises:
-            InputError: if the clips have fewer frames together than the state has dimensions, or a single frame each.
+            InputError: if the clips together have fewer frames than the state has dimensions, or only one frame each.
         """
         clips, length = frames.shape[:2]
         if length < 2 or clips * length <= self.settings.state_dimension:
@@ -103,7 +103,7 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
             yield piece.reshape(*piece.shape[:2], -1) / 255 - mean
 
     def _principal_components(self, frames: NDArray[np.uint8], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Leading left singular vectors of the centred frames: (D, n), exact for small frames, else randomised."""
+        """Leading left singular vectors of the centred frames: (D, n), exact for small frames, otherwise randomised."""
         dimensions, state = len(mean), self.settings.state_dimension
 
         def pieces() -> Iterator[NDArray[np.float64]]:
@@ -114,7 +114,7 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
             for flat in pieces():
                 scatter += flat.T @ flat
             return np.linalg.eigh(scatter)[1][:, ::-1][:, :state]
-        # Halko, Martinsson, Tropp 2011: a random range, made sharp by two power iterations.
+        # Halko, Martinsson, Tropp 2011: a random range, sharpened by two power iterations.
         random = np.random.default_rng(0)
         basis = random.standard_normal((dimensions, min(state + OVERSAMPLING, dimensions)))
         for _ in range(3):
@@ -149,13 +149,13 @@ class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
         return self.transition, self.noise
 
     def first_state(self, start: Tensor) -> Tensor:
-        """Of the first frame."""
+        """The state of the first frame."""
         return self.encode(start[:, 0])
 
     def last_state(self, context: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """Of the last frame, which leaves no doubt."""
+        """The state of the last frame, which determines it."""
         return self.encode(context[:, -1])
 
     def states(self, clips: Tensor) -> Tensor:
-        """Of all frames: (N, T, n)."""
+        """The states of all frames: (N, T, n)."""
         return self.encode(clips)

@@ -1,7 +1,7 @@
-"""What anybody has without training: the picture goes on moving as optical flow says that it moved last.
+"""A prediction without training: the picture continues its last motion, as optical flow finds it.
 
-Velocities are those of OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590) between the last two frames, and constant
-along the motion: what is at x in the next frame was at x + f(x) in this one, and the field f is carried along.
+Velocities come from OpenCV's DIS (Kroeger et al. 2016, arXiv 1603.03590) between the last two frames, and are constant
+along the motion: the point at x in the next frame was at x + f(x) in this one, and the field f is carried along.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from torch import Tensor
 from linear_video.common.checks import check_least, check_most
 from linear_video.models.base import TakesAnySize
 
-LEAST_SIDE = 12  # of a frame that DIS takes, in pixels
+LEAST_SIDE = 12  # smallest frame that DIS takes, in pixels
 
 Field = NDArray[np.float32]  # (H, W, 2), pixels along x and y
 
@@ -25,7 +25,7 @@ class OpticalFlowSettings:
     """Settings of optical flow.
 
     Attributes:
-        enlargement: frames are enlarged so many times before the flow is computed; DIS looks at patches of 8 pixels.
+        enlargement: factor by which frames are enlarged before the flow is computed; DIS compares patches of 8 pixels.
     """
 
     enlargement: int = 4
@@ -36,13 +36,13 @@ class OpticalFlowSettings:
 
 
 class OpticalFlow(TakesAnySize):
-    """Moves the last frame on; has nothing to learn."""
+    """Moves the last frame on. It has nothing to learn."""
 
     settings_class = OpticalFlowSettings
 
     @property
     def least_context(self) -> int:
-        """Two frames, between which there is a motion."""
+        """Two frames, to find the motion between them."""
         return 2
 
     @torch.no_grad()
@@ -62,7 +62,7 @@ class OpticalFlow(TakesAnySize):
 def origins(
     before: NDArray[np.float32], last: NDArray[np.float32], horizon: int, enlargement: int, fine: bool = False
 ) -> NDArray[np.float32]:
-    """Where, in the last of two frames (H, W, C), each pixel of the next ones comes from: (horizon, H, W, 2)."""
+    """For each pixel of the next frames, its place in the last of two frames (H, W, C): (horizon, H, W, 2)."""
     field = flow(last, before, enlargement, fine)
     places = grid(*field.shape[:2])
     origin, found = places, []
@@ -74,14 +74,14 @@ def origins(
 
 
 def grid(height: int, width: int) -> Field:
-    """Places of the pixels themselves."""
+    """The coordinates of the pixels themselves."""
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
 
 def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: int, fine: bool = False) -> Field:
     """Displacements f with ``frame(x) = other(x + f(x))``, of frames (H, W, C) in [0, 1].
 
-    With OpenCV's own settings, which stop at half the resolution; or ``fine``, at several times the cost.
+    It uses OpenCV's own settings, which stop at half the resolution, or ``fine`` ones, at several times the cost.
     """
     height, width = frame.shape[:2]
     enlargement = max(enlargement, -(-LEAST_SIDE // max(height, width)))
@@ -97,6 +97,6 @@ def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: in
 
 
 def moved(values: NDArray[np.float32], origin: Field, interpolation: int = cv2.INTER_LINEAR) -> NDArray[np.float32]:
-    """Values (H, W, K) taken from where each pixel comes from; beyond the edge, the edge goes on."""
+    """Values (H, W, K) sampled at the origin of each pixel; the edge continues beyond the frame."""
     found = cv2.remap(values, origin[..., 0], origin[..., 1], interpolation, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(found, np.float32).reshape(values.shape)

@@ -1,6 +1,6 @@
 """The models by name, and how to make one.
 
-To add one, write a subclass of ``VideoModel`` into a file of its own, and a line here.
+To add one, write a subclass of ``VideoModel`` in a new file, and add a line here.
 """
 
 import pkgutil
@@ -17,7 +17,7 @@ class Entry(NamedTuple):
     """A line of the table.
 
     Attributes:
-        place: module and class; imported only when the model is needed, since PyTorch takes its time.
+        place: module and class; imported only when the model is needed, since importing PyTorch takes long.
         synthesises: whether the class has the capability ``Synthesises``. Pipelines depend on it, and they are listed
             without importing the class.
     """
@@ -50,7 +50,7 @@ def model_class(name: str) -> "type[VideoModel]":
 
 
 def build(name: str, frame_shape: tuple[int, int, int], settings: Any) -> "VideoModel":
-    """Make an untrained model for frames (C, H, W), from its settings or a mapping of them.
+    """Make an untrained model for frames (C, H, W), from a settings object or a mapping.
 
     Raises:
         InputError: if the name is unknown, or the settings do not fit the model or the frames.
@@ -65,5 +65,5 @@ def build(name: str, frame_shape: tuple[int, int, int], settings: Any) -> "Video
 
 
 def describe(name: str, model: "VideoModel") -> dict[str, Any]:
-    """What ``build`` needs to make the same model again, ready for JSON."""
+    """Everything that ``build`` needs to make the same model again, ready for JSON."""
     return {"model": name, "frame_shape": list(model.frame_shape), "settings": asdict(model.settings)}

@@ -1,4 +1,4 @@
-"""What the eigenvalues of a linear transition mean."""
+"""Period, half-life and modes of a linear transition, from its eigenvalues."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from linear_video.models.base import Spectrum
 
 
 def spectrum_of(eigenvalues: Tensor) -> Spectrum:
-    """Period and half-life of eigenvalues, of which those below the real axis are left out."""
+    """Period and half-life of eigenvalues; eigenvalues below the real axis are left out."""
     eigenvalues = eigenvalues[eigenvalues.imag >= 0].to(torch.complex128)
     period = 2 * torch.pi / eigenvalues.angle()
     half_life = -torch.log(torch.tensor(2.0, dtype=torch.float64)) / eigenvalues.abs().clamp(max=1).log()
@@ -15,9 +15,9 @@ def spectrum_of(eigenvalues: Tensor) -> Spectrum:
 
 
 def mode_parts(states: Tensor, transition: Tensor) -> Tensor:
-    """What each mode of a transition A (n, n) contributes to states (N, T, n): float64 (N, T, modes, n).
+    """The contribution of each mode of a transition A (n, n) to states (N, T, n): float64 (N, T, modes, n).
 
-    Modes are those of ``spectrum_of``, a conjugate pair counting as one; their parts add up to the states, if A has a
+    Modes are as in ``spectrum_of``, where a conjugate pair counts as one. Their parts add up to the states if A has a
     full set of eigenvectors.
     """
     eigenvalues, vectors = torch.linalg.eig(transition.double())

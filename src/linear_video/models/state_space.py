@@ -1,4 +1,4 @@
-"""Models whose states evolve linearly, with noise, and are shown as frames: h_{t+1} = A h_t + B v_t, y_t = f(h_t)."""
+"""Models whose states evolve linearly, with noise, and are decoded to frames: h_{t+1} = A h_t + B v_t, y_t = f(h_t)."""
 
 from abc import abstractmethod
 
@@ -10,7 +10,7 @@ from linear_video.models.spectrum import mode_parts, spectrum_of
 
 
 class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
-    """What follows from A, B, f and the states of frames."""
+    """The methods that follow from A, B, f and the states of frames."""
 
     @abstractmethod
     def system(self) -> tuple[Tensor, Tensor]:
@@ -21,20 +21,20 @@ class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
         """States (N, n) -> frames (N, C, H, W)."""
 
     def shown(self, states: Tensor) -> Tensor:
-        """Frames of [0, 1]."""
+        """Decoded frames, clamped to [0, 1]."""
         return self.decode(states).clamp(0, 1)
 
     @abstractmethod
     def first_state(self, start: Tensor) -> Tensor:
-        """Of the first frames of clips (N, T, C, H, W): (N, n)."""
+        """States of the first frames of clips (N, T, C, H, W): (N, n)."""
 
     @abstractmethod
     def last_state(self, context: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """Of the last frames of clips (N, T, C, H, W), drawn with noise of the given size: (N, n)."""
+        """States of the last frames of clips (N, T, C, H, W), drawn with noise of the given size: (N, n)."""
 
     @abstractmethod
     def states(self, clips: Tensor) -> Tensor:
-        """Of clips (N, T, C, H, W), of all frames or all but the last: (N, T or T - 1, n)."""
+        """States of clips (N, T, C, H, W), for all frames or all but the last: (N, T or T - 1, n)."""
 
     def evolve(
         self, state: Tensor, steps: int, noise: float = 0.0, generator: torch.Generator | None = None
@@ -64,7 +64,7 @@ class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
     def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
         """Draws of the frames after the context (N, T, C, H, W): (count, N, horizon, C, H, W).
 
-        The last state is drawn, if the model knows how, and every step has process noise B v; both of the given size.
+        The last state is drawn, if the model can, and every step has process noise B v; both have the given size.
         """
         generator = torch.Generator(context.device).manual_seed(seed)
         state = self.last_state(context[:, -2:].repeat(count, 1, 1, 1, 1), noise, generator)
@@ -87,7 +87,7 @@ class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
 
     @torch.no_grad()
     def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
-        """What frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T or T - 1, C, H, W)."""
+        """What frames (N, T, C, H, W) would lose without each mode: (len(modes), N, T or T - 1, C, H, W)."""
         states = self.states(clips)
         parts = mode_parts(states, self.system()[0]).to(states)
         whole, *without = (

@@ -1,13 +1,13 @@
-"""Functions as nodes of a template: with the arguments that a stamp gives."""
+"""Functions as nodes of a template, with some arguments fixed by each use of the template."""
 
 from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
-# Tags of nodes: those that run whatever has been made before, and those that run before all that have it not.
+# Tags of nodes: ALWAYS runs even if its outputs exist, and FIRST runs before all nodes without this tag.
 ALWAYS, FIRST = "always", "first"
 
 
 def bound(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:
-    """The function with some of its arguments given, under its own name."""
+    """The function with some of its arguments fixed, under its own name."""
     return update_wrapper(partial(function, **arguments), function)

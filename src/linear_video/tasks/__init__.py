@@ -1,1 +1,1 @@
-"""What a trained model does with footage of one's own. Knows no Kedro."""
+"""What a trained model does with your own footage. This package does not import Kedro."""

@@ -1,4 +1,4 @@
-"""The frames after the last one: the model's, and what anybody would guess, blended as the video itself tells."""
+"""The frames after the last one: guesses of the model and of references, blended by tests on the video itself."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,21 +18,21 @@ from linear_video.tasks.settings import check_method
 if TYPE_CHECKING:
     from linear_video.tasks.trained import TrainedModel
 
-WINDOWS, APART = 12, 2  # at the end of a video, with which methods are tested, and frames from one to the next
+WINDOWS, APART = 12, 2  # tests of the methods at the end of a video, and frames from one test to the next
 GUESSES = ("model", "optical_flow", "fine_flow", "last_frame")
 
 
 def ends_of_tests(length: int, context: int, horizon: int) -> range:
-    """After how many of the known frames the tests begin, the latest first; each test sees ``context`` frames."""
+    """The numbers of known frames after which tests begin, the latest first; each test sees ``context`` frames."""
     return range(length - 1, context - 1, -APART)[: WINDOWS + horizon // APART]
 
 
 class Ahead:
-    """Guesses of the frames after some seen, and the tests of them in one video.
+    """Guesses of the frames after those seen, and tests of these guesses, in one video.
 
     Args:
         trained: the model.
-        horizon: frames ahead.
+        horizon: number of frames ahead.
     """
 
     def __init__(self, trained: "TrainedModel", horizon: int) -> None:
@@ -41,7 +41,7 @@ class Ahead:
         self.backtest = Backtest(trained.method, GUESSES, "optical_flow")
 
     def guesses(self, seen: Sequence[Frame]) -> list[dict[str, Values]]:
-        """For each of the next frames, what every method makes of the last ones seen."""
+        """For each of the next frames, the guess of every method from the last frames seen."""
         values = [to_values(frame) for frame in list(seen)[-2:]]
         made = {
             "optical_flow": references.optical_flow(values, self.horizon),
@@ -59,14 +59,14 @@ class Ahead:
         return [{name: frames[lead] for name, frames in made.items()} for lead in range(self.horizon)]
 
     def learn(self, guesses: Sequence[Mapping[str, Values]], truth: Sequence[Frame]) -> None:
-        """Score guesses of as many frames as are known by now, and learn from them."""
+        """Score the guesses of all frames that are known by now, and learn from them."""
         for lead, (guess, frame) in enumerate(zip(guesses, truth, strict=False), 1):
             self.backtest.learn(lead, guess, to_values(frame))
 
     def windows(self, frames: Iterable[Frame], step: int) -> Iterator[tuple[int, list[dict[str, Values]]]]:
-        """Windows all over a video, ``step`` frames apart: number of the first frame to come, and guesses of those.
+        """Windows all over a video, ``step`` frames apart: the number of the next frame, and the guesses from it on.
 
-        Each comes before the frame after it is read, and after all have learned from the frames that have come.
+        Each window is yielded before the next frame is read, and after all methods have learned from the frames so far.
         """
         context = max(2, self.trained.context)
         seen = deque[Frame](maxlen=context)
@@ -82,11 +82,11 @@ class Ahead:
                 yield pending[-1]
 
     def given(self, guesses: Sequence[Mapping[str, Values]]) -> NDArray[np.uint8]:
-        """What the method makes of guesses: (horizon, h, w, planes)."""
+        """The result of the chosen method from the guesses: (horizon, h, w, planes)."""
         return np.stack([to_frame(self.backtest.given(lead, guess)) for lead, guess in enumerate(guesses, 1)])
 
     def run(self, frames: Iterable[Frame]) -> list[dict[str, Values]]:
-        """What every method makes of the frames after the last one, after tests on the ones before it.
+        """The guesses of every method for the frames after the last one, after tests on the frames before it.
 
         Raises:
             InputError: if there are fewer frames than the model sees.

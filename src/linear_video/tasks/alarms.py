@@ -1,4 +1,4 @@
-"""From how unlikely frames are to alarms, calibrated on footage in which nothing is out of the ordinary."""
+"""Alarms for unlikely frames, calibrated on footage in which nothing is out of the ordinary."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 from linear_video.common.errors import InputError
 from linear_video.tasks.trained import Surprises
 
-LEAST_ERROR = 1e-6  # squared, of forecasts in values of [0, 1]: what is always forecast exactly
+LEAST_ERROR = 1e-6  # squared error of values in [0, 1]: a floor, in case everything is forecast exactly
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is ordinary.
+    """What counts as ordinary.
 
     Attributes:
         errors: (horizon,), mean squared errors of forecasts 1, 2, ... frames ahead.
-        forecast: ``forecast_error`` above which a frame is an alarm.
-        likelihood: bits per value above which it is one, too; infinite for a model that has no likelihood.
+        forecast: a ``forecast_error`` above this raises an alarm.
+        likelihood: bits per value above this raise an alarm, too; infinite for a model without a likelihood.
     """
 
     errors: NDArray[np.float64]
@@ -26,16 +26,16 @@ class Calibration:
     likelihood: float
 
     def alarms(self, surprises: Surprises) -> NDArray[np.bool_]:
-        """Which frames are out of the ordinary, (T,); none that has too few frames before it for every forecast."""
+        """Which frames are out of the ordinary, (T,); frames with too few frames before them never are."""
         error = forecast_error(surprises.errors, self.errors)
         unlikely = np.isfinite(error) & (surprises.likelihood > self.likelihood)
         return (error > self.forecast) | unlikely
 
 
 def forecast_error(errors: NDArray[np.float64], ordinary: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Worst of a frame's forecasts: squared error in multiples of the ordinary one of a forecast as far ahead.
+    """The worst of a frame's forecasts: its squared error relative to the ordinary error of a forecast as far ahead.
 
-    Errors (T, horizon), ordinary ones (horizon,) -> (T,), NaN for frames that some forecast is missing of.
+    Errors (T, horizon), ordinary errors (horizon,) -> (T,), NaN for frames that lack some forecast.
     """
     return np.asarray((errors / ordinary).max(axis=1))
 
@@ -44,7 +44,7 @@ def ordinary_errors(surprises: list[Surprises]) -> NDArray[np.float64]:
     """Mean squared errors of forecasts 1, 2, ... frames ahead: (horizon,).
 
     Raises:
-        InputError: if no frame has enough others before it.
+        InputError: if no frame has enough frames before it.
     """
     errors = _complete(surprises).errors
     if not len(errors):
@@ -55,9 +55,9 @@ def ordinary_errors(surprises: list[Surprises]) -> NDArray[np.float64]:
 def calibrate(normal: list[Surprises], false_alarm_rate: float) -> Calibration:
     """Learn from ordinary footage what is ordinary.
 
-    Either threshold is the value that a further ordinary frame exceeds with at most half the rate given, if frames were
-    exchangeable (split conformal: rank ceil((1 - rate / 2)(n + 1)) of n frames). Without a likelihood, the other has
-    the whole rate.
+    Each threshold is the value that another ordinary frame exceeds with at most half the given rate, if frames are
+    exchangeable (split conformal: rank ceil((1 - rate / 2)(n + 1)) of n frames). Without a likelihood, the threshold of
+    the forecasts has the whole rate.
 
     Raises:
         InputError: if there are too few frames for the rate.
@@ -70,15 +70,15 @@ def calibrate(normal: list[Surprises], false_alarm_rate: float) -> Calibration:
     rank = int(np.ceil((1 - rate) * (len(forecast) + 1)))
     if rank > len(forecast):
         raise InputError(
-            f"{len(forecast)} frames of normal footage that follow enough others are too few for a false_alarm_rate of "
-            f"{false_alarm_rate:g}; give at least {int(np.ceil(1 / rate))}."
+            f"{len(forecast)} frames of normal footage with enough frames before them are too few for a "
+            f"false_alarm_rate of {false_alarm_rate:g}; give at least {int(np.ceil(1 / rate))}."
         )
     limits = [float(np.sort(values)[rank - 1]) for values in (forecast, likelihood)]
     return Calibration(ordinary, limits[0], limits[1] if known else np.inf)
 
 
 def _complete(surprises: list[Surprises]) -> Surprises:
-    """Of all frames together, those that have every forecast."""
+    """Forecast errors and likelihoods of all frames that have every forecast."""
     likelihood, errors = (np.concatenate(values) for values in zip(*surprises, strict=True))
     whole = np.isfinite(errors).all(axis=1)
     return Surprises(likelihood[whole], errors[whole])

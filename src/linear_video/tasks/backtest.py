@@ -1,4 +1,4 @@
-"""Known frames are hidden and guessed, so that a video tells itself which method to believe."""
+"""Backtests: known frames are hidden and guessed, so that the video itself tells which method to trust."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from linear_video.tasks.references import Values
 
 logger = logging.getLogger(__name__)
 
-EXAMPLES = 7  # tests of which frames are kept to be looked at
-EXAMPLE_LINES = 320  # of those, at most
-FAR = 3.0  # dB below the worst clip that was kept from a model's training: what it sees is something else
-WORTH = 0.05  # dB: a guess that makes the blend better by less may be left out
+EXAMPLES = 7  # number of tests whose frames are kept, to be looked at
+EXAMPLE_LINES = 320  # largest number of lines of those frames
+FAR = 3.0  # dB below the worst clip that was held out of a model's training: the footage is something else
+WORTH = 0.05  # dB: a guess that improves the blend by less may be left out
 
 
 def psnr(guess: Values, truth: Values) -> float:
@@ -27,23 +27,23 @@ def psnr(guess: Values, truth: Values) -> float:
 
 
 class Example(NamedTuple):
-    """One test to be looked at: the truth and what methods made of it, by their names, and what to write above."""
+    """One test to be looked at: the truth and the methods' guesses, by name, and captions."""
 
-    psnr: float  # dB, of the method that is given
+    psnr: float  # dB, of the chosen method
     frames: dict[str, Frame]
     captions: dict[str, str]
 
 
 class Backtest:
-    """Scores of every method on frames that are known, and the blend that they lead to.
+    """Scores of every method on known frames, and the blend that follows from them.
 
-    Tests are sorted by what makes guessing harder, the ``distance``: frames ahead, or frames in a gap. The blend is
-    scored too, each time before it learns of the frame: as honestly as the others.
+    Tests are grouped by their ``distance``, which makes guessing harder: frames ahead, or frames in a gap. The blend is
+    scored too, each time before it learns from the frame, so its score is as fair as the others.
 
     Args:
-        method: what is to be given: ``"blend"``, or one of the guesses by its name.
-        names: of the guesses that are blended.
-        trusted: the guess to give while nothing is known.
+        method: the method whose result is given: ``"blend"``, or the name of a guess.
+        names: names of the guesses that are blended.
+        trusted: the guess that is given as long as nothing is known.
     """
 
     def __init__(self, method: str, names: Sequence[str], trusted: str) -> None:
@@ -54,7 +54,7 @@ class Backtest:
         self._others = EvenlySpread[Example](EXAMPLES - 1)
 
     def learn(self, distance: int, guesses: Mapping[str, Values], truth: Values) -> None:
-        """Score guesses of a frame that is known, and learn from it; guesses beyond ``names`` are scored alone."""
+        """Score guesses of a known frame, and learn from it; guesses that are not in ``names`` are only scored."""
         blend = self._blend(distance)
         scored = {name: psnr(guess, truth) for name, guess in guesses.items()}
         shown = {"truth": truth}
@@ -67,7 +67,7 @@ class Backtest:
         blend.learn(guesses, truth)
 
     def _keep(self, frames: Mapping[str, Values], scored: Mapping[str, float]) -> None:
-        """Keep a test to be looked at, if it is the worst so far, or its turn."""
+        """Keep a test to be looked at, if it is the worst so far, or one of those spread evenly over the tests."""
         worse = self._worst is None or scored[self.method] < self._worst.psnr
         if not worse and not self._others.due:
             self._others.skip()
@@ -87,7 +87,7 @@ class Backtest:
         self._others.add(example)
 
     def examples(self) -> list[Example]:
-        """The worst test, and some evenly spread over the others."""
+        """The worst test, and some tests spread evenly over the others."""
         others = [example for _, example in self._others.kept if example is not self._worst]
         return [] if self._worst is None else [self._worst, *others]
 
@@ -97,17 +97,17 @@ class Backtest:
         return self.blends[distance]
 
     def nearest(self, distance: int) -> Blend:
-        """What was learned of the nearest distance that was tested."""
+        """The blend of the nearest distance that was tested."""
         if not self.blends:
             return Blend(self.names, self.trusted)
         return self.blends[min(self.blends, key=lambda known: abs(known - distance))]
 
     def given(self, distance: int, guesses: Mapping[str, Values]) -> Values:
-        """What the method makes of guesses of a frame that nobody knows."""
+        """The result of the chosen method from guesses of an unknown frame."""
         return self.nearest(distance).blended(guesses) if self.method == "blend" else guesses[self.method].clip(0, 1)
 
     def leave_out(self, name: str) -> bool:
-        """Do without a guess from now on if it adds next to nothing to the blend; whether it is so."""
+        """Leave out a guess from now on if it adds almost nothing to the blend; returns whether that is so."""
         if name not in self.names or len(self.names) == 1 or not self.blends:
             return False
         if max(blend.gain(name) for blend in self.blends.values()) > WORTH:
@@ -125,7 +125,7 @@ class Backtest:
         scores = pd.DataFrame(self.scores)
         for distance in sorted(set(scores["distance"].astype(int))):
             group = scores[scores["distance"] == distance].drop(columns="distance")
-            # All are compared in the same tests: those that every one of them has seen, unless there are none.
+            # All methods are compared on the tests that every one of them has seen, unless there are none.
             group = complete if len(complete := group.dropna()) else group
             shares = self.blends[distance].shares()
             for name in map(str, group.columns):
@@ -137,10 +137,10 @@ class Backtest:
         return pd.DataFrame(rows)
 
     def warn(self, footage: str, ordinary: tuple[float, float] | None) -> None:
-        """Say in one line where the model does not help, and in one where the footage is not what it is used to.
+        """Warn in one line if the model does not help, and in another if the footage is unlike its training clips.
 
-        ``ordinary`` are the least and the greatest PSNR in dB, a frame ahead, of clips that were kept from its
-        training; None where they are not known.
+        ``ordinary`` are the least and the greatest PSNR in dB, one frame ahead, of clips that were held out of its
+        training; None if they are not known.
         """
         table = self.table()
         if "model" not in set(table["method"]):
@@ -157,5 +157,5 @@ class Backtest:
         if ordinary is not None and nearest < ordinary[0] - FAR:
             logger.warning(
                 f"{footage}: the model does not fit. It guesses known frames with {nearest:.1f} dB, and clips "
-                f"that were kept from its training with {ordinary[0]:.1f} to {ordinary[1]:.1f} dB."
+                f"held out of its training with {ordinary[0]:.1f} to {ordinary[1]:.1f} dB."
             )

@@ -1,4 +1,4 @@
-"""Linear modes of a video with intervals, by another's method: bagging, optimized dynamic mode decomposition (PyDMD).
+"""Linear modes of a video with intervals, by bagging, optimized dynamic mode decomposition (PyDMD).
 
 Askham and Kutz 2018, arXiv 1704.02343; Sashidhar and Kutz 2022, arXiv 2107.10878.
 """
@@ -14,8 +14,8 @@ from linear_video.common.errors import InputError
 from linear_video.tasks.frequencies import FOURIER_CELLS, LEAST_FRAMES, check_band, shrunk_cells
 from linear_video.tasks.parts import Frame
 
-TRIALS, SHARE = 50, 0.8  # bags, and the share of the frames that is in each
-NORMAL = 1.96  # standard deviations on either side that hold 95 %
+TRIALS, SHARE = 50, 0.8  # number of bags, and the share of the frames in each
+NORMAL = 1.96  # standard deviations on either side that contain 95 %
 
 
 def bagged_modes(
@@ -23,12 +23,12 @@ def bagged_modes(
 ) -> pd.DataFrame:
     """Frequencies of ``order`` eigenvalues (conjugate pairs) fitted to a video, and how they spread over bags of it.
 
-    The cells of the shrunk frames are detrended and, with a ``band`` in Hz, pass a Butterworth filter of order 2, forth
-    and back.
+    The cells of the shrunk frames are detrended and, if there is a ``band`` in Hz, filtered forwards and backwards by a
+    Butterworth filter of order 2.
 
     Returns:
         A row for each pair, strongest first: frequency_hz, from_hz, to_hz (95 %, of a normal distribution), half_life_s
-        (negative for what grows), amplitude.
+        (negative for growing modes), amplitude.
 
     Raises:
         InputError: if PyDMD is not installed, or the footage is too short.
@@ -49,7 +49,7 @@ def bagged_modes(
     try:
         fitted = BOPDMD(svd_rank=order, num_trials=TRIALS, trial_size=SHARE, eig_constraints={"conjugate_pairs"})
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of noise, which every video has
+            warnings.simplefilter("ignore", UserWarning)  # about noise, which every video has
             fitted.fit(series.T, np.arange(len(series)) / fps)
     finally:
         np.random.set_state(state)  # noqa: NPY002

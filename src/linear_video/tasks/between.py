@@ -1,4 +1,4 @@
-"""Frames between known ones, streamed: the model's, and what anybody would guess, blended as the video itself tells."""
+"""Frames between known ones: guesses of the model and of references, blended by tests on the video itself."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,25 +18,25 @@ from linear_video.tasks.settings import check_method
 if TYPE_CHECKING:
     from linear_video.tasks.trained import TrainedModel
 
-READ_AHEAD = 48  # frames on which methods are tested before the first frame is given
-FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: in those, and after them
-DECIDED = 6  # tests after which slow guesses that add next to nothing are left out
+READ_AHEAD = 48  # frames on which methods are tested before the first result
+FIRST_STEP, LATER_STEP = 4, 12  # frames from one test to the next: at first, and later
+DECIDED = 6  # tests after which slow guesses that add almost nothing are left out
 AROUND = 3  # frames on either side that a model sees
-FINE_LINES = 480  # of larger frames, the flow is not fine
-CUT = 0.1  # difference, at least, that makes a cut
-MOST_REPEATED = 3  # times that a frame comes again, where it is not a pause
-DUPLICATE = 0.1  # of the usual difference: less is the same frame again
-CALM = -1  # in place of a gap of 0, where next to nothing moves
-CALM_MOTION = 1.0  # pixels from a frame to the next, at most
+FINE_LINES = 480  # for larger frames, the optical flow is not fine
+CUT = 0.1  # least difference that counts as a cut
+MOST_REPEATED = 3  # repeats of a frame; more are a pause
+DUPLICATE = 0.1  # of the usual difference; a smaller difference is a repeat of the frame
+CALM = -1  # instead of a gap of 0, where almost nothing moves
+CALM_MOTION = 1.0  # greatest motion in pixels from a frame to the next
 
 
 class Stream:
-    """Frames that are being read, with those around the present one at hand.
+    """Frames that are being read, which keeps the frames around the current one.
 
     Args:
         frames: uint8 (h, w), (h, w, 1) or (h, w, 3).
-        missing: numbers of those that are not to be believed.
-        duplicates: whether frames that repeat the one before are missing too.
+        missing: numbers of frames to ignore.
+        duplicates: whether frames that repeat the one before count as missing, too.
     """
 
     def __init__(self, frames: Iterable[Frame], missing: frozenset[int], duplicates: bool) -> None:
@@ -45,11 +45,11 @@ class Stream:
         self.known: set[int] = set()
         self.count, self.ended = 0, False
         self.shape: tuple[int, ...] | None = None
-        self.repeated = 0  # how often the last frame came again
-        self.differences: list[float] = []  # of the last few frames that are no duplicates
+        self.repeated = 0  # how often the last frame was repeated
+        self.differences: list[float] = []  # of the last few frames that are not duplicates
 
     def reach(self, number: int) -> bool:
-        """Read until that frame; False if there is none of that number."""
+        """Read up to this frame; False if the footage ends before it."""
         while self.count <= number and not self.ended:
             frame = next(self.source, None)
             if frame is None:
@@ -82,7 +82,7 @@ class Stream:
         return False
 
     def around(self, time: float) -> tuple[int | None, int | None]:
-        """The last known frame up to a time, and the first from it on; the same where the time is a known frame's."""
+        """The last known frame up to a time, and the first from it on; the same frame if the time is its own."""
         number = math.ceil(time)
         while self.reach(number) and number not in self.known:
             number += 1
@@ -91,22 +91,22 @@ class Stream:
         return max(earlier, default=None), min(later, default=None)
 
     def forget(self, before: int) -> None:
-        """Frames before that one are not needed any more."""
+        """Drop frames before this one, which are no longer needed."""
         for number in [number for number in self.kept if number < before]:
             del self.kept[number]
             self.known.discard(number)
 
 
 class Between:
-    """Guesses of frames between known ones of a stream, and the tests of them.
+    """Guesses of frames between known ones of a stream, and tests of these guesses.
 
     Args:
         trained: the model.
         stream: the frames.
-        gaps: how many frames in a row are to be guessed, for each of which is tested; 0 for moments between two
-            frames that follow each other. What is known of those is how well every second frame is guessed when the
-            video is half as large: a gap twice as long, of motions half as wide. Where next to nothing moves, noise
-            decides, of which the smaller video has less; so the test of those moments (``CALM``) is at full size.
+        gaps: lengths of the gaps to fill, in frames, each of which is tested; 0 for times between two successive
+            frames. Those are tested by how well every second frame is guessed in the video at half the size: the gap is
+            twice as long, and motions are half as wide. Where almost nothing moves, noise decides, and the smaller
+            video has less of it; so the test of those times (``CALM``) is at full size.
     """
 
     def __init__(self, trained: "TrainedModel", stream: Stream, gaps: frozenset[int]) -> None:
@@ -114,12 +114,12 @@ class Between:
         self.trained, self.stream, self.gaps = trained, stream, gaps
         names = ["model"] if trained.knows_any_time else []
         self.backtest = Backtest(trained.method, [*names, "optical_flow", "fine_flow", "mean"], "optical_flow")
-        self.tested, self.due = 0, 0  # the frame from which a test may be next, and from which one is wanted
+        self.tested, self.due = 0, 0  # the frame from which the next test is possible, and from which it is wanted
         self._decided = False
-        self.guesses: dict[str, Values] = {}  # of the last frame that was given
+        self.guesses: dict[str, Values] = {}  # of the last result
 
     def frame(self, time: float) -> Frame:
-        """The frame at a time.
+        """The frame at a real time.
 
         Raises:
             InputError: if no known frame is before or after it.
@@ -144,14 +144,14 @@ class Between:
         return to_frame(self.backtest.given(gap, self.guesses))
 
     def forget(self, number: int) -> None:
-        """Frames long before that one are not needed any more; tests are of what is kept."""
+        """Drop frames long before this one, which are no longer needed; tests use the frames that are kept."""
         self.tested = max(self.tested, number - READ_AHEAD)
         self.stream.forget(self.tested - READ_AHEAD)
 
     def _cut(self, before: int, after: int) -> bool:
         kept, known = self.stream.kept, self.stream.known
         beside = [(before - 1, before), (after, after + 1)]
-        # A gap of several frames holds the motion of all of them.
+        # A gap of several frames contains the motion of all of them.
         around = [(after - before) * difference(kept[one], kept[two]) for one, two in beside if {one, two} <= known]
         if not around:
             return False
@@ -159,10 +159,10 @@ class Between:
         return bool(find_cuts(np.array([max(around), jump]), CUT)[1])
 
     def _test(self) -> None:
-        """Hide known frames all over what has been read, and guess them."""
+        """Hide and guess known frames, spread over the frames read so far."""
         self.stream.reach(max(READ_AHEAD, self.stream.count) - 1)
         if 0 in self.gaps and halvings(min((self.stream.shape or (1, 1))[:2])) and "model" in self.backtest.names:
-            self.backtest.names.remove("model")  # it would be asked for every second frame, and adds least to those
+            self.backtest.names.remove("model")  # it would be needed for every second frame, and adds least there
         while self.tested + 2 * (max(self.gaps) + 1) < self.stream.count:
             if self.tested >= self.due and sum(self._test_one(self.tested, gap) for gap in self.gaps):
                 self.due = self.tested + (FIRST_STEP if self.tested < READ_AHEAD else LATER_STEP)
@@ -189,7 +189,7 @@ class Between:
         return True
 
     def _guesses(self, near: dict[int, Frame], before: int, after: int, time: float) -> dict[str, Values]:
-        """What every method makes of known frames by their numbers, at a time between two of them."""
+        """The guesses of every method at a time between two known frames; ``near`` holds frames by number."""
         share, gap = (time - before) / (after - before), after - before
         one, two = to_values(near[before]), to_values(near[after])
         method = self.backtest.method
@@ -212,7 +212,7 @@ class Between:
         return guesses
 
     def _model_guess(self, frames: list[Frame | None], time: float, guesses: dict[str, Values]) -> Values:
-        """Of large frames, the model's are smaller copies; what is finer than those is the optical flow's."""
+        """The model's guess. For large frames, it is of a smaller copy, with finer detail from the optical flow."""
         shape = next(frame for frame in frames if frame is not None).shape
         whole = self.trained.fit == "whole" and "optical_flow" in guesses
         times = halvings(min(shape[:2])) if whole else 0
@@ -222,12 +222,12 @@ class Between:
 
 
 def _pace(before: Frame, after: Frame, steps: int) -> int:
-    """Whether next to nothing moves between two frames, so many steps apart: ``CALM`` if so, else 0."""
+    """``CALM`` if almost nothing moves between two frames that are ``steps`` apart, and 0 otherwise."""
     return CALM if references.motion(to_values(before), to_values(after)) <= steps * CALM_MOTION else 0
 
 
 def filled(trained: "TrainedModel", frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between]]:
-    """All frames, those that are missing as the others tell; each with the tests so far.
+    """All frames, with guesses in place of missing ones; each comes with the tests so far.
 
     Raises:
         InputError: if a missing frame is beyond the end.
@@ -247,7 +247,7 @@ def filled(trained: "TrainedModel", frames: Iterable[Frame], missing: Iterable[i
 
 
 def retimed(trained: "TrainedModel", frames: Iterable[Frame], factor: float) -> Iterator[tuple[Frame, Between]]:
-    """Frames at times 0, 1/factor, 2/factor, ..., up to the last frame's; each with the tests so far."""
+    """Frames at times 0, 1/factor, 2/factor, ..., up to the last frame; each comes with the tests so far."""
     stream = Stream(frames, frozenset(), duplicates=True)
     between = Between(trained, stream, frozenset({0}))
     given = 0
@@ -278,7 +278,7 @@ def _runs(numbers: Iterable[int]) -> list[int]:
 
 
 def shown_frames(frames: Sequence[Frame | None]) -> list[Frame]:
-    """Frames, with the nearest one in place of each that is None."""
+    """Frames, with the nearest frame in place of each None."""
     there = [number for number, frame in enumerate(frames) if frame is not None]
     nearest = [min(there, key=lambda known: abs(known - number)) for number in range(len(frames))]
     return [frame for frame in (frames[number] for number in nearest) if frame is not None]

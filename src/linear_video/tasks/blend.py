@@ -1,13 +1,13 @@
-"""The best mean of several guesses of a frame, as known frames tell it.
+"""The best mean of several guesses of a frame, learned from known frames.
 
-A frame is taken apart into bands of detail (Burt and Adelson's Laplacian pyramid, 1983). In each band the blend is
+A frame is split into bands of detail (Burt and Adelson's Laplacian pyramid, 1983). In each band the blend is
 
     m + sum_i w_i (g_i - m) - c h m        g_i: the guesses, m: their mean, sum_i w_i = 1, w_i >= 0, c >= 0
     h = D / (D + M)                        local energies, D of the guesses about their mean, M of the mean
 
-so that detail on which the guesses agree stays as it is, and detail on which they do not (at the wrong place it is
-worse than none) is weakened. w and c minimise the squared error on frames that are known, and are shrunk towards the
-guess that was best there. The coarsest band has c = 0.
+so that detail on which the guesses agree is kept, and detail on which they disagree is weakened: in the wrong place,
+detail is worse than none. w and c minimise the squared error on known frames, and are shrunk towards the guess that was
+best there. The coarsest band has c = 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,15 @@ from scipy.optimize import nnls
 from linear_video.tasks.references import Values
 
 BANDS = 5  # at most
-COARSEST = 8  # pixels of the shorter side of the coarsest band, at least
-SHRINKAGE = 0.05  # towards the best guess, relative to each guess's own error
-LOCAL = 2.0  # pixels of a band, in which energies are averaged
-MEMORY = 0.8  # weight of a test against the next one: videos change
+COARSEST = 8  # least number of pixels on the shorter side of the coarsest band
+SHRINKAGE = 0.05  # shrinkage towards the best guess, relative to each guess's error
+LOCAL = 2.0  # pixels of a band over which energies are averaged
+MEMORY = 0.8  # weight of a test relative to the next one, since videos change
 LEAST_ERROR = 1e-6  # squared, of values in [0, 1]
 
 
 def bands(frame: Values) -> list[Values]:
-    """Bands of detail, from fine to coarse, each half the size of the one before; ``whole`` undoes it exactly."""
+    """Bands of detail, from fine to coarse, each half the size of the one before; ``whole`` is the exact inverse."""
     found: list[Values] = []
     while len(found) < BANDS - 1 and min(frame.shape[:2]) >= 2 * COARSEST:
         smaller = _planes(cv2.pyrDown(frame))
@@ -38,7 +38,7 @@ def bands(frame: Values) -> list[Values]:
 
 
 def whole(parts: Sequence[Values]) -> Values:
-    """The frame of such bands."""
+    """The frame with these bands, the inverse of ``bands``."""
     frame = parts[-1]
     for part in reversed(parts[:-1]):
         frame = part + _enlarged(frame, part)
@@ -46,7 +46,7 @@ def whole(parts: Sequence[Values]) -> Values:
 
 
 def with_detail_of(frame: Values, other: Values, halvings: int) -> Values:
-    """A frame that was halved so often, at full size again, with the finer detail of another one."""
+    """A frame that was halved several times, back at full size, with the finer detail of another frame."""
     return whole([*bands(other)[:halvings], frame]) if halvings else frame
 
 
@@ -62,8 +62,8 @@ class Blend:
     """Learns from known frames how much of each guess to take, and blends.
 
     Args:
-        names: of the guesses.
-        first: the one to trust before anything is known.
+        names: names of the guesses.
+        first: the guess to trust before anything is known.
     """
 
     def __init__(self, names: Sequence[str], first: str) -> None:
@@ -71,12 +71,12 @@ class Blend:
         self.errors = np.zeros(len(names))  # mean logarithm of each guess's squared error
         self.errors[self.names.index(first)] = -1e-9
         self.count = 0.0
-        # Of each band: products of the columns with each other: differences g_i - m, -h m, and the truth less m.
+        # For each band, the products of its columns: differences g_i - m, -h m, and the truth minus m.
         self.products: list[NDArray[np.float64]] = []
         self._weights: NDArray[np.float64] | None = None
 
     def learn(self, guesses: Mapping[str, Values], truth: Values) -> None:
-        """Take in guesses of a frame that is known. Every test counts as much, however large its errors are."""
+        """Learn from guesses of a known frame. Every test counts equally, however large its errors are."""
         errors = np.array([max(float(np.square(guesses[n] - truth).mean()), LEAST_ERROR) for n in self.names])
         scale = 1 / (errors.min() * truth.size)
         found = []
@@ -92,7 +92,7 @@ class Blend:
         self._weights = None
 
     def _columns(self, guesses: Mapping[str, Values]) -> list[tuple[Values, Values, Values]]:
-        """Of each band: the mean m, the differences from it (guesses, h, w, planes), and h m."""
+        """For each band, the mean m, the differences from it (guesses, h, w, planes), and h m."""
         of_bands = [np.stack(parts) for parts in zip(*(bands(guesses[name]) for name in self.names), strict=True)]
         found = []
         for number, parts in enumerate(of_bands):
@@ -106,7 +106,7 @@ class Blend:
         return found
 
     def without(self, name: str) -> "Blend":
-        """What would have been learned without one of the guesses (but for h, which it has had a part in)."""
+        """The blend that would have been learned without one of the guesses (except that h still includes it)."""
         kept = [number for number, one in enumerate(self.names) if one != name]
         other = Blend([self.names[number] for number in kept], self.names[kept[0]])
         other.errors, other.count = self.errors[kept], self.count
@@ -118,12 +118,12 @@ class Blend:
         return other
 
     def gain(self, name: str) -> float:
-        """By how many dB a guess makes the blend better, on what it has learned from."""
+        """The gain in dB that a guess brings to the blend, on the frames that it has learned from."""
         return float(10 * np.log10(self.without(name).error / self.error))
 
     @property
     def error(self) -> float:
-        """Squared error of the blend on what it has learned from, in units of the best guess's; of all bands."""
+        """Squared error of the blend on the frames it has learned from, over all bands, relative to the best guess."""
         found = 0.0
         for weights, product in zip(self.weights, self.products, strict=True):
             left = np.append(weights, -1)
@@ -132,7 +132,7 @@ class Blend:
 
     @property
     def weights(self) -> NDArray[np.float64]:
-        """Of each band, from fine to coarse: w of each guess, and c. (bands, guesses + 1)."""
+        """For each band, from fine to coarse, w of each guess, and c: (bands, guesses + 1)."""
         if self._weights is None:
             self._weights = self._solved()
         return self._weights
@@ -163,11 +163,11 @@ class Blend:
         return whole(mixed).clip(0, 1)
 
     def shares(self) -> dict[str, float]:
-        """How much of each guess there is in the coarsest and the finest band: their mean."""
+        """The share of each guess: the mean of its shares in the coarsest and the finest band."""
         return dict(zip(self.names, self.weights[[0, -1], :-1].mean(0).tolist(), strict=True))
 
 
 def _local(energy: Values) -> Values:
-    """Mean over planes and the neighbourhood, (h, w, 1)."""
+    """Mean over planes and a neighbourhood, (h, w, 1)."""
     blurred = cv2.GaussianBlur(np.ascontiguousarray(energy.mean(axis=2)), (0, 0), LOCAL)
     return np.asarray(blurred, np.float32)[..., None]

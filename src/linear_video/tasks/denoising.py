@@ -1,7 +1,7 @@
-"""Noise taken out of a video, frame by frame: what the frames around one foretell of it, corrected by what it shows.
+"""Denoise a video frame by frame: each frame is predicted from those around it, and corrected by its observation.
 
-This is a Kalman filter's update in bands of detail: prediction P from the frames around, observation y, and the gain
-``G = (R - N) / R`` of Wiener, where R is the local energy of ``y - P`` and N that of the noise alone.
+This is a Kalman filter's update in bands of detail: prediction P from the frames around, observation y, and Wiener's
+gain ``G = (R - N) / R``, where R is the local energy of ``y - P`` and N the energy of the noise alone.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,20 +17,21 @@ from linear_video.tasks.parts import Frame, all_checked, to_frame, to_values
 from linear_video.tasks.references import Values
 
 AROUND = 3  # frames on either side
-SQUARE = 16  # pixels of the parts of a frame, of which the flattest tell its noise
-FLATTEST, FLATTEST_ARE_LOW = 0.2, 1.06  # their share; and how much less noise than all they have by chance
+SQUARE = 16  # size in pixels of the parts of a frame, of which the flattest show its noise
+FLATTEST, FLATTEST_ARE_LOW = 0.2, 1.06  # their share, and by how much chance lowers their noise
 CLIPPED = 0.05  # grey values nearer to black or white have lost some of their noise
-LOCAL = (3.0, 2.0)  # pixels in which energies are averaged: of the finest band, and of all others
-TESTS, TEST_STEP = 6, 4  # of the backtest, and frames from one to the next
-WIDTHS, STRENGTHS = (0.7, 1.0, 1.5), (6.0, 12.0, 18.0)  # of the references, of which the best counts
-# What the frames around foretell: as they are, or moved onto this one along the optical flow; the last one is blurred.
+LOCAL = (3.0, 2.0)  # pixels over which energies are averaged: in the finest band, and in all others
+TESTS, TEST_STEP = 6, 4  # of the backtest, and frames from one test to the next
+WIDTHS, STRENGTHS = (0.7, 1.0, 1.5), (6.0, 12.0, 18.0)  # strengths of the references, of which the best counts
+# The predictions from the frames around: as they are, or moved onto this one along the optical flow; the last is
+# blurred.
 GUESSES = ("nearest_two", "all_still", "nearest_two_moved", "all_moved", "all_moved_smooth")
 
 
 def noise_of(frame: Values) -> float:
-    """Standard deviation of white noise in a frame: Immerkaer's (1996), where the frame is flattest, and not clipped.
+    """Standard deviation of white noise in a frame, by Immerkaer (1996), where the frame is flattest and not clipped.
 
-    Noise whose neighbouring pixels are alike, as compression leaves it, counts for less.
+    Noise with correlated neighbouring pixels, as after compression, is underestimated.
     """
     kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     squares = np.square(cv2.filter2D(frame, -1, kernel)).reshape(frame.shape)
@@ -43,13 +44,13 @@ def noise_of(frame: Values) -> float:
 
 @cache
 def _energies(height: int, width: int) -> tuple[float, ...]:
-    """Mean squares of the bands of white noise of standard deviation 1."""
+    """Mean squares of the bands of white noise with standard deviation 1."""
     noise = np.random.default_rng(0).normal(size=(height, width, 1)).astype(np.float32)
     return tuple(float(np.square(band).mean()) for band in bands(noise))
 
 
 class Denoiser:
-    """Denoises frame after frame of one video, and learns on the way which frames around to believe."""
+    """Denoises the frames of one video in turn, and learns on the way which surrounding frames to trust."""
 
     def __init__(self) -> None:
         self.blend = Blend(GUESSES, "nearest_two_moved")
@@ -57,7 +58,7 @@ class Denoiser:
         self._seen = 0
 
     def clean(self, frames: list[Values], number: int) -> Values:
-        """One of some consecutive frames (the others are those around it), without noise."""
+        """The frame with this number among consecutive frames, without noise."""
         frame = frames[number]
         self._seen += 1
         self.noise += (noise_of(frame) - self.noise) / min(self._seen, 20)
@@ -74,7 +75,7 @@ class Denoiser:
             "all_moved": all_moved,
             "all_moved_smooth": references.blurred(all_moved, 1.0),
         }
-        self.blend.learn(guesses, frame)  # whose noise none of them has seen
+        self.blend.learn(guesses, frame)  # no prediction has seen its noise
         return self._updated(self.blend.blended(guesses), frame)
 
     def _updated(self, predicted: Values, frame: Values) -> Values:
@@ -97,7 +98,7 @@ def denoised(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def _windows(frames: Iterable[Values]) -> Iterator[tuple[list[Values], int]]:
-    """For each frame, those around it and its place among them."""
+    """For each frame, the frames around it and its place among them."""
     kept: list[Values] = []
     place = 0
     for frame in frames:
@@ -113,10 +114,10 @@ def _windows(frames: Iterable[Values]) -> Iterator[tuple[list[Values], int]]:
 
 
 def backtest(frames: list[Values], seed: int) -> dict[str, float]:
-    """What each method is worth on these frames, if they are made as noisy again: PSNR in dB, means of some frames.
+    """The mean PSNR in dB of each method on some of these frames, after the same amount of noise is added again.
 
-    The frames themselves are the truth. They are noisy, and what a method removes of that counts against it: gains are
-    larger than these numbers say. Blur and non-local means are at the best of several strengths.
+    The frames themselves are the truth. They are noisy, and a method is penalised if it removes that noise, so true
+    gains are larger than these numbers. Blur and non-local means have the best of several strengths.
     """
     denoiser = Denoiser()
     noise = float(np.mean([noise_of(frame) for frame in frames]))

@@ -1,4 +1,4 @@
-"""Find and open footage of one's own."""
+"""Find and open the user's footage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,20 @@ from linear_video.clips.readers.recordings import KNOWN_SUFFIXES, Frame, Recordi
 from linear_video.common.errors import InputError
 from linear_video.common.files import check_path
 
-FPS = 25.0  # of what does not say
+FPS = 25.0  # of footage that does not say
 
 
 def find_footage(path: Path) -> list[Source]:
-    """What lies there: a video or an array; a folder of images; or a folder of such.
+    """The sources at a path: a video or an array, a folder of images, or a folder of several of these.
 
     Raises:
-        InputError: if there is nothing that can be read.
+        InputError: if nothing there can be read.
     """
     check_path(path)
     if path.is_file():
         if path.suffix.lower() not in KNOWN_SUFFIXES:
-            raise InputError(f"{path} is no footage: it ends in none of {', '.join(KNOWN_SUFFIXES)}.")
+            endings = ", ".join(KNOWN_SUFFIXES)
+            raise InputError(f"{path} cannot be read as footage: its name must end in one of {endings}.")
         return [Source(path.name, "", (path,))]
     if not path.is_dir():
         raise InputError(f"{path} does not exist; name a video, a folder of images, or a folder of videos.")
@@ -34,10 +35,10 @@ def find_footage(path: Path) -> list[Source]:
 
 
 def open_footage(source: Source) -> Iterator[Recording]:
-    """Recordings of a source as they are, with its name in what goes wrong; each is to be read before the next.
+    """Recordings of a source as they are. Errors name the source. Read each recording before the next.
 
     Raises:
-        InputError: if it is broken; while its frames are read, too.
+        InputError: if the source is broken. It may be raised only while the frames are read.
     """
     recordings = read_source(source, None)
     while True:
@@ -55,7 +56,7 @@ def _frames(recording: Recording) -> Iterator[Frame]:
 
 @contextmanager
 def named(name: str) -> Iterator[None]:
-    """The footage's name in front of what is wrong with it, once."""
+    """Put the name of the footage in front of its errors, once."""
     try:
         yield
     except InputError as error:

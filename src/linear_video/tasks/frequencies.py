@@ -1,7 +1,7 @@
-"""What oscillates in a video: its frequency, and the video with what oscillates in a band of frequencies magnified.
+"""Oscillations in a video: find their frequency, and magnify those within a band of frequencies.
 
-Frames are uint8 (h, w, planes) or (h, w), all of one size; within, values are in [0, 1], and frames are shrunk to cells
-by area averaging. Frequencies are in Hz, a band (lo, hi) of them is within (0, fps / 2).
+Frames are uint8 (h, w, planes) or (h, w), all of one size. Internally, values are in [0, 1], and frames are shrunk to
+cells by area averaging. Frequencies are in Hz, and a band (lo, hi) is within (0, fps / 2).
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,21 +24,21 @@ Reals = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
 
 # The Fourier transform.
-FOURIER_CELLS = 32  # of the longer side of a frame
+FOURIER_CELLS = 32  # on the longer side of a frame
 LEAST_FRAMES = 16
-COMPONENTS = 6  # principal components of the cells, in which a peak is refined
+COMPONENTS = 6  # number of principal components of the cells in which a peak is refined
 PADDING = 4  # grid points per 1 / duration
-REACH = 2.5  # 1 / duration on either side of a peak, in which it is sought again with other noise
-NEAREST, NEAR, FAR = 2, 5, 16  # 1 / duration from a peak: noise's power is measured to NEAR, its covariance to FAR
+REACH = 2.5  # in 1 / duration, on either side of a peak: where it is sought again with other noise
+NEAREST, NEAR, FAR = 2, 5, 16  # 1 / duration from a peak; noise: its power up to NEAR, its covariance up to FAR
 DRAWS = 400
-WIDER = 1.25  # times as wide as drawn, since noise is known from few frequencies: by tests on synthetic videos
+WIDER = 1.25  # of the interval, since noise is known from few frequencies; from tests on synthetic videos
 # Magnification.
-CELLS = 96  # of the longer side of the smoothed copy
-SHRINKAGE = 4  # at least, by which the copy is smaller than the frames
-TILE = 16  # cells of a tile's sides; tiles overlap by half
-MARGIN = 1.4  # times the band, what the modes explain: (lo / MARGIN, hi * MARGIN)
-SPAN = 20  # periods of the band's lower limit, of one stretch of time; stretches overlap by half
-PERIODS = 3  # of the band's lower limit, that a video must have at least
+CELLS = 96  # on the longer side of the smoothed copy
+SHRINKAGE = 4  # least factor by which the copy is smaller than the frames
+TILE = 16  # cells on a side of a tile; tiles overlap by half
+MARGIN = 1.4  # the modes are fitted to a wider band: (lo / MARGIN, hi * MARGIN)
+SPAN = 20  # length of one stretch of time, in periods of the band's lower limit; stretches overlap by half
+PERIODS = 3  # periods of the band's lower limit that a video must contain
 ORDER = 4  # eigenvalues of a tile's linear dynamics: two conjugate pairs
 
 
@@ -51,15 +51,15 @@ class Peak(NamedTuple):
 
 
 class Oscillations(NamedTuple):
-    """What the modes of a video's own linear dynamics do within a band of frequencies."""
+    """The modes of a video's own linear dynamics within a band of frequencies."""
 
-    table: pd.DataFrame  # a row for each mode of a tile: frequency_hz, half_life_s, energy
+    table: pd.DataFrame  # one row for each mode of a tile: frequency_hz, half_life_s, energy
     part: Values  # (T, rows, columns, planes), their sum in the shrunk video
     resolution_hz: float  # 1 / duration
 
     @property
     def frequency_hz(self) -> float:
-        """On which most modes agree: the mean, weighted by energy, where most energy lies within 1 / duration."""
+        """The frequency on which most modes agree: the energy-weighted mean in the best band 1 / duration wide."""
         frequencies, energies = (self.table[name].to_numpy() for name in ("frequency_hz", "energy"))
         within = (frequencies >= frequencies[:, None]) & (frequencies <= frequencies[:, None] + self.resolution_hz)
         sums = within @ energies
@@ -76,18 +76,19 @@ def fourier(
 ) -> Peak:
     """The strongest peak within [lowest, highest] of the power of cells, detrended and in a Hann window.
 
-    It is refined in the leading principal components of the cells, each in units of its own noise beside the peak, lest
-    slow drift hides it, by a parabola through the log power at three points. Its interval is a bootstrap: the sinusoids
-    of the components, with new noise of the power and covariance that the residual has beside the peak. It takes noise
-    as stationary, and the oscillation as of constant frequency and amplitude. Where noise is as strong as the peak, the
-    interval ends about 3 / duration on either side, and means that the frequency is not known.
+    The peak is refined by a parabola through the log power at three points, in the leading principal components of the
+    cells. Each component is in units of its own noise beside the peak, so that slow drift cannot hide the peak. The
+    interval is a bootstrap: the sinusoids of the components, with new noise of the power and covariance that the
+    residual has beside the peak. It assumes stationary noise, and an oscillation of constant frequency and amplitude.
+    If noise is as strong as the peak, the interval ends about 3 / duration on either side, and the frequency is not
+    known.
 
     Args:
-        frames: read once; what is kept is at most ``FOURIER_CELLS`` squared cells of each.
+        frames: read once; at most ``FOURIER_CELLS`` squared cells of each frame are kept.
         fps: frames per second.
-        lowest: two cycles in the whole video, unless given.
-        highest: fps / 2, unless given.
-        seed: of the bootstrap.
+        lowest: lowest frequency in Hz; by default two cycles in the whole video.
+        highest: highest frequency in Hz; by default fps / 2.
+        seed: seed of the bootstrap.
 
     Raises:
         InputError: if the footage is too short, or the limits are impossible.
@@ -104,12 +105,12 @@ def fourier(
     table = pd.DataFrame({"frequency_hz": grid, "power": power})
     peaks = find_peaks(power)[0]
     peaks = peaks[(grid[peaks] >= lowest) & (grid[peaks] <= highest)]
-    if not len(peaks) or power[peaks].max() < 1e-12:  # of rounding alone
+    if not len(peaks) or power[peaks].max() < 1e-12:  # rounding errors alone
         return Peak(table, np.nan, (np.nan, np.nan))
     near = float(grid[peaks[power[peaks].argmax()]])
     random = np.random.default_rng(seed)
     series = _components(detrend(cells, axis=0), random)
-    # In units of each one's noise at the peak, so that those count that show it best.
+    # In units of each component's noise at the peak, so that those that show it best count most.
     noise = _noise(series, fps, _peak_near(series, fps, near))
     series /= np.sqrt(np.square(np.abs(noise)).mean(axis=0)) + 1e-9
     frequency = _peak_near(series, fps, near)
@@ -127,7 +128,7 @@ def _components(cells: Values, random: np.random.Generator) -> Reals:
 
 
 def _refined(power: Reals, grid: Reals) -> Reals:
-    """Where the log power (N, points) on an even grid is greatest within it: (N,)."""
+    """Where the log power (N, points) on an even grid is greatest: (N,)."""
     at = power[:, 1:-1].argmax(axis=1) + 1
     before, top, after = np.log(np.stack([power[np.arange(len(at)), at + step] for step in (-1, 0, 1)]) + 1e-300)
     bend = before - 2 * top + after
@@ -136,7 +137,7 @@ def _refined(power: Reals, grid: Reals) -> Reals:
 
 
 def _transform(length: int, fps: float, frequencies: Reals) -> Complexes:
-    """Rows that give the transform of a series in a Hann window: (frequencies, T)."""
+    """Matrix (frequencies, T) that transforms a series in a Hann window."""
     turns = np.outer(frequencies, np.arange(length) / fps)
     return np.asarray(np.exp(-2j * np.pi * turns) * hann(length, sym=False))
 
@@ -155,7 +156,7 @@ def _peak_near(series: Reals, fps: float, frequency: float) -> float:
 
 
 def _sinusoids(series: Reals, fps: float, frequency: float) -> tuple[Reals, Reals]:
-    """The sinusoid in each of the series (T, C) by least squares, and what it and a straight line leave."""
+    """The least squares sinusoid in each of the series (T, C), and the residual of it and a straight line."""
     turns = 2 * np.pi * frequency * np.arange(len(series)) / fps
     line = np.linspace(-1, 1, len(series))
     regressors = np.stack([np.cos(turns), np.sin(turns), np.ones_like(line), line], 1)
@@ -164,9 +165,9 @@ def _sinusoids(series: Reals, fps: float, frequency: float) -> tuple[Reals, Real
 
 
 def _noise(series: Reals, fps: float, frequency: float) -> Complexes:
-    """The transform, at J frequencies beside a peak, of what its sinusoids leave of series (T, C): (J, C).
+    """The transform (J, C), at J frequencies beside a peak, of the residual of series (T, C) without its sinusoids.
 
-    All are made as strong as those within NEAR, where the power changes with frequency as f^slope.
+    All are scaled to the strength of those within NEAR, assuming that the power changes with frequency as f^slope.
     """
     resolution = fps / len(series)
     away = np.array([*range(-FAR, -NEAREST + 1), *range(NEAREST, FAR + 1)])
@@ -181,7 +182,7 @@ def _noise(series: Reals, fps: float, frequency: float) -> Complexes:
 
 
 def _half_interval(series: Reals, fps: float, frequency: float, random: np.random.Generator) -> float:
-    """How far from a frequency the peak lies in 95 % of draws of the noise, made a little wider.
+    """The distance from a frequency within which the peak lies in 95 % of draws of the noise, made a little wider.
 
     At frequencies f_i near the peak, the windowed transform of a series is S_i + sum_j Z_ij A_j / sqrt(J): S of the
     sinusoid, A the noise beside the peak, and Z complex normal with the window's covariance along i. Only the products
@@ -192,7 +193,7 @@ def _half_interval(series: Reals, fps: float, frequency: float, random: np.rando
     signal = rows @ _sinusoids(series, fps, frequency)[0]  # (points, C)
     noise = _noise(series, fps, frequency)  # (J, C)
     count, noises = len(noise), noise @ noise.conj().T / len(noise)
-    # The sinusoids that were fitted hold noise, too.
+    # The fitted sinusoids contain noise, too.
     seen = np.square(np.abs(signal)).sum(axis=1)
     share = max(0.0, 1 - float(np.trace(noises).real) / max(float(seen[len(grid) // 2]), 1e-300))
     crossed = np.sqrt(share / count) * signal @ noise.conj().T
@@ -207,16 +208,16 @@ def _half_interval(series: Reals, fps: float, frequency: float, random: np.rando
 
 
 def magnified_linear(frames: Iterable[Frame], fps: float, band: tuple[float, float], factor: float) -> Iterator[Frame]:
-    """Linear Eulerian magnification (Wu et al. 2012): what passes a band-pass filter in time, ``factor`` times.
+    """Linear Eulerian magnification (Wu et al. 2012): amplify the result of a temporal band-pass filter by ``factor``.
 
-    frame + (factor - 1) * enlarged(filtered(shrunk frame)), with a Butterworth filter of order 2, forth and back.
+    The result is frame + (factor - 1) * enlarged(filtered(shrunk frame)), with a Butterworth filter of order 2 that
+    runs forwards and backwards.
 
     Args:
-        frames: read twice, so a list, an array, or something that starts anew whenever it is iterated. What is kept of
-            them is the shrunk copy.
+        frames: read twice, so a list, an array, or an iterable that starts anew each time. Only a shrunk copy is kept.
         fps: frames per second.
-        band: Hz.
-        factor: of the amplitude; 1 changes nothing.
+        band: lowest and highest frequency in Hz.
+        factor: factor of the amplitude; 1 changes nothing.
 
     Raises:
         InputError: if the footage is too short or can be read only once, or the band is impossible.
@@ -234,7 +235,7 @@ def magnified_modes(
 ) -> Iterator[Frame]:
     """Magnification by linear modes: frame + (factor - 1) * enlarged(``oscillations`` of the video in the band).
 
-    Arguments and errors are those of ``magnified_linear``; ``order`` is that of ``oscillations``.
+    Arguments and errors are as in ``magnified_linear``; ``order`` is as in ``oscillations``.
     """
     _check_twice(frames)
     return magnified(frames, oscillations(frames, fps, band, order).part, factor)
@@ -243,12 +244,12 @@ def magnified_modes(
 def oscillations(frames: Iterable[Frame], fps: float, band: tuple[float, float], order: int = ORDER) -> Oscillations:
     """Fit linear dynamics to each tile of the shrunk video, and add up those modes whose frequency is in the band.
 
-    Tiles, and stretches of time, overlap in Hann windows. See ``_modes``.
+    Tiles and stretches of time overlap, with Hann windows. See ``_modes``.
 
     Args:
-        frames: read once; what is kept of them is the shrunk copy.
+        frames: read once; only a shrunk copy is kept.
         fps: frames per second.
-        band: Hz.
+        band: lowest and highest frequency in Hz.
         order: number of eigenvalues of a tile's dynamics.
 
     Raises:
@@ -278,8 +279,8 @@ def _modes(series: Reals, fps: float, band: tuple[float, float], order: int) -> 
     3. Dynamic mode decomposition: z_k+1 = A z_k by least squares, A = W diag(lambda) W^-1. A mode has the frequency
        |arg lambda| fps / 2 pi; with S those within the band, W_S W_S^-1 z_k is their part of z_k.
     4. Back to series by the mean over all delays of a time (singular spectrum analysis); so far this is one filter
-       (M, M) in time, the same for all cells. Of what it leaves, as many patterns of cells are kept as there are
-       eigenvalues in the band, the strongest ones, and brought back to all T frames by C'.
+       (M, M) in time, the same for all cells. Of its result, the strongest patterns of cells are kept, as many as there
+       are eigenvalues in the band, and brought back to all T frames by C'.
     """
     length = len(series)
     kept = min(length, int(np.ceil(2 * MARGIN * band[1] * length / fps)) + 1)
@@ -327,11 +328,11 @@ def _modes(series: Reals, fps: float, band: tuple[float, float], order: int) -> 
 def _check_twice(frames: Iterable[Frame]) -> None:
     """Raise InputError if frames can be read only once."""
     if isinstance(frames, Iterator):
-        raise InputError("frames are read twice: give a list, an array, or what starts anew each time it is iterated.")
+        raise InputError("frames are read twice: give a list, an array, or an iterable that starts anew each time.")
 
 
 def check_band(band: tuple[float, float], fps: float) -> None:
-    """Raise InputError unless a band of frequencies in Hz is one that a video of so many frames a second can show."""
+    """Raise InputError unless a video with this frame rate can show a band of frequencies in Hz."""
     if not 0 < band[0] < band[1] < fps / 2:
         raise InputError(f"band must be two frequencies within (0, {fps / 2:g}) Hz, in order, not {band}.")
 
@@ -348,7 +349,7 @@ def _copy(frames: Iterable[Frame], fps: float, band: tuple[float, float]) -> Val
 
 
 def shrunk_cells(frames: Iterable[Frame], cells: int, shrinkage: int, least: int) -> Iterator[Values]:
-    """Frames with at most so many cells on the longer side, and at least ``shrinkage`` times smaller."""
+    """Shrink frames to at most ``cells`` on the longer side, and by a factor of at least ``shrinkage``."""
     count, shape = 0, None
     for count, frame in enumerate(frames, 1):
         if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
@@ -364,7 +365,7 @@ def shrunk_cells(frames: Iterable[Frame], cells: int, shrinkage: int, least: int
 
 
 def magnified(frames: Iterable[Frame], part: Values, factor: float) -> Iterator[Frame]:
-    """Frames with a part (T, rows, columns, planes) of their shrunk copies ``factor`` times as strong."""
+    """Frames in which a part (T, rows, columns, planes) of their shrunk copies is ``factor`` times as strong."""
     for frame, change in zip(frames, part, strict=True):
         values = to_values(frame)
         enlarged = cv2.resize(change, values.shape[1::-1], interpolation=cv2.INTER_CUBIC).reshape(values.shape)

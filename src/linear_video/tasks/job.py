@@ -1,4 +1,4 @@
-"""One piece of footage on its way through a task, and what a task leaves of it."""
+"""One piece of footage on its way through a task, and the results of the task."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -16,16 +16,16 @@ from linear_video.tasks.references import Values
 from linear_video.tasks.settings import PredictSettings
 from linear_video.tasks.trained import TrainedModel
 
-BORDER = (213, 94, 0)  # of frames that a model has made, beside others
+BORDER = (213, 94, 0)  # colour of the frames that a model has made
 
 
 class Result(NamedTuple):
-    """What a task leaves beside its video."""
+    """The results of a task beside its video."""
 
     table: pd.DataFrame
     picture: Figure
-    backtest: pd.DataFrame | None = None  # what each method was worth on known frames of the same footage
-    compared: Figure | None = None  # the worst and the median of those, as each method guessed them
+    backtest: pd.DataFrame | None = None  # scores of each method on known frames of the same footage
+    compared: Figure | None = None  # the worst and the median of those tests, with each method's guess
 
 
 @dataclass
@@ -35,12 +35,12 @@ class Job:
     trained: TrainedModel
     settings: PredictSettings
     frames: Iterator[Frame]
-    again: Iterable[Frame]  # the same, from the start, as often as one likes
+    again: Iterable[Frame]  # reads the frames again from the start
     fps: float
     seed: int
     title: str
     writer: VideoWriter
-    reference: VideoWriter  # for what one would have without a model
+    reference: VideoWriter  # for the result without a model
     calibration: Calibration | None
 
     def write(self, frames: Iterable[Frame]) -> None:
@@ -49,12 +49,12 @@ class Job:
             self.writer.write(frame)
 
     def write_beside(self, frame: Frame, guesses: dict[str, Values], name: str) -> None:
-        """Add a frame to the video of the reference: its guess, if there is one, else the frame itself."""
+        """Add a frame to the video of the reference: its guess if there is one, and the frame itself otherwise."""
         self.reference.write(framed(to_frame(guesses[name])) if name in guesses else frame)
 
 
 class Remembered:
-    """Frames on their way, of which the last few are kept."""
+    """Passes frames on, and keeps the last few of them."""
 
     def __init__(self, frames: Iterable[Frame], most: int) -> None:
         self.frames, self.last, self.count = frames, deque[Frame](maxlen=most), 0
@@ -67,7 +67,7 @@ class Remembered:
 
 
 def frames_table(job: Job, numbers: Any, **columns: Any) -> pd.DataFrame:
-    """A row for each frame: its number, its time, and what else is known of it."""
+    """A row for each frame: its number, its time, and any other facts about it."""
     return pd.DataFrame({"frame": numbers, "seconds": np.asarray(numbers) / job.fps, **columns})
 
 
@@ -77,7 +77,7 @@ def numbered(frames: Iterable[Frame], first: int = 0, form: str = "{}") -> list[
 
 
 def framed(frame: Frame) -> Frame:
-    """A frame with a mark that a model has made it: a border of a fortieth of its height, at least a pixel."""
+    """A frame with the mark of a model's result: a border of a fortieth of its height, at least one pixel."""
     width = max(1, frame.shape[0] // 40)
     marked = np.empty_like(frame)
     marked[:] = BORDER if frame.shape[2] == 3 else (200,)

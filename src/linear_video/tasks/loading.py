@@ -17,7 +17,7 @@ def load_model(
     if isinstance(source, str) and ":/" in source:
         folder = _from_mlflow(source)
     recover(folder)
-    if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
+    if (folder / "MLmodel").is_file():  # the artifact of a model in MLflow that is our checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
     config = load_config(folder)
     return TrainedModel(load_checkpoint(folder, config), config, fit, context, device, method)
@@ -29,4 +29,4 @@ def _from_mlflow(uri: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        raise InputError(f"{uri} cannot be had from MLflow ({error}).") from error
+        raise InputError(f"{uri} cannot be loaded from MLflow ({error}).") from error

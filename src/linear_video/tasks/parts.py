@@ -1,4 +1,4 @@
-"""Frames of any size as frames of a model's size, and back."""
+"""Convert frames of any size to frames of a model's size, and back."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ from linear_video.common.errors import InputError
 from linear_video.common.images import resized
 from linear_video.tasks.settings import Fit
 
-MODEL_LINES = 400  # of larger frames, blends ask the model about smaller copies
+MODEL_LINES = 400  # for larger frames, blends use the model on smaller copies
 
 Frame = NDArray[np.uint8]  # (h, w, planes)
 Values = NDArray[np.float32]
@@ -22,10 +22,10 @@ Item = TypeVar("Item")
 class Parts:
     """How frames uint8 (h, w, planes) become the P parts that a model sees, float32 (P, C, H, W) in [0, 1].
 
-    ``"whole"`` leaves it as it is, mirrored beyond its edge until it has the model's size; ``"resize"`` shrinks or
+    ``"whole"`` leaves the frame as it is, mirrored beyond its edge up to the model's size; ``"resize"`` shrinks or
     enlarges it; ``"tile"`` cuts it into tiles of the model's size, mirrored beyond its edge. A model of grey frames
-    sees the planes of a colour frame one by one, so that colour is kept; a model of colour frames sees a grey one in
-    three equal planes.
+    sees the planes of a colour frame one by one, so colour is kept; a model of colour frames sees a grey frame as three
+    equal planes.
 
     Raises:
         InputError: if the model's channels and the frame's planes do not go together.
@@ -43,11 +43,11 @@ class Parts:
 
     @property
     def exact(self) -> bool:
-        """Whether frames have the model's size as they are."""
+        """Whether frames already have the model's size."""
         return self.size[:2] == (self.height, self.width)
 
     def __str__(self) -> str:
-        """What is done to frames, for people."""
+        """What is done to frames, for readers."""
         size, own = f"{self.size[1]}x{self.size[0]}", f"{self.width}x{self.height}"
         if self.exact or self.fit == "whole":
             done = f"frames of {size}"
@@ -73,7 +73,7 @@ class Parts:
         return np.ascontiguousarray(parts.reshape(-1, self.channels, self.height, self.width))
 
     def join(self, parts: NDArray[Any]) -> Values:
-        """Parts float (P, C, H, W), of a frame or a difference of frames, as one of the size given: (h, w, planes)."""
+        """Join float parts (P, C, H, W) of a frame or a difference of frames to the original size: (h, w, planes)."""
         planes = parts.reshape(self.rows, self.columns, -1, self.height, self.width)
         if self.channels > 1 and self.size[2] == 1:
             planes = planes.mean(axis=2, keepdims=True)
@@ -84,7 +84,7 @@ class Parts:
 
 
 class EvenlySpread(Generic[Item]):
-    """Some items of a stream, evenly spread over it, however long it is: at most ``most``, with their numbers."""
+    """At most ``most`` items of a stream of any length, spread evenly over it, with their numbers."""
 
     def __init__(self, most: int = 12) -> None:
         self.most, self.step, self.seen = most, 1, 0
@@ -92,15 +92,15 @@ class EvenlySpread(Generic[Item]):
 
     @property
     def due(self) -> bool:
-        """Whether the next one of the stream would be kept."""
+        """Whether the next item of the stream would be kept."""
         return self.seen % self.step == 0
 
     def skip(self) -> None:
-        """Let the next one of the stream pass, which is not due."""
+        """Skip the next item of the stream, which is not due."""
         self.seen += 1
 
     def add(self, item: Item) -> None:
-        """See the next one of the stream."""
+        """Add the next item of the stream."""
         if self.due:
             self.kept.append((self.seen, item))
         if len(self.kept) > self.most:
@@ -109,22 +109,22 @@ class EvenlySpread(Generic[Item]):
 
 
 def halvings(lines: int) -> int:
-    """How often frames of so many lines are halved before a model that takes any size sees them."""
+    """How often frames with this number of lines are halved before a model that takes any size sees them."""
     return max(0, math.ceil(math.log2(lines / MODEL_LINES)))
 
 
 def smaller(frame: Frame, times: int = 1) -> Frame:
-    """Half as high and wide, so many times; as the bands of ``blend.bands`` are."""
+    """Halve a frame's height and width a number of times, as ``blend.bands`` does."""
     for _ in range(times):
         frame = np.asarray(cv2.pyrDown(frame), np.uint8)
     return frame.reshape(*frame.shape[:2], -1)
 
 
 def checked(frame: Frame, number: int, before: tuple[int, ...] | None) -> Frame:
-    """A frame as (h, w, planes), if it is one, and of the shape of those before.
+    """A frame as (h, w, planes), after a check of its shape and type against the frames before it.
 
     Raises:
-        InputError: if it is not.
+        InputError: if it is not a frame, or has another shape.
     """
     if frame.dtype != np.uint8 or frame.ndim not in (2, 3) or 0 in frame.shape:
         raise InputError(f"frames must be uint8 (h, w, 3), (h, w, 1) or (h, w), not {frame.dtype} {frame.shape}.")
@@ -135,7 +135,7 @@ def checked(frame: Frame, number: int, before: tuple[int, ...] | None) -> Frame:
 
 
 def all_checked(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """Frames as ``checked`` has them, one by one."""
+    """Apply ``checked`` to frames, one by one."""
     shape: tuple[int, ...] | None = None
     for number, frame in enumerate(frames):
         frame = checked(frame, number, shape)
@@ -149,7 +149,7 @@ def difference(one: Frame, two: Frame) -> float:
 
 
 def counted(frames: int) -> str:
-    """So many frames, in words."""
+    """A number of frames, in words."""
     return "1 frame" if frames == 1 else f"{frames} frames"
 
 
@@ -159,5 +159,5 @@ def to_values(frame: Frame) -> Values:
 
 
 def to_frame(values: NDArray[Any]) -> Frame:
-    """Values of [0, 1] -> uint8, clipped."""
+    """Values in [0, 1] -> uint8, clipped."""
     return np.asarray(np.rint(np.clip(values, 0, 1) * 255), np.uint8)

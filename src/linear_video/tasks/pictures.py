@@ -1,4 +1,4 @@
-"""Pictures of what a trained model has made of footage."""
+"""Pictures of the results of a trained model on footage."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ DPI = 110
 
 
 def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str, height_inches: float = CELL) -> Figure:
-    """Rows of frames of that height, each with a caption."""
+    """Rows of frames of the given height, each with a caption."""
     columns = max(len(row) for row in rows.values())
     height, width = next(frame for row in rows.values() for _, frame in row).shape[:2]
     size = (height_inches * columns * width / height + 1.2, (height_inches + 0.25) * len(rows) + 0.5)
@@ -36,7 +36,7 @@ def strip(rows: Mapping[str, Sequence[tuple[str, Frame]]], title: str, height_in
 
 
 def compared(examples: Sequence[Example], title: str) -> Figure:
-    """The worst and the median of known frames that were guessed, beside the truth, as large as they are or larger."""
+    """The worst and the median guess of known frames, beside the truth, at their own size or larger."""
     ordered = sorted(examples, key=lambda example: example.psnr)
     chosen = {"worst": ordered[0], "median": ordered[(len(ordered) - 1) // 2]}
     names = [name for name in ordered[0].frames if all(name in example.frames for example in chosen.values())]
@@ -81,9 +81,9 @@ def surprise_plot(
 
 
 def modes_plot(modes: Modes, fps: float, title: str, peak: Peak | None = None) -> Figure:
-    """Energy by frequency, and what the strongest modes do: what frames would lack without each.
+    """Energy by frequency, and the strongest modes, shown by what frames would lose without each.
 
-    Beside it, what one has without a model: the strongest ``peak`` of the Fourier transform, with its interval.
+    For comparison without a model, it shows the strongest ``peak`` of the Fourier transform, with its interval.
     """
     count, table = len(modes.responses), modes.table
     lines = (count + 2) // 3
@@ -134,7 +134,7 @@ def power_plot(peak: Peak, title: str) -> Figure:
 
 
 def bags_plot(modes: pd.DataFrame, title: str) -> Figure:
-    """Amplitudes of modes by frequency, with the intervals of those."""
+    """Amplitudes of modes by frequency, with the intervals of the frequencies."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     axis = figure.subplots()
     half = modes["to_hz"] - modes["frequency_hz"]

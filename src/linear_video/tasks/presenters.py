@@ -1,4 +1,4 @@
-"""What each task leaves that makes frames: a video, a table, and a picture; and the table of all tasks."""
+"""The results of tasks that make frames: a video, a table, and a picture; and the table of all tasks."""
 
 import itertools
 import logging
@@ -22,7 +22,7 @@ from linear_video.tasks.settings import parse_frames
 
 logger = logging.getLogger(__name__)
 
-SHOWN = ("model", "optical_flow", "mean", "last_frame")  # methods in pictures
+SHOWN = ("model", "optical_flow", "mean", "last_frame")  # number of methods in pictures
 SHOWN_AT_ONCE = 12  # frames
 
 
@@ -46,7 +46,7 @@ def _extrapolate(job: Job) -> Result:
 
 
 def _guessed(guesses: Sequence[tuple[str, dict[str, Values]]]) -> dict[str, list[tuple[str, Frame]]]:
-    """For a picture, what each method made of some frames, which have captions."""
+    """For a picture, each method's guesses of some frames, with captions."""
     shown = [name for name in SHOWN if any(name in guess for _, guess in guesses)]
     return {
         name.replace("_", " "): [(caption, to_frame(guess[name])) for caption, guess in guesses if name in guess]
@@ -55,7 +55,7 @@ def _guessed(guesses: Sequence[tuple[str, dict[str, Values]]]) -> dict[str, list
 
 
 def _forecasts(job: Job, step: int) -> Result:
-    """Side by side, footage and the latest forecast of it; PSNR and SSIM of every method."""
+    """Footage and its latest forecast, side by side; PSNR and SSIM of every method."""
     context, horizon = max(2, job.trained.context), job.settings.horizon
     ahead = Ahead(job.trained, horizon)
     first, second = itertools.tee(job.frames)
@@ -100,7 +100,7 @@ def _hindcast(job: Job) -> Result:
     lost = job.trained.forgotten(job.settings.horizon)
     if len(lost):
         logger.info(
-            f"Modes that decay too quickly to be traced back {len(past)} frames are left out there: "
+            f"Modes that decay too quickly to be traced back {len(past)} frames are left out: "
             f"{', '.join(map(str, lost['mode']))} (half-lives of at most {lost['half_life_frames'].max():.2g} frames)."
         )
     job.write(framed(frame) for frame in past)
@@ -116,7 +116,7 @@ def _fill_in(job: Job) -> Result:
     missing = {*parse_frames(job.settings.missing), *dropped}
     if not missing:
         raise InputError(
-            'predict.missing and predict.dropped name no frames; as in --params=predict.missing="7 40-45".'
+            'predict.missing and predict.dropped name no frames; name some, as in --params=predict.missing="7 40-45".'
         )
     first, second = itertools.tee(_with_gaps(job.frames, frozenset(dropped)))
     shown: list[tuple[int, Frame, Frame]] = []
@@ -140,7 +140,7 @@ def _fill_in(job: Job) -> Result:
 def _result(
     job: Job, table: pd.DataFrame, rows: dict[str, list[tuple[str, Frame]]], backtest: Backtest | None
 ) -> Result:
-    """With the backtest's table and examples, if there was one; and a word where the model does not help."""
+    """The result with the backtest's table and examples, if there was one; warns if the model does not help."""
     picture = pictures.strip(rows, job.title)
     if backtest is None or not backtest.scores:
         return Result(table, picture)
@@ -151,7 +151,7 @@ def _result(
 
 
 def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Frame]:
-    """Frames, and black ones in the places of those that were dropped."""
+    """Frames, with black ones in place of those that were dropped."""
     number = 0
     for frame in frames:
         while number in dropped:
@@ -162,7 +162,7 @@ def _with_gaps(frames: Iterator[Frame], dropped: frozenset[int]) -> Iterator[Fra
 
 
 def _retime(job: Job) -> Result:
-    """Pictures are of the moments where the neighbours differ most, and of some all over the video."""
+    """The pictures show the times at which the neighbours differ most, and some times all over the video."""
     factor = job.settings.factor
     rows = []
     between: Between | None = None
@@ -186,7 +186,7 @@ def _retime(job: Job) -> Result:
 
 
 def _denoise(job: Job) -> Result:
-    """The backtest makes the first frames as noisy again, and takes them for the truth."""
+    """The backtest adds as much noise again to the first frames, and takes the frames themselves for the truth."""
     first = list(itertools.islice(job.frames, denoising.TESTS * denoising.TEST_STEP + 2 * denoising.AROUND))
     frames = itertools.chain(first, job.frames)
     one, two = itertools.tee(frames)

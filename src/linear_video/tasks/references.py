@@ -1,4 +1,4 @@
-"""What anybody would do with footage without a trained model.
+"""References: what one can do with footage without a trained model.
 
 Frames are float32 (h, w, planes) in [0, 1].
 """
@@ -14,9 +14,9 @@ from linear_video.models.optical_flow import flow, grid, moved, origins
 
 Values = NDArray[np.float32]
 
-ENLARGED = 128  # pixels of the shorter side, to which smaller frames are enlarged before their flow is computed
-MOTION_LINES = 400  # of frames in which it is only asked whether anything moves, at most
-SMOOTHED = 1.5  # pixels: noise is smoothed away before the flow of noisy frames is computed
+ENLARGED = 128  # pixels of the shorter side; smaller frames are enlarged to this before their flow is computed
+MOTION_LINES = 400  # largest number of lines in the check whether anything moves
+SMOOTHED = 1.5  # pixels: noisy frames are smoothed before their flow is computed
 
 
 def _enlargement(frame: Values) -> int:
@@ -24,31 +24,31 @@ def _enlargement(frame: Values) -> int:
 
 
 def last_frame(frames: Sequence[Values], horizon: int) -> list[Values]:
-    """The last frame again and again."""
+    """The last frame, repeated."""
     return [frames[-1]] * horizon
 
 
 def optical_flow(frames: Sequence[Values], horizon: int, fine: bool = False) -> list[Values]:
-    """What moves goes on as the optical flow between the last two frames says."""
+    """Motion continues along the optical flow between the last two frames."""
     before, last = frames[-2:]
     places = origins(before, last, horizon, _enlargement(last), fine)
     return [moved(last, origin, cv2.INTER_CUBIC).clip(0, 1) for origin in places]
 
 
 def mean_of_neighbours(before: Values, after: Values, share: float) -> Values:
-    """The mean of two frames, by how near each is: ``share`` of the way from one to the other has passed."""
+    """The mean of two frames, weighted by nearness; ``share`` is the time passed from the first to the second."""
     return np.asarray((1 - share) * before + share * after, np.float32)
 
 
 def cubic(four: Sequence[Values], share: float) -> Values:
-    """Cubic interpolation between the second and the third of four frames, evenly apart (Lagrange)."""
+    """Cubic (Lagrange) interpolation between the second and the third of four evenly spaced frames."""
     times = (-1.0, 0.0, 1.0, 2.0)
     weights = [np.prod([(share - other) / (one - other) for other in times if other != one]) for one in times]
     return np.asarray(sum(w * frame for w, frame in zip(weights, four, strict=True)), np.float32).clip(0, 1)
 
 
 def optical_flow_between(before: Values, after: Values, share: float, fine: bool = False) -> Values:
-    """Both neighbours moved to the moment between, each along its own optical flow, and their mean by nearness."""
+    """Both neighbours moved to the time between them, each along its own optical flow; their mean by nearness."""
     enlargement = _enlargement(before)
     forth, back = flow(before, after, enlargement, fine), flow(after, before, enlargement, fine)
     one, two = _partly(before, forth, share), _partly(after, back, 1 - share)
@@ -56,16 +56,16 @@ def optical_flow_between(before: Values, after: Values, share: float, fine: bool
 
 
 def _partly(frame: Values, field: NDArray[np.float32], share: float) -> Values:
-    """A frame moved on by a share of its displacements to another."""
+    """A frame moved by a share of its displacements to another frame."""
     places = grid(*field.shape[:2])
-    there = moved(field, places - share * field)  # the displacement of what has come here by then
+    there = moved(field, places - share * field)  # the displacement of the point that is here at that time
     return moved(frame, places - share * there, cv2.INTER_CUBIC)
 
 
 def motion(before: Values, after: Values) -> float:
-    """Pixels by which a tenth of the picture moves, at least, from one frame to the other.
+    """Number of pixels by which at least a tenth of the picture moves from one frame to the other.
 
-    Of large frames, smaller copies tell.
+    For large frames, it is measured on smaller copies.
     """
     height, width = before.shape[:2]
     shrinkage = max(1.0, min(height, width) / MOTION_LINES)
@@ -76,14 +76,14 @@ def motion(before: Values, after: Values) -> float:
 
 
 def onto(frame: Values, other: Values) -> Values:
-    """Another frame, of the same scene, moved onto this one along the optical flow of both, smoothed."""
+    """Another frame of the same scene, moved onto this one along the optical flow between both, smoothed."""
     one, two = (cv2.GaussianBlur(values, (0, 0), SMOOTHED).reshape(values.shape) for values in (frame, other))
     field = flow(np.asarray(one, np.float32), np.asarray(two, np.float32), _enlargement(frame))
     return moved(other, grid(*field.shape[:2]) + field, cv2.INTER_CUBIC)
 
 
 def blurred(frame: Values, width: float) -> Values:
-    """Seen through a Gaussian of that standard deviation, in pixels."""
+    """A frame blurred by a Gaussian with this standard deviation in pixels."""
     return np.asarray(cv2.GaussianBlur(frame, (0, 0), width), np.float32).reshape(frame.shape)
 
 

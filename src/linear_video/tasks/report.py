@@ -1,4 +1,4 @@
-"""One page on a video: what was done with it, beside what anybody would have without a model. Needs no other files."""
+"""One self-contained page about a video: the results of the tasks, beside references that need no model."""
 
 import itertools
 import tempfile
@@ -16,19 +16,19 @@ from linear_video.tasks.footage import FPS, find_footage, open_footage
 from linear_video.tasks.parts import Frame
 from linear_video.tasks.runner import BACKTEST, COMPARED, PICTURE, REFERENCE, VIDEO, read_facts, shrunk
 
-LINES = 240  # of the players' frames, at most
-PLAYED = 250  # frames of a player, at most: the page holds them all
+LINES = 240  # largest number of lines of the players' frames
+PLAYED = 250  # largest number of frames in a player, since the page contains them all
 REFERENCES = {"extrapolate": "the last frame", "fill_in": "the mean of the neighbours"}
 REFERENCES |= {"retime": "the mean of the neighbours", "denoise": "a Gaussian blur"}
 REFERENCES |= {"magnify": "linear Eulerian magnification"}
 WORDS = {
-    "extrapolate": "What comes after the last frame. Frames with a border are made.",
+    "extrapolate": "What comes after the last frame. Frames with a border are predicted.",
     "retime": "In slow motion. The picture shows the moments that move most.",
-    "fill_in": "Frames that were missing, from the others.",
-    "denoise": "Without noise. The test adds as much noise again, and takes the frames as they are for the truth: what "
-    "a method removes of their own noise counts against it, so that gains are larger than the table says.",
+    "fill_in": "Missing frames, filled in from the others.",
+    "denoise": "Without noise. The test adds as much noise again, and takes the original frames as the truth. A "
+    "method is penalised for removing their own noise, so true gains are larger than the table says.",
     "surprise": "How unlikely each frame is, given those before it.",
-    "fourier": "What oscillates, and how sure its frequency is.",
+    "fourier": "What oscillates, and how certain its frequency is.",
     "dmd": "Linear modes, and the spread of their frequencies over bags of frames.",
     "magnify": "Small changes of one frequency band, made large.",
 }
@@ -37,7 +37,7 @@ WORDS = {
 def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame], fps: float) -> str:
     """HTML of the results of one video: a row for each task, with its ``folder``.
 
-    ``told`` are facts by name, shown on top, above the video itself: ``frames`` uint8 (h, w, planes).
+    ``told`` are facts by name, shown at the top, above the video itself: ``frames`` uint8 (h, w, planes).
     """
     sections = [_section(Path(row["folder"]), str(row["task"])) for row in results.to_dict("records")]
     return rendered(
@@ -67,7 +67,7 @@ def _section(folder: Path, task: str) -> dict[str, Any]:
 
 
 def _backtest(file: Path) -> dict[str, Any] | None:
-    """PSNR of each method by distance, and its share of the blend; the best of each column is marked."""
+    """PSNR of each method by distance, and its share of the blend; the best value of each column is marked."""
     if not file.is_file():
         return None
     table = pd.read_csv(file)
@@ -91,7 +91,7 @@ def _backtest(file: Path) -> dict[str, Any] | None:
 
 
 def _small_video(frames: Iterable[Frame], fps: float) -> str:
-    """A video as text, its first ``PLAYED`` frames, of at most ``LINES``."""
+    """The first ``PLAYED`` frames of a video, with at most ``LINES`` lines, as text."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.webm"
         with VideoWriter(path, fps) as writer:
@@ -101,6 +101,6 @@ def _small_video(frames: Iterable[Frame], fps: float) -> str:
 
 
 def _read(file: Path) -> tuple[Iterator[Frame], float]:
-    """Frames of a video that a task has left, and how many there are in a second."""
+    """Frames of a video that a task has written, and its frame rate."""
     recording = next(open_footage(find_footage(file)[0]))
     return recording.frames, recording.fps or FPS

@@ -1,4 +1,4 @@
-"""Do one task with all footage there is; each piece leaves a folder, whole or not at all."""
+"""Do one task with all pieces of footage. Each piece gets a folder, which is written whole or not at all."""
 
 import hashlib
 import itertools
@@ -33,14 +33,14 @@ logger = logging.getLogger(__name__)
 
 VIDEO, REFERENCE, PICTURE, COMPARED = "video.webm", "reference.webm", "picture.png", "compared.png"
 TABLE, BACKTEST, FACTS = "table.csv", "backtest.csv", "facts.json"
-LONGEST = 120  # bytes of a folder's name
+LONGEST = 120  # bytes in the name of a folder
 
 
 def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed: int) -> pd.DataFrame:
-    """Do the task with all footage there is; return a row for each, with the folder of its results.
+    """Do the task with all pieces of footage; return a row for each, with the folder of its results.
 
     Raises:
-        InputError: if the model cannot do the task, or something cannot be read; what was finished before stays.
+        InputError: if the model cannot do the task, or something cannot be read. Results finished before that stay.
     """
     if settings.video is None:
         raise InputError("predict.video names no footage: give a video, or a folder of images or of videos.")
@@ -60,7 +60,7 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
     for source in sources:
         for recording in open_footage(source):
             name = file_name(recording.name)
-            if any(Path(row["folder"]).parent.name == name for row in rows):  # a b.avi after a_b.avi
+            if any(Path(row["folder"]).parent.name == name for row in rows):  # "a b.avi" after "a_b.avi"
                 name = f"{name}.{len(rows)}"
             if settings.lines is not None:
                 recording = replace(recording, frames=shrunk(recording.frames, settings.lines))
@@ -89,7 +89,7 @@ def _run_one(
         raise InputError("holds no frames.")
     fps = settings.fps or recording.fps or FPS
     if settings.fps is None and recording.fps is None:
-        logger.info(f"{recording.name} does not say its frame rate; taken to be {FPS:g} frames per second.")
+        logger.info(f"{recording.name} does not give its frame rate; {FPS:g} frames per second are assumed.")
     done = str(Parts(trained.sized(first.shape).frame_shape, first.shape, trained.fit))
     logger.info(f"{recording.name}: {done}; {fps:g} frames per second.")
     bar = tqdm(
@@ -124,10 +124,10 @@ def _run_one(
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What a task has noted of its result in a folder.
+    """The facts that a task has written about its result in a folder.
 
     Raises:
-        InputError: if that is not there any more, or is something else now.
+        InputError: if the file is missing, or holds something else.
     """
     path = folder / FACTS
     recover(folder)
@@ -143,7 +143,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 class Again:
-    """The frames of a recording, read anew each time they are iterated."""
+    """The frames of a recording, which are read again each time they are iterated."""
 
     def __init__(self, source: Source, name: str, lines: int | None) -> None:
         self.source, self.name, self.lines = source, name, lines
@@ -154,7 +154,7 @@ class Again:
 
 
 def shrunk(frames: Iterable[Frame], lines: int) -> Iterator[Frame]:
-    """Frames, made smaller where they have more lines than that."""
+    """Frames, made smaller if they have more lines than given."""
     for frame in frames:
         height, width = frame.shape[:2]
         if height > lines:
@@ -165,7 +165,7 @@ def shrunk(frames: Iterable[Frame], lines: int) -> Iterator[Frame]:
 
 
 def file_name(name: str) -> str:
-    """A name that every file system takes, as near to the footage's as can be; letters of all languages stay."""
+    """A name that every file system accepts, as close to the footage's name as possible; it keeps all letters."""
     kept = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "footage"
     if len(kept.encode()) <= LONGEST:
         return kept
@@ -174,7 +174,7 @@ def file_name(name: str) -> str:
 
 
 def variant(settings: PredictSettings) -> str:
-    """The model, and what differs from the defaults: results of other settings lie in other folders."""
+    """The model, and settings that differ from the defaults: results of other settings go to other folders."""
     defaults = {one.name: one.default for one in fields(PredictSettings)}
     model = ".".join(part for part in settings.model.replace(":", "").split("/")[-2:] if part)
     others = {name: value for name, value in asdict(settings).items() if value != defaults[name]}

@@ -1,4 +1,4 @@
-"""What each task leaves that tells of footage, and makes no frames of it: how unlikely it is, and what oscillates."""
+"""The results of tasks that measure footage: how unlikely it is, and what oscillates in it."""
 
 import logging
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from linear_video.tasks.trained import Surprises
 
 logger = logging.getLogger(__name__)
 
-FAR = 1.0  # bits per value above the most of clips that were kept from a model's training
+FAR = 1.0  # bits per value above the greatest of clips that were held out of a model's training
 
 
 def surprise(job: Job) -> Result:
-    """How unlikely each frame is; beside it, the difference from the one before."""
+    """How unlikely each frame is, and its difference from the frame before."""
     thumbnails = EvenlySpread[Frame]()
 
     changes: list[float] = []
@@ -46,25 +46,25 @@ def surprise(job: Job) -> Result:
 
 
 def _warn(job: Job, surprises: Surprises) -> None:
-    """Say in one line where footage is much less likely than what the model was trained on."""
+    """Warn in one line if footage is much less likely than the model's training clips."""
     likelihood = surprises.likelihood[np.isfinite(surprises.errors[:, 0])]
     ordinary = job.trained.ordinary("bits_per_value")
     if ordinary is None or not len(likelihood) or not np.median(likelihood) > ordinary[1] + FAR:
         return
     logger.warning(
-        f"{job.title}: the model does not fit. Frames take {np.median(likelihood):.1f} bits per value, and clips that "
-        f"were kept from its training {ordinary[0]:.1f} to {ordinary[1]:.1f}."
+        f"{job.title}: the model does not fit. Frames take {np.median(likelihood):.1f} bits per value, and clips held "
+        f"out of its training {ordinary[0]:.1f} to {ordinary[1]:.1f}."
     )
 
 
 def spectrum(job: Job) -> Result:
-    """Modes of the model; beside them, the strongest peak of the Fourier transform."""
+    """The modes of the model, and beside them the strongest peak of the Fourier transform."""
     footage = Remembered(job.frames, 1)
     modes = job.trained.spectrum(footage, job.fps, job.settings.window, job.settings.modes)
     long_enough = footage.count >= frequencies.LEAST_FRAMES
     peak = frequencies.fourier(job.again, job.fps, seed=job.seed) if long_enough else None
     scale = max(float(np.abs(modes.responses).max()), 1e-6)
-    for moment in range(modes.responses.shape[1]):  # side by side, what each does, about grey
+    for moment in range(modes.responses.shape[1]):  # the part of each mode, side by side, around grey
         row = [np.uint8(np.rint(127.5 * (1 + response[moment] / scale))) for response in modes.responses]
         job.write([np.hstack([modes.frames[moment], *row])])
     return Result(modes.table, pictures.modes_plot(modes, job.fps, job.title, peak))
@@ -81,21 +81,21 @@ def fourier(job: Job) -> Result:
 
 
 def dmd(job: Job) -> Result:
-    """Without a model: linear modes of the video by another's method, with the spread of their frequencies."""
+    """Without a model: linear modes of the video by PyDMD, with the spread of their frequencies."""
     modes = bagged_modes(job.frames, job.fps, 2 * job.settings.modes, parse_band(job.settings.band), job.seed)
     first = modes.iloc[0]
     logger.info(
         f"{job.title}: strongest at {first['frequency_hz']:.3f} Hz "
-        f"({first['from_hz']:.3f} to {first['to_hz']:.3f} Hz by bagging, which is apt to be too narrow)."
+        f"({first['from_hz']:.3f} to {first['to_hz']:.3f} Hz by bagging, which tends to be too narrow)."
     )
     return Result(modes, pictures.bags_plot(modes, job.title))
 
 
 def magnify(job: Job) -> Result:
-    """Linear modes of the video's own; beside it, linear Eulerian magnification."""
+    """Magnification by the video's own linear modes, and beside it linear Eulerian magnification."""
     band, factor = parse_band(job.settings.band), job.settings.magnification
     if band is None:
-        raise InputError('predict.band names no frequencies; as in --params="predict.band=0.5-0.9".')
+        raise InputError('predict.band names no frequencies; name two, as in --params="predict.band=0.5-0.9".')
     found = frequencies.oscillations(job.frames, job.fps, band)
     was, made = EvenlySpread[Frame](6), EvenlySpread[Frame](6)
     magnified = frequencies.magnified(job.again, found.part, factor)

@@ -1,4 +1,4 @@
-"""Footage on its way through a model: read frame by frame, in memory that does not grow with its length."""
+"""Footage on its way through a model. It is read frame by frame, so memory does not grow with its length."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -15,22 +15,22 @@ from linear_video.tasks.parts import Frame, Parts, checked, counted, to_frame
 from linear_video.tasks.settings import Fit
 
 BATCH = 16  # frames that are read and encoded at once
-PARTS_AT_ONCE = 2048  # of all frames together
+PARTS_AT_ONCE = 2048  # parts of all frames together
 
 
 class Footage:
-    """Frames that are being read, checked, and made into parts: gives (frame, parts (P, C, H, W)).
+    """Frames that are being read, checked, and split into parts. It yields (frame, parts (P, C, H, W)).
 
     Args:
-        frames: uint8.
-        sized: gives the model for frames of a shape (h, w, planes).
-        fit: what becomes of frames of another size than the model's.
+        frames: the frames, uint8.
+        sized: returns the model for frames of a shape (h, w, planes).
+        fit: what is done with frames that do not have the model's size.
     """
 
     def __init__(self, frames: Iterable[Frame], sized: Callable[[tuple[int, ...]], VideoModel], fit: Fit) -> None:
         self.frames, self.sized, self.fit = iter(frames), sized, fit
         self.count, self.ended = 0, False
-        self.model: Any  # for frames of this size, once there is one
+        self.model: Any  # for frames of this size, after the first one
         self.parts: Parts
 
     def __iter__(self) -> Iterator[tuple[Frame, Tensor]]:
@@ -49,42 +49,42 @@ class Footage:
         return frame, torch.from_numpy(self.parts.split(frame)).to(self.model.device)
 
     def batches(self) -> Iterator[list[tuple[Frame, Tensor]]]:
-        """Several frames at once."""
+        """Yield several frames at once."""
         while batch := list(itertools.islice(self, BATCH)):
             yield batch
 
     def check_length(self, least: int) -> None:
-        """Raise InputError if fewer frames have come than are needed."""
+        """Raise InputError if fewer frames have been read than are needed."""
         if self.count < least:
             raise InputError(
                 f"the footage has {counted(self.count)}, but this needs at least {least} (parameter context)."
             )
 
     def joined(self, clip: Tensor, difference: bool = False) -> NDArray[Any]:
-        """Frames of parts (P, T, C, H, W): uint8 (T, h, w, channels); differences stay float32."""
+        """Frames from parts (P, T, C, H, W): uint8 (T, h, w, channels); differences stay float32."""
         frames = [self.parts.join(parts) for parts in clip.movedim(1, 0).cpu().numpy()]
         return np.stack(frames if difference else [to_frame(frame) for frame in frames])
 
 
 class Window:
-    """Frames around the one that is being made, and what the model needs of them."""
+    """Frames around the one that is being made, and what the model needs from them."""
 
     def __init__(self, footage: Footage, reach: int, missing: frozenset[int] = frozenset()) -> None:
         self.footage, self.reach, self.missing = footage, reach, missing
         self.first = 0  # number of the first frame kept
-        self.length = 0  # of the window; what was read beyond it does not count yet
+        self.length = 0  # of the window; frames read beyond it do not count yet
         self.frames: list[Frame] = []
         self.batches = footage.batches()
-        self._projected: Seen  # of all frames kept
+        self._projected: Seen  # for all frames kept
 
     @property
     def projected(self) -> Any:
-        """What the model needs of the window's frames."""
+        """What the model needs from the window's frames."""
         return self._projected.first(self.length)
 
     @property
     def observed(self) -> Tensor:
-        """Which of the frames are there, bool (length,)."""
+        """Which of the frames are known, bool (length,)."""
         there = [number not in self.missing for number in range(self.first, self.first + self.length)]
         return torch.tensor(there, device=self.footage.model.device)
 
@@ -93,7 +93,7 @@ class Window:
         return self.frames[number - self.first]
 
     def move(self, number: int) -> bool:
-        """Have the frames around one at hand; False if there is none of that number."""
+        """Move the window to the frames around this one; False if the footage ends before it."""
         reach = self.reach
         while self.footage.count <= number + reach:
             batch = next(self.batches, None)
@@ -111,6 +111,6 @@ class Window:
 
 
 def pieces(clip: Tensor, times: int = 1) -> tuple[Tensor, ...]:
-    """Some parts of a clip (P, T, C, H, W) at a time, lest tiles fill the memory; fewer, if each gives more frames."""
+    """Some parts of a clip (P, T, C, H, W) at a time, to bound memory; fewer parts if each one makes more frames."""
     parts: tuple[Tensor, ...] = clip.split(max(1, PARTS_AT_ONCE // (clip.shape[1] * times)))
     return parts

@@ -1,4 +1,4 @@
-"""A trained model, and what it can do with footage of any size and length."""
+"""A trained model, with methods for footage of any size and length."""
 
 import itertools
 import math
@@ -31,8 +31,8 @@ from linear_video.tasks.parts import Frame, to_frame, to_values
 from linear_video.tasks.settings import METHODS, Fit, check_method
 from linear_video.tasks.stream import Footage, Window, pieces
 
-SIZES = 2  # beside its own, for which a model keeps copies: frames, and frames of half the size
-GREY_LEVELS = math.log2(255)  # bits that a density of values in [0, 1] is short of one of grey values
+SIZES = 2  # beside its own size, sizes for which a model keeps copies: frames, and frames of half the size
+GREY_LEVELS = math.log2(255)  # bits from a density of values in [0, 1] to one of grey values
 # The capability that a model needs for a task.
 NEEDS: dict[str, type[VideoModel]] = {
     "extrapolate": VideoModel,
@@ -51,18 +51,18 @@ NEEDS: dict[str, type[VideoModel]] = {
 
 
 class Surprises(NamedTuple):
-    """How unlikely each of T frames is, given those before it; NaN where too few are before it."""
+    """How unlikely each of T frames is, given those before it; NaN if there are too few before it."""
 
     likelihood: NDArray[np.float64]  # (T,), bits per value: exact (ILE), a bound (Dynamic VAE), NaN for other models
-    errors: NDArray[np.float64]  # (T, horizon), mean squared error of the forecasts of it, 1, 2, ... frames before it
+    errors: NDArray[np.float64]  # (T, horizon), mean squared error of its forecasts from 1, 2, ... frames before it
 
 
 class Modes(NamedTuple):
     """The modes of a model's linear dynamics in a video."""
 
-    table: pd.DataFrame  # a row each, strongest first: mode, frequency_hz, period_s, half_life_s, energy (share)
+    table: pd.DataFrame  # one row each, strongest first: mode, frequency_hz, period_s, half_life_s, energy (share)
     frames: NDArray[np.uint8]  # (T, h, w, channels), the last window
-    responses: NDArray[np.float32]  # (modes, T, h, w, channels), what that would lack without each of the strongest
+    responses: NDArray[np.float32]  # (modes, T, h, w, channels), what it would lose without each of the strongest
 
 
 class TrainedModel:
@@ -70,15 +70,16 @@ class TrainedModel:
 
     Footage is anything that yields frames: an array (T, h, w, 3), a list or a generator. Frames are uint8, (h, w, 3) in
     red, green, blue, (h, w, 1) or (h, w), and all have one size. Frames that do not have the model's size are resized
-    or cut into tiles (``fit``). A model of grey frames sees the colours one by one. Methods that go over a whole video
+    or cut into tiles (``fit``). A model of grey frames sees the colours one by one. Methods that process a whole video
     yield frames while they read, so their memory does not grow with the length of the video.
 
     Attributes:
         model: the model itself, a ``VideoModel``.
         config: what the checkpoint says about it.
         fit: ``"whole"``, ``"resize"`` or ``"tile"``, see ``tasks.parts.Parts``.
-        method: ``"blend"`` of the model and the references, weighted by tests on the video itself; or one of them.
-        context: number of frames that the model sees before the frames it gives, or on either side of them.
+        method: ``"blend"`` of the model and the references, weighted by tests on the video itself; or the name of one
+            of them.
+        context: number of frames that the model sees before the frames that it makes, or on either side of them.
     """
 
     def __init__(
@@ -107,11 +108,11 @@ class TrainedModel:
 
     @property
     def name(self) -> str:
-        """Which kind of model: ile, dynamic_vae, lds, adversarial, last_frame."""
+        """The kind of model: ile, dynamic_vae, lds, adversarial, last_frame and so on."""
         return str(self.config["model"])
 
     def ordinary(self, measure: str) -> tuple[float, float] | None:
-        """Least and greatest ``psnr`` or ``bits_per_value`` of clips that were kept from its training, if known.
+        """Least and greatest ``psnr`` or ``bits_per_value`` of clips that were held out of its training, if known.
 
         See ``evaluation.ordinary``.
         """
@@ -120,11 +121,11 @@ class TrainedModel:
 
     @property
     def knows_any_time(self) -> bool:
-        """Whether the model can tell of moments between frames."""
+        """Whether the model can make frames at times between frames."""
         return self.model.offers(KnowsAnyTime)
 
     def sized(self, shape: tuple[int, ...]) -> VideoModel:
-        """The model for frames of a shape (h, w, planes): itself, unless it sees them whole."""
+        """The model for frames of a shape (h, w, planes): itself, or a copy for this size if it sees frames whole."""
         if self.fit != "whole":
             return self.model
         assert isinstance(self.model, TakesAnySize)
@@ -139,10 +140,10 @@ class TrainedModel:
         return self._sized[height, width]
 
     def able(self, task: str) -> Any:
-        """The model, if it can do a task: of the capability that the task ``NEEDS``.
+        """The model, if it has the capability that a task ``NEEDS``.
 
         Raises:
-            InputError: if it cannot; the message says which models can.
+            InputError: if it does not have it. The message says which models do.
         """
         needed = NEEDS[task]
         if self.model.offers(needed):
@@ -167,14 +168,14 @@ class TrainedModel:
         return ahead.given(ahead.run(frames))
 
     def model_ahead(self, frames: Iterable[Frame], horizon: int) -> NDArray[np.uint8]:
-        """The frames after the last one as the model alone has them."""
+        """The frames after the last one, by the model alone."""
         footage, context = self._last(frames)
         return footage.joined(footage.model.predict(context, horizon))
 
     def what_if(self, frames: Iterable[Frame], horizon: int, actions: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
-        """The frames after the last one under actions, of the last frames seen and those to come: (horizon, h, w, ...).
+        """The frames after the last one, given the actions of the context and the horizon: (horizon, h, w, channels).
 
-        ``actions`` are (context + horizon, m); zeros are no action.
+        ``actions`` are (context + horizon, m); zeros mean no action.
         """
         if actions.shape != (wanted := (self.context + horizon, self.able("what_if").actions)):
             raise InputError(f"actions must be {wanted}, not {actions.shape}.")
@@ -185,7 +186,7 @@ class TrainedModel:
     def sample(
         self, frames: Iterable[Frame], horizon: int, count: int, noise: float = 1.0, seed: int = 0
     ) -> NDArray[np.uint8]:
-        """Many futures, drawn as the model defines it: (count, horizon, h, w, channels)."""
+        """Futures drawn from the model's distribution: (count, horizon, h, w, channels)."""
         self.able("sample")
         footage, context = self._last(frames)
         drawn = footage.model.futures(context, horizon, count, seed, noise)
@@ -204,7 +205,7 @@ class TrainedModel:
         return footage.joined(torch.stack(given, 1))
 
     def forgotten(self, horizon: int) -> pd.DataFrame:
-        """Modes that ``hindcast`` leaves out, since they decay too quickly to be traced back so many frames."""
+        """The modes that ``hindcast`` leaves out, since they decay too quickly to be traced back ``horizon`` frames."""
         model: KnowsAnyTime[Any] = self.able("hindcast")
         names = ["mode", "period_frames", "half_life_frames"]
         if not isinstance(model, HasSpectrum) or not model.offers(HasSpectrum):
@@ -214,7 +215,7 @@ class TrainedModel:
         return pd.DataFrame(dict(zip(names, (column.tolist() for column in columns), strict=True)))
 
     def model_between(self, frames: Sequence[Frame | None], time: float) -> Frame:
-        """The frame at a time of 0 .. T-1 as the model alone has it, from T frames; those that are None are missing."""
+        """The frame at a time in 0 .. T-1, by the model alone, from T frames; frames that are None are missing."""
         footage = self._footage(shown_frames(frames))
         clip = torch.stack([parts for _, parts in footage], 1)
         observed = torch.tensor([frame is not None for frame in frames], device=clip.device)
@@ -227,15 +228,15 @@ class TrainedModel:
     # --- all over a video --------------------------------------------------------------------------------------------
 
     def fill_in(self, frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[Frame]:
-        """All frames, those numbered in ``missing`` replaced by what the others tell of them, by the ``method``."""
+        """All frames; those numbered in ``missing`` are replaced by estimates from the others, by the ``method``."""
         return (frame for frame, _ in self.filled(frames, missing))
 
     def retime(self, frames: Iterable[Frame], factor: float) -> Iterator[Frame]:
-        """Frames at times 0, 1/factor, 2/factor, ..., in frames' time, up to the last frame, by the ``method``."""
+        """Frames at times 0, 1/factor, 2/factor, ..., in units of frames, up to the last frame, by the ``method``."""
         return (frame for frame, _ in self.retimed(frames, factor))
 
     def filled(self, frames: Iterable[Frame], missing: Iterable[int]) -> Iterator[tuple[Frame, Between | None]]:
-        """As ``fill_in``, with the tests of the methods so far; without where the model is asked alone."""
+        """Like ``fill_in``, with the tests of the methods so far, or None with the method ``"model"``."""
         if self.method != "model":
             yield from filled(self, frames, missing)
             return
@@ -247,7 +248,7 @@ class TrainedModel:
             raise InputError(f"missing names frame {min(beyond)}, but the footage has {window.footage.count} frames.")
 
     def retimed(self, frames: Iterable[Frame], factor: float) -> Iterator[tuple[Frame, Between | None]]:
-        """As ``retime``, with the tests of the methods so far; without where the model is asked alone."""
+        """Like ``retime``, with the tests of the methods so far, or None with the method ``"model"``."""
         if not 0.1 <= factor <= 10:
             raise InputError(f"factor must be within [0.1, 10], not {factor}.")
         if self.method != "model":
@@ -263,7 +264,7 @@ class TrainedModel:
                 given += 1
 
     def denoise(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Every frame without noise: by the frames around it, or as the model's trajectory through them has it."""
+        """Every frame without noise: from the frames around it, or from the model's trajectory through them."""
         check_method(self.method, "denoise")
         if self.method != "model":
             yield from denoised(frames)
@@ -276,11 +277,11 @@ class TrainedModel:
     def surprise(self, frames: Iterable[Frame], horizon: int = 5) -> Surprises:
         """How unlikely each frame is, by its density, and by errors of its forecasts up to ``horizon`` frames before.
 
-        The density is that of the frame as the model sees it, resized or tiled.
+        The density is of the frame as the model sees it, resized or tiled.
         """
         footage = self._footage(frames)
         past = self.context + horizon - 1
-        kept: list[Tensor] = []  # of the frames before, at most ``past``
+        kept: list[Tensor] = []  # number of frames before, at most ``past``
         likelihood, errors = list[NDArray[np.float64]](), list[NDArray[np.float64]]()
         for batch in footage.batches():
             clip = torch.stack([*kept, *(parts for _, parts in batch)], 1)  # (P, before + T, C, H, W)
@@ -317,12 +318,12 @@ class TrainedModel:
         return errors[before:length]
 
     def spectrum(self, frames: Iterable[Frame], fps: float, window: int = 50, strongest: int = 6) -> Modes:
-        """How much each mode moves in a video, the mean of windows of so many frames, and what the strongest do."""
+        """The mean energy of each mode in a video, over windows of ``window`` frames, and the strongest modes."""
         model: HasSpectrum = self.able("spectrum")
         footage = self._footage(frames)
         energies, eigenvalues = list[Tensor](), list[Tensor]()
         while batch := list(itertools.islice(footage, window)):
-            if energies and len(batch) < window:  # a shorter one would resolve less
+            if energies and len(batch) < window:  # a shorter window would have a coarser resolution
                 break
             seen = batch
             clip = torch.stack([parts for _, parts in seen], 1)
@@ -357,11 +358,11 @@ class TrainedModel:
         return footage, torch.stack(list(seen), 1)
 
     def _between(self, window: Window, time: float) -> Frame:
-        """The frame at a time, in which what the frames around it show is kept in full detail."""
+        """The frame at a time, which keeps the full detail of the frames around it."""
         if not window.observed.any():
             raise InputError(
-                f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, how many "
-                "frames are seen."
+                f"all frames within {self.context} of frame {math.floor(time)} are missing; raise context, the "
+                "number of frames that the model sees."
             )
         weights, correction = window.footage.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())
@@ -383,10 +384,10 @@ class TrainedModel:
 
 
 def _mean_eigenvalues(eigenvalues: Tensor, energies: Tensor) -> Tensor:
-    """Of windows (W, modes), where they depend on the footage: those of the mean angle, weighted by energy."""
+    """The eigenvalues of windows (W, modes), if they depend on the footage, at their energy-weighted mean angle."""
     if (eigenvalues == eigenvalues[0]).all():
         return eigenvalues[0]
-    weights = energies + 1e-12 * energies.max()  # a mode without energy has a mean too
+    weights = energies + 1e-12 * energies.max()  # so that a mode without energy has a mean, too
     weights = weights / weights.sum(0)
     angle = (weights * eigenvalues.angle()).sum(0).clamp(0, torch.pi - 1e-12)
     return torch.polar((weights * eigenvalues.abs()).sum(0), angle)

@@ -1,1 +1,1 @@
-"""What happens around a run: parameters are checked before it, results told and tracked in MLflow."""
+"""What happens around a run: parameters are checked first; results are logged and tracked in MLflow."""

@@ -1,4 +1,4 @@
-"""Before a run: parameters are checked, and its nodes are given what has been checked."""
+"""Before a run, check all parameters; then give the nodes the checked objects."""
 
 import sys
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from linear_video.tracking.names import check_names
 
 
 class ProjectContext(KedroContext):
-    """Kedro's, which leaves parameters as the files have them: reading them is up to ``check_parameters``."""
+    """Kedro's context, with parameters exactly as in the files: ``check_parameters`` reads them."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -31,13 +31,13 @@ class ParameterHooks:
     """Stop a run with unusable parameters before it starts, and show the user's own mistakes without a traceback."""
 
     def __init__(self) -> None:
-        self.checked: dict[str, Any] = {}  # what nodes are given for each of their parameters
+        self.checked: dict[str, Any] = {}  # what nodes get for each of their parameters
 
     @hook_impl(wrapper=True)
     def after_context_created(self, context: KedroContext) -> Iterator[None]:
-        """Let the pipelines follow from the parameters; check the names that the command asks for.
+        """Build the pipelines from the parameters, and check the names that the command asks for.
 
-        Then kedro-mlflow looks for its server or database.
+        After that, kedro-mlflow looks for its server or database.
         """
         use_parameters(context.params)
         command = click.get_current_context(silent=True)
@@ -59,9 +59,9 @@ class ParameterHooks:
     def before_pipeline_run(
         self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol[Any, Any]
     ) -> None:
-        """Check all parameters, used by this run or not: a misspelt name must not pass unseen.
+        """Check all parameters, whether this run uses them or not, so that a misspelt name is always noticed.
 
-        The catalog is given the values with all defaults, which MLflow tracks.
+        The catalog gets the values with all defaults, which MLflow tracks.
         """
         from linear_video.parameters import check_parameters, plain
 
@@ -71,12 +71,12 @@ class ParameterHooks:
 
     @hook_impl
     def before_node_run(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Give the node the objects that have been checked."""
+        """Give the node the checked objects."""
         return {name: self.checked[name.removeprefix("params:")] for name in inputs if name.startswith("params:")}
 
 
 def show_mistakes_without_trace() -> None:
-    """From here on, an error that the user can mend is shown as its message alone."""
+    """From here on, show errors that the user can fix as their message alone."""
     if getattr(sys.excepthook, "__module__", "") != __name__:
         sys.excepthook = _show_error(sys.excepthook)
 

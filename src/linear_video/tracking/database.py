@@ -1,4 +1,4 @@
-"""MLflow's database in a file, when there is none yet."""
+"""Create the file of MLflow's database, if there is none yet."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from linear_video.common.files import replacing_file
 def make_database(uri: str, artifacts: Path) -> None:
     """Make the file of MLflow's database, whole or not at all.
 
-    MLflow creates its tables one by one. Ended within that, it refuses what it has left, for ever.
+    MLflow creates its tables one by one. If it is stopped in between, it refuses the incomplete database ever after.
 
     Args:
-        uri: of MLflow's tracking; nothing is done unless it names a file of SQLite that is not there, in a folder that
-            is.
-        artifacts: folder of the files of runs that belong to no experiment.
+        uri: MLflow's tracking URI; nothing is done unless it names an SQLite file that does not exist, in a folder that
+            does.
+        artifacts: folder for the files of runs that belong to no experiment.
 
     Raises:
         NoRoomError: if there is no room for it.

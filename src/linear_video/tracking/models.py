@@ -1,4 +1,4 @@
-"""Every trained model is kept in MLflow, registered under its experiment's name; the best is the champion."""
+"""Every trained model is kept in MLflow and registered under its experiment's name. The best one is the champion."""
 
 import logging
 import warnings
@@ -25,7 +25,7 @@ class LoggedModel(NamedTuple):
 
 
 def digest_of(folder: Path) -> str:
-    """What tells a trained model from every other one; "" of checkpoints of before."""
+    """The digest that identifies a trained model; "" for checkpoints of earlier versions."""
     from linear_video.models.checkpoint import SIGNATURE, load_config
 
     return str(load_config(folder).get(SIGNATURE, ""))
@@ -70,23 +70,23 @@ def log_model(folder: Path, run_id: str) -> LoggedModel:
 
 
 def registered_name(experiment: str, environment: str | None) -> str:
-    """What a model is registered as: ``ile-moving_symbols``; models of an environment never compete with others."""
+    """The name under which a model is registered: ``ile-moving_symbols``; each environment has its own names."""
     name = experiment.replace(".", "-")
     return name if environment in SHARED else f"{name}-{environment}"
 
 
 def register(model: LoggedModel, name: str, score: float | None, clips: str, tags: Mapping[str, Any]) -> None:
-    """Register a logged model as a new version, which becomes the champion if it is better than the one before.
+    """Register a logged model as a new version, which becomes the champion if it is better than the previous champion.
 
-    Scores compare on the same validation clips alone: a champion of other clips stays, and the log says how to replace
-    it.
+    Scores are comparable only on the same validation clips. A champion with other clips therefore stays, and the log
+    says how to replace it.
 
     Args:
-        model: of ``log_model``.
-        name: of ``registered_name``.
+        model: the result of ``log_model``.
+        name: the result of ``registered_name``.
         score: PSNR in dB on the validation clips; None if it is not known.
         clips: digest of the validation clips.
-        tags: of the version, beside those of score and clips.
+        tags: tags of the version, beside those of score and clips.
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -114,19 +114,19 @@ def register(model: LoggedModel, name: str, score: float | None, clips: str, tag
         logger.info("%s; the champion stays version %s (%.2f, not %.2f dB).", told, champion.version, best, score)
     else:
         logger.info(
-            "%s; the champion stays version %s, which was trained on other clips and does not compare. To replace it: "
+            "%s; the champion stays version %s, which was trained on other clips and is not comparable. To replace it: "
             "mlflow.MlflowClient().set_registered_model_alias(%r, %r, %s)",
             *(told, champion.version, name, CHAMPION, version),
         )
 
 
 def _champion(client: Any, name: str) -> Any:
-    """The version that has the alias; None if there is none."""
+    """The version with the alias; None if no version has it."""
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version_by_alias(name, CHAMPION)
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # which depends on the store
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # depends on the store
             raise
         return None

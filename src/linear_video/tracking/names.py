@@ -1,4 +1,4 @@
-"""Names that a command asks for: pipelines, nodes, tags, namespaces, datasets."""
+"""Check the names in a command: pipelines, nodes, tags, namespaces, datasets."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from linear_video.common.errors import InputError
 
 
 def check_names(options: Mapping[str, Any]) -> None:
-    """Look for every name that the options of ``kedro run`` ask for, before Kedro does.
+    """Check every name in the options of ``kedro run``, before Kedro does.
 
     Raises:
-        InputError: naming the option, the name that is unknown, and one like it.
+        InputError: if a name is unknown. The message names the option, the name, and a similar one.
     """
     old, new = options.get("pipeline"), options.get("pipelines")
     asked = [*([old] if isinstance(old, str) else []), *(new or [])]

@@ -1,4 +1,4 @@
-"""What is told and tracked of each kind of result: scores, losses, summaries, what became of footage."""
+"""What is logged and tracked for each kind of result: scores, losses, summaries, results on footage."""
 
 import logging
 import math
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RESULTS = ("psnr", "spread", "alarms")  # of footage, that are told and tracked; and other methods' PSNR
-OWN = (*RESULTS, "model_psnr", "backtest_blend_psnr", "backtest_model_psnr")  # what the model has a part in
+RESULTS = ("psnr", "spread", "alarms")  # of footage, logged and tracked, beside other methods' PSNR
+OWN = (*RESULTS, "model_psnr", "backtest_blend_psnr", "backtest_model_psnr")  # methods that include the model
 
 
 class Report(NamedTuple):
-    """What is done with one kind of result, whose files become artifacts.
+    """What is done with one kind of result; its files become artifacts.
 
-    MLflow shows metrics in sections by what stands before the last slash of their names, in the order of the alphabet:
+    MLflow groups metrics into sections by the part of their names before the last slash, in alphabetical order:
     ``evaluation`` of the model comes first, then ``loss``, then the ``reference`` that it should beat; ``video``, the
-    counts of a dataset, comes last. What has no section would come after all others.
+    counts of a dataset, comes last. Metrics without a section would come after all others.
 
     Attributes:
-        tell: logs a line on it, given its place on disk.
-        measures: its metrics.
-        table: its rows in a run's description, as a table without index.
+        tell: logs a line about the result, given its place on disk.
+        measures: returns its metrics.
+        table: returns its rows in a run's description, as a table without index.
     """
 
     tell: Callable[[Any, Path], None] | None = None
@@ -118,7 +118,7 @@ def _tell_results(results: "pd.DataFrame", path: Path) -> None:
 
 
 def _measures_of_results(results: "pd.DataFrame") -> Iterator[Measure]:
-    """Of one task, a step for each piece of footage; of several, a section for each task."""
+    """With one task, a step for each piece of footage; with several tasks, a section for each."""
     several = len(set(results["task"])) > 1
     for number, row in enumerate(results.to_dict("records")):
         for name, value in _headline(row).items():
@@ -163,12 +163,12 @@ def _headline(row: dict[Any, Any]) -> dict[str, float]:
 
 
 def _shown(path: str | Path) -> Path:
-    """A path as short as can be, from where the user is."""
+    """A path as short as possible, relative to the user's folder if it is below it."""
     found, here = Path(path), Path.cwd()
     return found.relative_to(here) if found.is_relative_to(here) else found
 
 
-# By the last part of a result's name in the catalog.
+# The reports, by the last part of a result's name in the catalog.
 REPORTS = {
     "scores": Report(_tell_scores, _measures_of_scores, _table_of_scores),
     "history": Report(measures=_measures_of_history),
@@ -187,7 +187,7 @@ PICTURES = ("filmstrip.png", "contact_sheet.png")  # that a description shows
 
 
 def tables_in_markdown(tables: "Mapping[str, pd.DataFrame]") -> str:
-    """Tables of experiments, by name: one for each dataset, in which no row stands twice."""
+    """Tables of experiments, by name, as Markdown: one for each dataset, without repeated rows."""
     import pandas as pd
 
     by_dataset: dict[str, list[pd.DataFrame]] = {}

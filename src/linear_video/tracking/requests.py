@@ -1,4 +1,4 @@
-"""What a server is asked for: read strictly, and bounded before memory is taken."""
+"""Requests to a server: they are read strictly, and bounded before memory is allocated."""
 
 import json
 from itertools import chain
@@ -13,19 +13,19 @@ from linear_video.tasks.ahead import ends_of_tests
 from linear_video.tasks.parts import Parts, halvings
 from linear_video.tasks.trained import TrainedModel
 
-HORIZON, MOST_HORIZON = 5, 1000  # frames of an answer: unless asked for others, and at most
-# Bytes for each value of the frames given and to come, measured: the methods' guesses, and lists of numbers in JSON.
+HORIZON, MOST_HORIZON = 5, 1000  # number of frames in an answer: by default, and at most
+# Measured bytes for each value of the given and the predicted frames: the methods' guesses, and numbers in JSON lists.
 BYTES_OF_VALUE = 100
-# Bytes for each value of the frames that a model sees and gives: measured with the ILE's forms, the most costly.
-BYTES_OF_SMALL, BYTES_OF_WHOLE = 1000, 400  # at the model's size; of models that take any size
+# Measured bytes for each value of the frames that a model sees and predicts, with the ILE, the most costly model.
+BYTES_OF_SMALL, BYTES_OF_WHOLE = 1000, 400  # at the model's size; for models that take any size
 # Seconds for each forecast and each frame that it is made of, and for each value of those as the model sees it,
 # measured on one core with warp dynamics, the most costly. (A forecast is made of all frames before it.)
 SECONDS_OF_FRAME, SECONDS_OF_VALUE = 1e-4, 4e-8
-BODY_SHARE = 20  # of a request's text, which becomes so many times as large while it is read
+BODY_SHARE = 20  # factor by which a request's text grows while it is read
 
 
 def most_body() -> int:
-    """Bytes of a request's text that are read at most."""
+    """The largest size of a request's text in bytes."""
     return max(1, limit(SERVER_BYTES) // BODY_SHARE)
 
 
@@ -38,9 +38,9 @@ def read_request(body: bytes) -> tuple[NDArray[np.uint8], int]:
     try:
         content = json.loads(body.decode(), parse_constant=_no_number)
     except RecursionError as error:
-        raise InputError("the request is no valid JSON (it is nested too deeply).") from error
+        raise InputError("the request is not valid JSON (it is nested too deeply).") from error
     except ValueError as error:  # UnicodeDecodeError too
-        raise InputError(f"the request is no valid JSON ({str(error)[:200]}).") from error
+        raise InputError(f"the request is not valid JSON ({str(error)[:200]}).") from error
     if not isinstance(content, dict) or not {"inputs"} <= content.keys() <= {"inputs", "params"}:
         raise InputError('the request must be {"inputs": frames, "params": {"horizon": 5}}, without other entries.')
     params = content.get("params", {})
@@ -50,11 +50,11 @@ def read_request(body: bytes) -> tuple[NDArray[np.uint8], int]:
 
 
 def _no_number(text: str) -> None:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _frames(inputs: Any) -> NDArray[np.uint8]:
-    """Lists of lists as an array; nothing is taken for a number that is none."""
+    """Lists of lists as an array; only numbers are accepted as numbers."""
     level, shape = [inputs], list[int]()
     for _ in range(4):
         if set(map(type, level)) != {list} or len(sizes := set(map(len, level))) != 1 or 0 in sizes:
@@ -67,14 +67,14 @@ def _frames(inputs: Any) -> NDArray[np.uint8]:
 
 
 def check_horizon(horizon: Any) -> int:
-    """How many frames are wanted.
+    """The number of frames to predict.
 
     Raises:
-        InputError: if it is no number, or too large a one.
+        InputError: if it is not a number, or is too large.
     """
     whole = isinstance(horizon, int | np.integer) and not isinstance(horizon, bool)
     if not whole or not 1 <= horizon <= MOST_HORIZON:
-        raise InputError(f"horizon must be a whole number within 1 to {MOST_HORIZON}, not {str(horizon)[:40]}.")
+        raise InputError(f"horizon must be a whole number from 1 to {MOST_HORIZON}, not {str(horizon)[:40]}.")
     return int(horizon)
 
 
@@ -82,7 +82,7 @@ def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> ND
     """The frames after the last one: (horizon, h, w, channels).
 
     Raises:
-        InputError: if the frames cannot be used, or it would take more memory or time than is allowed.
+        InputError: if the frames cannot be used, or the answer would take more memory or time than is allowed.
     """
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[3] not in (1, 3):
         raise InputError(f"frames must be (T, h, w, channels), with 1 or 3 channels, not {frames.shape}.")
@@ -104,7 +104,7 @@ def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> ND
 
 
 def estimated_seconds(trained: TrainedModel, shape: tuple[int, ...], horizon: int) -> float:
-    """Time of one core that the frames after some of a shape (T, h, w, channels) take, with tests on those given."""
+    """Time on one core to predict frames after those of a shape (T, h, w, channels), with tests on the given frames."""
     tested = trained.method != "model"
     tests = len(ends_of_tests(shape[0], max(2, trained.context), horizon)) if tested else 0
     frames = (1 + tests) * horizon * (trained.context + horizon)
@@ -112,14 +112,14 @@ def estimated_seconds(trained: TrainedModel, shape: tuple[int, ...], horizon: in
 
 
 def estimated_bytes(trained: TrainedModel, shape: tuple[int, ...], horizon: int) -> int:
-    """Memory that the frames after some of a shape (T, h, w, channels) take, without what the model itself does."""
+    """Memory to predict frames after those of a shape (T, h, w, channels), without the model itself."""
     kept = BYTES_OF_VALUE * (shape[0] + horizon) * shape[1] * shape[2] * shape[3]
     cost = BYTES_OF_WHOLE if trained.fit == "whole" else BYTES_OF_SMALL
     return kept + cost * (trained.context + horizon) * _values_seen(trained, shape)
 
 
 def _values_seen(trained: TrainedModel, shape: tuple[int, ...]) -> int:
-    """Of one frame, in the size and the parts in which the model sees it."""
+    """Number of values in one frame, in the size and the parts in which the model sees it."""
     _, height, width, planes = shape
     own: tuple[int, int, int] = trained.model.frame_shape
     if trained.fit == "whole":

@@ -1,4 +1,4 @@
-"""One run in MLflow: what is put into it, and where it says what it is."""
+"""One run in MLflow: its contents, its name and its description."""
 
 import json
 import time
@@ -13,9 +13,9 @@ from linear_video.parameters import DOWNLOAD
 from linear_video.tracking.environments import SHARED
 
 LONGEST = 6000  # letters of a parameter's value
-LONGEST_TITLE = 60  # letters; what is longer is counted instead
-PICTURE_WIDTH = 800  # pixels, of the picture in a description
-CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}  # as MLflow calls the splits
+LONGEST_TITLE = 60  # letters; longer lists are replaced by a count
+PICTURE_WIDTH = 800  # width in pixels of the picture in a description
+CONTEXTS = {"train": "training", "validation": "validation", "test": "test"}  # MLflow's names of the splits
 
 
 class Measure(NamedTuple):
@@ -27,17 +27,17 @@ class Measure(NamedTuple):
 
 
 class Clips(NamedTuple):
-    """Clips as MLflow knows them: the name of their dataset and the SHA-256 of their frames."""
+    """Clips as recorded in MLflow: the name of their dataset and the SHA-256 of their frames."""
 
     name: str
     digest: str
 
 
 class TrackedRun:
-    """A run in MLflow, known by its id: nodes may run in threads, and several runs may be open at once.
+    """A run in MLflow, identified by its id, since nodes may run in threads, and several runs may be open at once.
 
     Attributes:
-        subject: the experiment or dataset that the run is about; None for a run that is about several.
+        subject: the experiment or dataset that the run is about; None if it is about several.
     """
 
     def __init__(self, run_id: str, subject: str | None) -> None:
@@ -45,7 +45,7 @@ class TrackedRun:
 
         self.client, self.run_id, self.subject = mlflow.MlflowClient(), run_id, subject
         self._table = self._picture = ""
-        self._clips = set[tuple[str, str]]()  # that have been logged: dataset and split
+        self._clips = set[tuple[str, str]]()  # clips that have been logged: dataset and split
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Set tags."""
@@ -59,11 +59,11 @@ class TrackedRun:
 
         flat = _flat({name.removeprefix("params:"): value for name, value in values.items()})
         params = [Param(name, str(value)) for name, value in flat if len(str(value)) <= LONGEST]
-        for start in range(0, len(params), 100):  # which is as many as MLflow takes at once
+        for start in range(0, len(params), 100):  # the most that MLflow takes at once
             self.client.log_batch(self.run_id, params=params[start : start + 100])
 
     def log_measures(self, measures: Iterable[Measure], model_id: str | None = None, on: Clips | None = None) -> None:
-        """Log metrics, which become those of a logged model and of the clips it was measured on, where given."""
+        """Log metrics; they also belong to the logged model and the clips that they were measured on, if given."""
         from mlflow.entities import Metric
 
         now, of = round(1000 * time.time()), on or Clips("", "")
@@ -71,11 +71,11 @@ class TrackedRun:
             Metric(name, value, now, step, model_id, of.name or None, of.digest or None, self.run_id)
             for name, value, step in measures
         ]
-        for start in range(0, len(metrics), 1000):  # which is as many as MLflow takes at once
+        for start in range(0, len(metrics), 1000):  # the most that MLflow takes at once
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file, or all that a folder holds, as artifacts."""
+        """Keep a file, or everything in a folder, as artifacts."""
         if path.is_dir():
             self.client.log_artifacts(self.run_id, str(path), folder)
         else:
@@ -104,7 +104,7 @@ class TrackedRun:
         self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def log_used_model(self, model_id: str, trained_by: str) -> None:
-        """Say which model made the run's results, and which run trained it."""
+        """Record which model made the run's results, and which run trained it."""
         from mlflow.entities import LoggedModelInput
 
         if trained_by != self.run_id:
@@ -120,7 +120,7 @@ class TrackedRun:
         self.client.set_tag(self.run_id, "mlflow.note.content", content)
 
     def _keep_small(self, picture: Path) -> str:
-        """Keep a copy that fits the width of a description, which MLflow would cut; return it in Markdown."""
+        """Keep a copy that fits the width of a description, since MLflow would cut it off; return it in Markdown."""
         from PIL import Image
 
         place = f"description/{picture.name}"
@@ -128,11 +128,11 @@ class TrackedRun:
             shown = image.convert("RGB")
             shown.thumbnail((PICTURE_WIDTH, 10 * PICTURE_WIDTH))
         self.client.log_image(self.run_id, shown, artifact_file=place)
-        return f"![{picture.stem}](get-artifact?path={place}&run_uuid={self.run_id})"  # from MLflow's own page
+        return f"![{picture.stem}](get-artifact?path={place}&run_uuid={self.run_id})"  # a link within MLflow's page
 
 
 def subjects(namespaces: Iterable[str]) -> tuple[str | None, list[str]]:
-    """What a command is about, and what else it does that has a run of its own: experiments, or datasets alone."""
+    """What a command is about, and what else it does that has its own run: experiments, or only datasets."""
     names = list(dict.fromkeys(namespaces))
     main = main_experiment(names)
     experiments = [name for name in names if name.partition(".")[0] in MODELS]
@@ -141,14 +141,14 @@ def subjects(namespaces: Iterable[str]) -> tuple[str | None, list[str]]:
 
 
 def title(main: str | None, others: Sequence[str], settings: Mapping[str, Any], *, trains: bool) -> str:
-    """What a run is called: ``ile on moving_symbols``, ``retime my.mp4 with ile.moving_symbols``.
+    """The name of a run: ``ile on moving_symbols``, ``retime my.mp4 with ile.moving_symbols``.
 
-    MLflow's table shows about twenty letters: what tells runs from each other comes first.
+    MLflow's table shows about twenty letters, so the part that distinguishes runs comes first.
 
     Args:
-        main, others: what ``subjects`` gives; ``others`` matter if there is no ``main``.
+        main, others: the result of ``subjects``; ``others`` matter only if there is no ``main``.
         settings: parameters of tasks on footage, by the namespace of their nodes (``predict``, ``footage``).
-        trains: whether a model is trained, and not only evaluated again.
+        trains: whether a model is trained, not only evaluated again.
     """
     if (footage := settings.get("footage")) is not None:
         return f"footage {Path(str(footage['video'])).name}"
@@ -179,7 +179,7 @@ def _title_of_several(names: Sequence[str]) -> str:
 
 
 def kind_of(main: str | None, others: Sequence[str], settings: Mapping[str, Any], *, trains: bool) -> str:
-    """The value of the tag ``kind``, by which runs are told apart in a column; arguments as those of ``title``."""
+    """The value of the tag ``kind``, which tells runs apart in a column; the arguments are as in ``title``."""
     if settings:
         return "footage" if "footage" in settings else "task"
     name = main or next(iter(others), "")
@@ -193,12 +193,12 @@ def kind_of(main: str | None, others: Sequence[str], settings: Mapping[str, Any]
 
 
 def prefix(environment: str | None) -> str:
-    """What stands before the names of an environment's runs, so that they are told from others: "test: "."""
+    """The prefix of the names of an environment's runs, which tells them from others: "test: "."""
     return "" if environment in SHARED else f"{environment}: "
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Names with dots and values of nested mappings."""
+    """Dotted names and values of nested mappings."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name}.")

@@ -1,7 +1,7 @@
 """A trained model over HTTP: ``python -m linear_video.tracking.server <folder, or runs:/<run>/model>``.
 
-It asks and answers as ``mlflow models serve`` does, but runs no code that lies beside the model, and answers whatever
-it cannot use with status 400 and one line.
+Its requests and answers are those of ``mlflow models serve``, but it runs no code from beside the model. It answers
+anything that it cannot use with status 400 and one line.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from linear_video.tracking.requests import answer, most_body, read_request
 
 
 def application(trained: TrainedModel) -> Starlette:
-    """What answers requests, one after the other: memory is bounded for one."""
+    """The application that answers requests, one at a time, since memory is bounded for a single request."""
     alone = threading.Lock()
 
     def predicted(body: bytes) -> NDArray[np.uint8]:
@@ -49,7 +49,7 @@ async def _body(request: Request) -> bytes:
     """The text of a request.
 
     Raises:
-        InputError: if it is too long, or not said to be JSON.
+        InputError: if it is too long, or not declared as JSON.
     """
     kind = request.headers.get("content-type", "")
     if kind.split(";")[0].strip().lower() != "application/json":
@@ -63,7 +63,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _as_json(frames: NDArray[np.uint8]) -> Iterator[str]:
-    """Frame by frame: as lists of numbers, they take a hundred times their memory."""
+    """Encode frames as JSON one by one, since lists of numbers take a hundred times their memory."""
     yield '{"predictions": ['
     for number, frame in enumerate(frames):
         yield (", " if number else "") + json.dumps(frame.tolist())
@@ -71,7 +71,7 @@ def _as_json(frames: NDArray[np.uint8]) -> Iterator[str]:
 
 
 def main() -> None:
-    """Load the model of the command line, and answer until stopped."""
+    """Load the model named on the command line, and answer requests until stopped."""
     parser = argparse.ArgumentParser(description="Serve a trained model over HTTP.")
     parser.add_argument("model", help="folder of a trained model, or where MLflow keeps one: runs:/<run>/model")
     parser.add_argument("--host", default="127.0.0.1")

@@ -1,4 +1,4 @@
-"""A trained model as MLflow's ``pyfunc``: this file is logged as code, beside the checkpoint; nothing is pickled.
+"""A trained model as MLflow's ``pyfunc``. This file is logged as code, beside the checkpoint; nothing is pickled.
 
 ``mlflow models serve -m runs:/<run>/model --env-manager local`` answers a clip with the frames that follow it:
 ``{"inputs": [[[[0, ...], ...], ...], ...], "params": {"horizon": 5}}``, (T, h, w, channels) of 0 .. 255. It runs the
@@ -29,7 +29,7 @@ class Forecast(PythonModel):
         self.trained = linear_video.load(context.artifacts["checkpoint"])
 
     def predict(self, context, model_input, params: dict[str, Any] | None = None):  # type: ignore[no-untyped-def]
-        """Predict. No type hints where MLflow would warn that it does not know them.
+        """Predict. There are no type hints, since MLflow would warn that it does not know them.
 
         Raises:
             MlflowException: if the frames cannot be used, or take more memory or time than is allowed; a server

@@ -1,4 +1,4 @@
-"""Files of parameters and catalog, looked at before they are read: aliases in aliases make gigabytes of a few lines."""
+"""Check files of parameters and catalog before they are read: nested aliases make gigabytes of a few lines."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ MOST_BYTES, MOST_NODES, DEEPEST = 2**20, 100_000, 50
 
 
 def check_yaml(path: Path) -> None:
-    """Look at a YAML file; what is wrong with its syntax is told by whoever reads it.
+    """Check a YAML file; errors in its syntax are left to the reader of the file.
 
     Raises:
-        InputError: if it is no regular file of text, too long, too deep, or becomes too large with all aliases.
+        InputError: if it is not a regular text file, or is too long, too deep, or too large with all aliases expanded.
     """
     if not path.is_file():
-        raise InputError(f"{path} is no regular file.")
+        raise InputError(f"{path} is not a regular file.")
     if path.stat().st_size > MOST_BYTES:
         raise InputError(f"{path} has more than {MOST_BYTES:,} bytes, which no file of parameters needs.")
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}).") from error
-    sizes, open_nodes = dict[str, int](), list[tuple[str | None, int]]()  # nodes of each anchor; those not yet complete
+        raise InputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
+    sizes, open_nodes = dict[str, int](), list[tuple[str | None, int]]()  # nodes of each anchor; anchors still open
     total = 0
     try:
         for event in yaml.parse(text, yaml.SafeLoader):

@@ -1,1 +1,1 @@
-"""Fitting any model. Knows no Kedro."""
+"""Fit any model. This package does not import Kedro."""

@@ -1,4 +1,4 @@
-"""The clips that each step of a training sees, in an order that depends on nothing that came before."""
+"""The clips of each training step, drawn independently of the steps before."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from linear_video.training.fit import Actions, Frames, TrainingSettings
 
-Batch = tuple[int, Tensor, Tensor | None]  # number, clips or their numbers, and their actions
+Batch = tuple[int, Tensor, Tensor | None]  # number of the step, clips or their numbers, and their actions
 
 
 def to_unit_range(frames: Tensor) -> Tensor:
@@ -22,9 +22,9 @@ def to_unit_range(frames: Tensor) -> Tensor:
 class TrainingSteps(Dataset[Batch]):
     """Item ``step`` is the number of the step, its clips, drawn by (seed, step), uint8 (N, T, C, H, W), their actions.
 
-    What a step sees depends on nothing that came before, so that an interrupted training goes on as it would have.
-    Of several devices, number ``rank`` of ``devices`` takes every ``devices``-th of a step's clips. With
-    ``numbers_only``, the clips' numbers (N,) stand for the clips, which lie on the device.
+    The clips of a step do not depend on earlier steps, so an interrupted training continues as if it had not been
+    interrupted. With several devices, number ``rank`` of ``devices`` takes every ``devices``-th clip of a step. With
+    ``numbers_only``, the clips' numbers (N,) replace the clips, which are already on the device.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class TrainingSteps(Dataset[Batch]):
         self.actions = actions
 
     def chosen(self, step: int) -> NDArray[np.int64]:
-        """Numbers of the step's clips."""
+        """Numbers of the clips of a step."""
         drawn = np.random.default_rng((self.seed, step)).integers(len(self.frames), size=self.clips_per_step)
-        return np.sort(drawn)[self.rank :: self.devices]  # sorted: memory-mapped files like it
+        return np.sort(drawn)[self.rank :: self.devices]  # sorted, which is faster for memory-mapped files
 
     def __getitem__(self, step: int) -> Batch:
         chosen = self.chosen(step)
@@ -53,7 +53,7 @@ class TrainingSteps(Dataset[Batch]):
 
 
 class _InTurn(TrainingSteps):
-    """Item ``start`` has the clips from there on."""
+    """Item ``start`` has the clips from number ``start`` on."""
 
     def chosen(self, step: int) -> NDArray[np.int64]:
         return np.arange(step, min(step + self.clips_per_step, len(self.frames)))
@@ -75,7 +75,7 @@ class Clips(pl.LightningDataModule):
         self.train_actions, self.validation_actions = actions
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Steps of the current round; a round (Lightning's epoch) lasts from one validation to the next."""
+        """Steps of the current round. A round (an epoch in Lightning) lasts from one validation to the next."""
         assert self.trainer is not None
         first = self.trainer.current_epoch * self.settings.validate_every
         last = min(first + self.settings.validate_every, self.settings.steps)
@@ -86,7 +86,7 @@ class Clips(pl.LightningDataModule):
         return DataLoader(steps, batch_size=None, sampler=range(first, last))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """All validation clips in turn; read when they come, since they may be many."""
+        """All validation clips in turn; each is read only when needed, since there may be many."""
         size = self.settings.clips_per_step
         in_turn = _InTurn(self.validation, size, self.seed, actions=self.validation_actions)
         return DataLoader(in_turn, batch_size=None, sampler=range(0, len(self.validation), size))

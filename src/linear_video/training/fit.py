@@ -1,4 +1,4 @@
-"""Fit any model to clips with Lightning: resumable at any moment, the same weights with or without interruption."""
+"""Fit any model to clips with Lightning. A training can be resumed at any time, and ends with the same weights."""
 
 import os
 from collections.abc import Mapping
@@ -25,24 +25,24 @@ class TrainingSettings:
     """How a model is fitted.
 
     Attributes:
-        steps: optimiser steps.
-        clips_per_step: clips whose mean loss makes one step, over all devices together.
-        learning_rate: of Adam, at its greatest.
-        learning_rates: other rates for parameters whose name starts so, for example ``{"prior": 0.01}``.
-        schedule: course of the rates after the warm-up: ``"constant"`` or ``"cosine"`` down to zero.
-        warmup_steps: first steps, in which the rates rise linearly from zero.
-        gradient_norm: the gradient is scaled down to this norm if it is longer.
+        steps: number of optimiser steps.
+        clips_per_step: number of clips in one step, over all devices together.
+        learning_rate: greatest learning rate of Adam.
+        learning_rates: other rates for parameters, by the start of their names, for example ``{"prior": 0.01}``.
+        schedule: course of the rates after the warm-up: ``"constant"``, or ``"cosine"`` down to zero.
+        warmup_steps: number of first steps in which the rates rise linearly from zero.
+        gradient_norm: the gradient is scaled down to this norm if it is larger.
         weight_average: decay per step of the exponential moving average of the weights; 0 keeps the last weights.
-        validate_every: steps between two validations; each writes a checkpoint to resume from.
-        threads: of the CPU that PyTorch may use in training; None leaves it to PyTorch. Small models gain little from
-            a second thread, and with a fixed number the weights do not depend on the machine's cores.
-        accelerator: as Lightning's Trainer takes it: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
-        devices: how many of them share each step.
+        validate_every: number of steps between two validations; each one writes a checkpoint to resume from.
+        threads: number of CPU threads that PyTorch may use in training; None leaves it to PyTorch. Small models gain
+            little from a second thread, and with a fixed number the weights do not depend on the machine's cores.
+        accelerator: accelerator of Lightning's Trainer: ``"auto"``, ``"cpu"``, ``"gpu"``, ...
+        devices: number of devices that share each step.
         precision: with ``"bf16-mixed"``, networks compute in bf16; log-determinants stay in float32, the linear
             system in float64.
         strategy: ``"auto"``; with several devices ``"ddp_spawn"`` or, on CPUs, ``"ddp_fork"``, which start a process
-            for each; or ``"ddp"``, where ``torchrun`` has started them, and says how many there are in place of
-            ``devices``.
+            for each; or ``"ddp"`` under ``torchrun``, which starts the processes itself, and sets their number in place
+            of ``devices``.
         float32_products: ``"highest"`` precision of matrix products in float32, or ``"high"``, which may use TF32.
         clips_on_device: whether all training clips are moved to the device before the first step.
         compile: whether the parts that a model names (``regions``) are compiled; takes a minute at the start.
@@ -102,18 +102,18 @@ def fit(
     """Train a model in place; it ends with the weights of least validation loss.
 
     The state is written to ``folder`` at each validation. If ``folder`` holds the state of the same training
-    (settings, seed, clips and ``identity`` all equal), it goes on from there; of another, it starts afresh. With the
-    strategy ``"ddp"`` all processes need to see the folder, and only the first returns; the others end.
+    (settings, seed, clips and ``identity`` are all equal), training continues from it; otherwise it starts afresh. With
+    the strategy ``"ddp"``, all processes need access to the folder, and only the first one returns; the others exit.
 
     Args:
-        model: to be trained.
-        train: clips to learn from, uint8 (N, T, C, H, W).
+        model: the model to train.
+            train: clips to learn from, uint8 (N, T, C, H, W).
         validation: clips that choose the weights, uint8 (N, T, C, H, W).
         settings: see ``TrainingSettings``.
-        seed: of the draw of clips and of the noise.
-        folder: for the state of this training alone.
-        identity: what else makes this training what it is (for example the model's settings).
-        actions: of ``train`` and ``validation``, for a model that knows actions.
+        seed: seed of the draw of clips and of the noise.
+        folder: folder for the state of this training alone.
+        identity: other facts that identify this training (for example the model's settings).
+        actions: actions of ``train`` and ``validation``, for a model that knows actions.
 
     Returns:
         A row for each validation: step, seconds, train_* and val_* means of the losses and their parts.
@@ -135,11 +135,11 @@ def fit(
     for region in regions:
         region.compile()
     fitting = lightning.Fitting(model, settings, seed)
-    shared = settings.strategy == "ddp"  # with processes that torchrun has started
+    shared = settings.strategy == "ddp"  # with the processes that torchrun has started
     with lightning.quiet():
         trainer = lightning.make_trainer(settings, folder)
         if shared:
-            trainer.strategy.setup_environment()  # the processes can talk from here on
+            trainer.strategy.setup_environment()  # from here on, the processes can communicate
         first = trainer.global_rank == 0
         clips: list[NDArray[Any]] = [train, validation, *(of_split for of_split in actions if of_split is not None)]
         resume = state.prepare(folder, settings, seed, clips, identity) if first else None
@@ -147,7 +147,7 @@ def fit(
         data = Clips(train, validation, settings, seed, actions)
         with lightning.processor(settings):
             trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
-    # From the files, since with several devices the training took place in other processes.
+    # Read from the files, since with several devices the training took place in other processes.
     best, last = (torch.load(folder / f"{k}.ckpt", map_location="cpu", weights_only=True) for k in ("best", "last"))
     fitting.load_state_dict(best["state_dict"])
     model.cpu().eval()

@@ -1,4 +1,4 @@
-"""How Lightning runs a training of ours: what a step is, what is written, what is shown."""
+"""How Lightning runs a training: what a step is, what is written, and what is shown."""
 
 import bisect
 import logging
@@ -27,17 +27,17 @@ from linear_video.training.data import Batch, to_unit_range
 from linear_video.training.fit import TrainingSettings
 from linear_video.training.state import before_replacing
 
-VALIDATION_STREAM = 2**31  # seeds of the validation noise, apart from the training steps' numbers
-CHECK_EVERY = 50  # steps between two looks at whether a GPU's losses were finite; each look waits for the GPU
+VALIDATION_STREAM = 2**31  # seeds of the validation noise, distinct from those of the training steps
+CHECK_EVERY = 50  # steps between two checks whether a GPU's losses were finite; each check waits for the GPU
 
 
 class Fitting(pl.LightningModule):
-    """A model and its training, as Lightning wants them: losses, history, optimiser, schedule."""
+    """A model and its training, in the form that Lightning needs: losses, history, optimiser, schedule."""
 
     def __init__(self, model: TrainedBySteps, settings: TrainingSettings, seed: int) -> None:
         super().__init__()
         self.model, self.settings, self.seed = model, settings, seed
-        self.resident: Tensor | None = None  # all training clips, if they lie on the device
+        self.resident: Tensor | None = None  # all training clips, if they are on the device
         self.history: list[dict[str, float]] = []
         self.round: dict[str, list[Tensor]] = {}  # since the last validation; steps may differ in what they report
         self.first_bad_step: Tensor | None = None
@@ -83,7 +83,7 @@ class Fitting(pl.LightningModule):
             raise not_finite(int(self.first_bad_step))
 
     def on_train_epoch_start(self) -> None:
-        """A round starts: the steps from one validation to the next."""
+        """Called when a round starts, the steps from one validation to the next."""
         self.round = {}
 
     def validation_step(self, batch: Batch) -> None:
@@ -94,7 +94,7 @@ class Fitting(pl.LightningModule):
             self.log(f"val_{name}", value, batch_size=len(clips), on_epoch=True, sync_dist=True)
 
     def on_train_epoch_end(self) -> None:
-        """Validation is over, and a checkpoint about to be written."""
+        """Called when validation is over, and a checkpoint is about to be written."""
         self._check_finite()
         row = {"step": self.global_step, "seconds": time.perf_counter() - self.started}
         row |= {f"train_{name}": float(sum(values)) / len(values) for name, values in self.round.items()}
@@ -102,22 +102,22 @@ class Fitting(pl.LightningModule):
         self.history.append(row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history with the state."""
+        """Save the history with the state."""
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the history, and its clock."""
+        """Restore the history and its clock."""
         self.history = checkpoint["history"]
         self.started = time.perf_counter() - self.history[-1]["seconds"]
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
     ) -> None:
-        """PyTorch's own; Lightning's refuses fused optimisers beside bf16, for the sake of fp16."""
+        """Use PyTorch's clipping. Lightning's refuses fused optimisers with bf16, because of a problem with fp16."""
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.settings.gradient_norm)
 
     def configure_optimizers(self) -> Any:
-        """Adam with a rate for each group of parameters, and the schedule of all."""
+        """Adam with a rate for each group of parameters, and their common schedule."""
         settings = self.settings
         groups: dict[tuple[float, tuple[float, ...]], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
@@ -149,7 +149,7 @@ class Fitting(pl.LightningModule):
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Checkpoints written beside their place, to the disk, then renamed: Lightning's own may be cut off by a kill."""
+    """Writes checkpoints beside their place, to the disk, then renames them; a kill may cut off Lightning's own."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint whole or not at all."""
@@ -206,7 +206,7 @@ def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
     callbacks: list[pl.Callback] = [checkpoints, Progress(settings.steps)]
     if settings.weight_average:
         callbacks.append(WeightAveraging(avg_fn=partial(_moving_average, decay=settings.weight_average)))
-    started = settings.strategy == "ddp"  # by torchrun, which says how many processes there are
+    started = settings.strategy == "ddp"  # by torchrun, which sets the number of processes
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if started else 1
     return pl.Trainer(
         accelerator=settings.accelerator,
@@ -214,7 +214,7 @@ def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
         num_nodes=settings.processes // here if started else 1,
         precision=settings.precision,
         strategy=settings.strategy,
-        # Rounds, not max_steps: with that, Lightning takes up a finished round as an unfinished one.
+        # Rounds, not max_steps: with max_steps, Lightning resumes a finished round as an unfinished one.
         max_epochs=math.ceil(settings.steps / settings.validate_every),
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
@@ -229,12 +229,12 @@ def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
 
 
 def _moving_average(average: Tensor, current: Tensor, count: Tensor, decay: float) -> Tensor:
-    """Exponential moving average; a module's function, since Lightning's own cannot be sent to other processes."""
+    """Exponential moving average, as a function of this module: Lightning's cannot be sent to other processes."""
     return torch.lerp(current, average, decay) if current.is_floating_point() else current
 
 
 def not_finite(step: int) -> TrainingError:
-    """What to say when a loss is not finite."""
+    """The message for a loss that is not finite."""
     return TrainingError(
         f"the loss stopped being finite at step {step}. Lower learning_rate or gradient_norm, or raise warmup_steps; "
         "the last good state is kept."
@@ -243,12 +243,12 @@ def not_finite(step: int) -> TrainingError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what Lightning says that does not concern the user."""
-    # The last is the same library by its old name, which takes over the log where MLflow has imported it.
+    """Hide Lightning's messages that do not concern the user."""
+    # The last one is the same library under its old name, which takes over the log if MLflow has imported it.
     for name in ("lightning.pytorch", "lightning.fabric", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Clips are drawn from a memory map within a millisecond: worker processes would only cost. The folder that is not
-    # empty holds the fingerprint; "treespec" is about Lightning's own use of PyTorch.
+    # Clips are drawn from a memory map within a millisecond, so worker processes would only cost time. The folder
+    # that is not empty holds the fingerprint; "treespec" is about Lightning's own use of PyTorch.
     unimportant = ("does not have many workers", "GPU available but not used", "exists and is not empty", "treespec")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=f".*({'|'.join(unimportant)})")
@@ -257,7 +257,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def processor(settings: TrainingSettings) -> Iterator[None]:
-    """Threads and precision of matrix products as the settings have them, and as before afterwards."""
+    """Set threads and precision of matrix products as in the settings, and restore them afterwards."""
     threads, products = torch.get_num_threads(), torch.get_float32_matmul_precision()
     torch.set_num_threads(settings.threads or threads)
     torch.set_float32_matmul_precision(settings.float32_products)

@@ -1,8 +1,8 @@
-"""The state of a training in its folder: which training it is of, and whether it can go on from there.
+"""The state of a training in its folder: to which training it belongs, and whether training can resume from it.
 
 ``last.ckpt`` is the state at the last validation, ``previous.ckpt`` the one before, and ``best.ckpt`` has the best
-weights so far; ``digests`` knows what was written. What is damaged is set aside, into a folder beside,
-whose name ends in ``.damaged``.
+weights so far; ``digests`` lists the digests of what was written. Damaged files are moved to a folder beside it, with a
+name that ends in ``.damaged``.
 """
 
 import hashlib
@@ -26,19 +26,19 @@ logger = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 FINGERPRINT, DIGESTS = "fingerprint", "digests"
-KNOWN = 3  # digests that are kept of each file: the last, the previous, and what may replace the last
+KNOWN = 3  # number of digests kept for each file: the last, the previous, and one that may replace the last
 
 
 def prepare(
     folder: Path, settings: TrainingSettings, seed: int, clips: list[NDArray[Any]], identity: Mapping[str, Any]
 ) -> Path | None:
-    """Checkpoint to resume from, if the folder holds one of this very training; else an empty folder."""
+    """The checkpoint to resume from, if the folder holds one of the same training; otherwise, the folder is emptied."""
     known = {"training": asdict(settings), "seed": seed, "clips": [_digest(c) for c in clips], **identity}
     fingerprint = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
     found = _fingerprint(folder)
     if found == fingerprint:
         if (step := _sound_step(folder)) is not None:
-            logger.info("Going on with the interrupted training from step %d of %d.", step, settings.steps)
+            logger.info("Resuming the interrupted training from step %d of %d.", step, settings.steps)
             return folder / LAST
     elif found is not None and (folder / LAST).exists():
         logger.info("The interrupted training in %s had other settings or clips; starting afresh.", folder)
@@ -52,7 +52,7 @@ def prepare(
 
 
 def before_replacing(path: Path, part: Path) -> None:
-    """Note the digest of what is about to take a state's place, and keep the last state as the previous one."""
+    """Note the digest of the file that is about to replace a state, and keep the last state as the previous one."""
     known = [line for line in _digests(path.parent) if line.endswith(path.name)]
     others = [line for line in _digests(path.parent) if not line.endswith(path.name)]
     with replacing_file(path.with_name(DIGESTS)) as text:
@@ -62,7 +62,7 @@ def before_replacing(path: Path, part: Path) -> None:
 
 
 def _fingerprint(folder: Path) -> str | None:
-    """Which training the folder is of; None if it does not say so."""
+    """The fingerprint of the folder's training; None if there is no valid one."""
     text = _text(folder / FINGERPRINT)
     return text if text is not None and re.fullmatch("[0-9a-f]{64}", text) else None
 
@@ -75,9 +75,9 @@ def _text(path: Path) -> str | None:
 
 
 def _sound_step(folder: Path) -> int | None:
-    """The step of the last sound state, which is ``last.ckpt`` afterwards; None if there is none.
+    """The step of the last undamaged state, which is ``last.ckpt`` afterwards; None if there is no such state.
 
-    The best weights have to be sound as well: those of the last step are no substitute.
+    The best weights must be undamaged, too: those of the last step cannot replace them.
     """
     last, previous, best = (folder / name for name in (LAST, PREVIOUS, BEST))
     if not last.exists() and not previous.exists():
@@ -95,7 +95,7 @@ def _sound_step(folder: Path) -> int | None:
 
 
 def _step(path: Path) -> int | None:
-    """The step of a state; None if the file is missing, or is not what was written: PyTorch would not notice."""
+    """The step of a state; None if the file is missing, or is not what was written, which PyTorch would not notice."""
     written_as = LAST if path.name == PREVIOUS else path.name
     if not path.is_file() or f"{sha256_of(path)} {written_as}" not in _digests(path.parent):
         return None
@@ -103,17 +103,17 @@ def _step(path: Path) -> int | None:
 
 
 def _digests(folder: Path) -> list[str]:
-    """Lines of a digest and the name of a file that has, or had, that content."""
+    """Lines of a digest and the name of a file that has or had this content."""
     return (_text(folder / DIGESTS) or "").splitlines()
 
 
 def _set_aside(path: Path, folder: Path) -> None:
-    """Keep what is damaged in a folder beside, in place of what was kept there before."""
+    """Move a damaged file to a folder beside, in place of anything kept there before."""
     kept = folder.with_name(f"{folder.name}.damaged")
     shutil.rmtree(kept, ignore_errors=True)
     kept.mkdir()
     path.replace(kept / path.name)
-    logger.warning("%s is damaged. It lies in %s now; training starts from what else there is.", path, kept)
+    logger.warning("%s is damaged. It has been moved to %s; training goes on without it.", path, kept)
 
 
 def _digest(frames: NDArray[Any]) -> str:

@@ -18,15 +18,15 @@ from linear_video.common.errors import InputError
 from linear_video.common.limits import check_bytes
 
 UNSIGNED_BYTE = 0x08
-BYTES_OF_VALUE = 4  # as float32, which they become: a forged header must not make us read without bound
+BYTES_OF_VALUE = 4  # as float32, which the values become: a forged header must not make us read without bound
 PIECE = 2**16  # bytes read at once, so that memory follows what the file holds, not what its header claims
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an idx file of unsigned bytes, plain or gzip-compressed by its name's ending.
+    """Read an idx file of unsigned bytes, plain or, if its name ends in ``.gz``, gzip-compressed.
 
     Raises:
-        InputError: if the file is truncated, too long, corrupt or of another type, naming the file.
+        InputError: if the file is truncated, too long, corrupt or of another type. The message names the file.
     """
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
@@ -37,7 +37,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             while len(values) <= expected and (piece := file.read(PIECE)):
                 values += piece
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is no complete gzip file ({error}); fetch it again.") from error
+        raise InputError(f"{path} is not a complete gzip file ({error}); fetch it again.") from error
     if len(values) != expected:
         holds = "more" if len(values) > expected else f"only {len(values):,}"
         raise InputError(f"{path} should hold {expected:,} values for its shape {shape}, not {holds}; fetch it again.")
@@ -50,7 +50,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def _read_shape(file: BinaryIO, path: Path) -> tuple[int, ...]:
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0" or start[3] == 0:
-        raise InputError(f"{path} is no idx file: it does not start with an idx header.")
+        raise InputError(f"{path} is not an idx file: it does not start with an idx header.")
     kind, dimensions = start[2], start[3]
     if kind != UNSIGNED_BYTE:
         raise InputError(f"{path} holds values of type 0x{kind:02x}; only unsigned bytes (0x08) are read.")

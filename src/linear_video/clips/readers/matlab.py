@@ -1,6 +1,6 @@
 """MATLAB files as NumPy files: ``python -m linear_video.clips.readers.matlab FILE FOLDER``.
 
-In a process of its own, since SciPy's reader is known to crash on damaged files, and takes what memory they ask for.
+This runs in a separate process, because SciPy's reader may crash on damaged files, and takes any memory they ask for.
 """
 
 import sys
@@ -17,7 +17,7 @@ LONGEST_NAME = 63  # of a variable in MATLAB
 
 
 def unpack_matlab(path: Path, folder: Path) -> None:
-    """Write the numeric arrays of three dimensions or more as ``<variable>.npy``, and those in cells as numbers.
+    """Write the numeric arrays of three dimensions or more as ``<variable>.npy``, and cells as ``<variable>/000.npy``.
 
     Raises:
         Exception: of many kinds for damaged files, and for those of MATLAB's version 7.3, which the message names.
@@ -26,7 +26,7 @@ def unpack_matlab(path: Path, folder: Path) -> None:
     from scipy.io import loadmat
 
     for variable, values in loadmat(path).items():
-        # What is no name in MATLAB could be a path that leads out of the folder.
+        # Anything that is not a valid MATLAB name could be a path that leads out of the folder.
         named = variable.isidentifier() and len(variable) <= LONGEST_NAME and not variable.startswith("__")
         if not named or not isinstance(values, np.ndarray):
             continue
@@ -44,7 +44,7 @@ def unpack_matlab(path: Path, folder: Path) -> None:
 
 
 def bound_memory(most: int) -> None:
-    """Let this process take ``most`` bytes beyond what it has now; where the system can (not on Windows)."""
+    """Let this process take at most ``most`` bytes more than it has now, where the system can (not on Windows)."""
     with suppress(ImportError):
         import resource
 
@@ -55,9 +55,9 @@ def bound_memory(most: int) -> None:
 
 
 if __name__ == "__main__":
-    import_module("scipy.io.matlab")  # before there is a bound: it takes memory of its own
+    import_module("scipy.io.matlab")  # imported before there is a bound, since it needs memory itself
     source = Path(sys.argv[1])
-    # What a large file holds plainly may be read: twice, as bytes and as an array.
+    # The content of a large uncompressed file may be read. It is in memory twice, as bytes and as an array.
     bound_memory(int(sys.argv[3]) + 2 * source.stat().st_size)
     try:
         unpack_matlab(source, Path(sys.argv[2]))

@@ -1,7 +1,7 @@
 """Reader of the small NORB dataset's binary matrix files (LeCun, Huang, Bottou 2004).
 
-Little-endian: a 32-bit magic number that tells the type, the number of dimensions, one 32-bit size for each dimension
-(and ones up to three sizes, if there are fewer), then the values in row order. Files may be gzip-compressed.
+The files are little-endian: a 32-bit magic number that tells the type, the number of dimensions, one 32-bit size for
+each dimension (padded with ones to three sizes), then the values in row order. Files may be gzip-compressed.
 """
 
 import gzip
@@ -45,7 +45,7 @@ class NorbPart:
 
 
 def find_norb(folder: Path) -> list[str]:
-    """Which of NORB's halves (``training``, ``testing``) have a file of images in the folder, plain or compressed."""
+    """The halves of NORB (``training``, ``testing``) that have a file of images in the folder, plain or compressed."""
     return [part for part, stem in PARTS.items() if any((folder / f"{stem}-dat.mat{z}").exists() for z in ("", ".gz"))]
 
 
@@ -53,7 +53,7 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
     """Open one half of small NORB; compressed files are first unpacked into the folder ``unpacked``, once.
 
     Raises:
-        InputError: if a file is missing, broken or does not belong to the others, naming it.
+        InputError: if a file is missing, broken or does not belong to the others. The message names it.
     """
     matrices = []
     for kind in ("dat", "cat", "info"):
@@ -69,7 +69,7 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
     if images.ndim != 4 or images.shape[1] != 2 or images.dtype != np.uint8:
         raise InputError(f"{name}: the images are {images.dtype} {images.shape}, not bytes of the shape (N, 2, h, w).")
     if len(images) > MOST_VIEWS:
-        raise InputError(f"{name}: {len(images):,} pairs of images are more than the {MOST_VIEWS:,} views there are.")
+        raise InputError(f"{name}: {len(images):,} pairs of images are more than the {MOST_VIEWS:,} views that exist.")
     shapes_fit = category.shape == images.shape[:1] and info.shape == (len(images), 4)
     if not shapes_fit or not info.dtype == category.dtype == "<i4":
         raise InputError(
@@ -85,10 +85,10 @@ def open_norb(folder: Path, part: str, unpacked: Path) -> NorbPart:
 
 
 def open_matrix(path: Path) -> NDArray[Any]:
-    """Open an uncompressed matrix file as a read-only memory map, after its header has been checked.
+    """Check the header of an uncompressed matrix file, and open it as a read-only memory map.
 
     Raises:
-        InputError: if it is no such file, or its size is not what the header says.
+        InputError: if it is not a matrix file, or its size is not what the header says.
     """
     with path.open("rb") as file:
         kind, shape = _read_header(file, path)
@@ -101,10 +101,10 @@ def open_matrix(path: Path) -> NDArray[Any]:
 
 
 def unpack(path: Path, folder: Path) -> Path:
-    """Unpack a gzip-compressed matrix file, piece by piece; a file that is there and newer is left as it is.
+    """Unpack a gzip-compressed matrix file, piece by piece, unless a newer unpacked file exists.
 
     Raises:
-        InputError: if it is no such file, cut off, or longer than its header says.
+        InputError: if it is not a matrix file, is cut off, or is longer than its header says.
     """
     target = folder / path.stem
     if target.is_file() and target.stat().st_mtime_ns >= path.stat().st_mtime_ns:
@@ -118,7 +118,7 @@ def unpack(path: Path, folder: Path) -> Path:
             start = file.tell()
             file.seek(0)
             with replacing_file(target) as part, part.open("wb") as unpacked:
-                left = start + expected + 1  # one more tells that it is too long
+                left = start + expected + 1  # one more byte shows that the file is too long
                 while left > 0 and (piece := file.read(min(left, 2**20))):
                     unpacked.write(piece)
                     left -= len(piece)
@@ -126,17 +126,19 @@ def unpack(path: Path, folder: Path) -> Path:
                     held = "more" if left < 1 else f"{left - 1:,} bytes less"
                     raise InputError(f"{path} holds {held} than its shape {shape} needs; fetch it again.")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"{path} is no complete gzip file ({error}); fetch it again.") from error
+        raise InputError(f"{path} is not a complete gzip file ({error}); fetch it again.") from error
     return target
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[np.dtype[Any], tuple[int, ...]]:
     start = file.read(8)
     if len(start) < 8:
-        raise InputError(f"{path} is no matrix file: it ends within its header.")
+        raise InputError(f"{path} is not a matrix file: it ends within its header.")
     magic, dimensions = struct.unpack("<2i", start)
     if magic not in TYPES:
-        raise InputError(f"{path} is no matrix file of bytes or integers: it starts with 0x{magic & 0xFFFFFFFF:08X}.")
+        raise InputError(
+            f"{path} is not a matrix file of bytes or integers: it starts with 0x{magic & 0xFFFFFFFF:08X}."
+        )
     if not 1 <= dimensions <= MAXIMUM_DIMENSIONS:
         raise InputError(f"{path} claims to have {dimensions} dimensions.")
     written = max(dimensions, 3)

@@ -24,8 +24,8 @@ from linear_video.common.limits import MOST_BYTES, check_pixels, limit, read_bou
 
 Frame = NDArray[np.uint8]  # (h, w, C)
 
-# How files of each kind start, and from which byte on. Without this look, FFmpeg would take a text file that is called
-# a video for a play list, and read what that names.
+# How files of each kind start, and from which byte on. Without this check, FFmpeg would take a text file with the
+# name of a video for a play list, and read the files that it lists.
 VIDEO_STARTS: dict[str, tuple[int, tuple[bytes, ...]]] = {
     ".avi": (0, (b"RIFF",)),
     ".mp4": (4, (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")),
@@ -38,23 +38,23 @@ VIDEO_STARTS: dict[str, tuple[int, tuple[bytes, ...]]] = {
 FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
 ARRAY_SUFFIXES = (".npy", ".mat")
 KNOWN_SUFFIXES = (*VIDEO_STARTS, *FRAME_SUFFIXES, *ARRAY_SUFFIXES)
-# What NumPy raises for a header that is no Python literal, or a strange one.
+# What NumPy raises for a header that is not a Python literal, or a strange one.
 NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError, RecursionError)
-SURROGATES = re.compile("[\ud800-\udfff]")  # stand for bytes of a name that are no Unicode
+SURROGATES = re.compile("[\ud800-\udfff]")  # stand for bytes of a name that are not valid Unicode
 NO_CLASS = ("ucf_sports_actions", "ucf action")  # folders of UCF Sports' own archive above the classes
 IGNORED_FOLDERS = ("gt", "gt2", "__MACOSX")  # UCF Sports' ground truth; what macOS adds to archives
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where one recording lies, or several of one file.
+    """The place of one recording, or of several recordings in one file.
 
     Attributes:
         name: path below the raw folder, with "/".
         label: the class, named by the folder.
         paths: a video, an array, or the images of a folder in natural order.
-        images: images beside a video that are its frames once more, read if the video cannot be.
-        reason: why it cannot be read, if that is known already.
+        images: images beside a video that hold its frames once more. They are read if the video cannot be.
+        reason: why the source cannot be read, if that is known already.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Recording:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Make what the system says of a file that cannot be read into an ``InputError``; for reading only."""
+    """Turn the system's error about a file that cannot be read into an ``InputError``; for reading only."""
     try:
         yield
     except OSError as error:
@@ -89,16 +89,16 @@ def natural_order(name: str) -> tuple[Any, ...]:
 
 
 def matches(name: str, patterns: list[str]) -> bool:
-    """Whether a source's name, or a folder it lies in, fits one of the patterns (``*``, ``?``); or there are none."""
+    """Whether a source's name, or a folder above it, fits one of the patterns (``*``, ``?``); True without patterns."""
     return not patterns or any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}/*") for p in patterns)
 
 
 def find_sources(root: Path) -> list[Source]:
-    """All recordings below a folder, in natural order; what is known to be unusable has its reason.
+    """All recordings below a folder, in natural order. A recording that is known to be unusable has a reason.
 
-    A folder's video files and arrays are a source each; so are its images together, if no video is there. Images
-    beside a single video are taken for its frames, as UCF Sports has them. Hidden files, ``gt`` folders and files of
-    other kinds are passed over.
+    Each video file and each array is a source. The images of a folder without videos are one source together. Images
+    beside a single video are taken for its frames, as in UCF Sports. Hidden files, ``gt`` folders and files of other
+    kinds are passed over.
     """
     root = root.absolute()  # "." has no name
     found, left = list[Source](), [(root, frozenset[tuple[int, int]]())]  # folders, the next one last, and those above
@@ -118,7 +118,7 @@ def find_sources(root: Path) -> list[Source]:
 
 
 def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
-    """What lies in a folder itself, and the folders in it, in natural order."""
+    """The sources directly in a folder, and its sub-folders, both in natural order."""
     found = list[Source]()
     videos, images, arrays, folders = (list[Path]() for _ in range(4))
     try:
@@ -131,7 +131,7 @@ def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
             continue
         if SURROGATES.search(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
-            found.append(_source(printable, root, reason="its name is no valid Unicode"))
+            found.append(_source(printable, root, reason="its name is not valid Unicode"))
             continue
         try:
             is_folder = entry.is_dir()
@@ -145,7 +145,7 @@ def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
         elif suffix not in KNOWN_SUFFIXES:
             continue
         elif not entry.is_file():
-            found.append(_source(entry, root, reason="no regular file"))
+            found.append(_source(entry, root, reason="not a regular file"))
         else:
             (videos if suffix in VIDEO_STARTS else images if suffix in FRAME_SUFFIXES else arrays).append(entry)
     beside = tuple(images) if len(videos) == 1 and len(images) > 1 else ()
@@ -167,12 +167,12 @@ def _source(
 
 
 def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
-    """Recordings of a source, in ``channels`` 1 (grey) or 3 (red, green, blue). Each is to be read before the next.
+    """Recordings of a source, with ``channels`` 1 (grey) or 3 (red, green, blue). Read each one before the next.
 
-    With None, arrays without colour have 1, and all else 3.
+    With None, arrays without colour have 1 channel, and everything else has 3.
 
     Raises:
-        InputError: if the file is broken; while its frames are read, too.
+        InputError: if the file is broken. It may be raised only while the frames are read.
     """
     path = source.paths[0]
     suffix = path.suffix.lower()
@@ -185,20 +185,24 @@ def read_source(source: Source, channels: int | None) -> Iterator[Recording]:
 
 
 def _video(path: Path, name: str, channels: int) -> Recording:
-    path = path.absolute()  # FFmpeg takes 12:30.avi for what a protocol called 12 would fetch
+    path = path.absolute()  # FFmpeg would take 12:30.avi for the address 30.avi with the protocol 12
     offset, starts = VIDEO_STARTS[path.suffix.lower()]
     with reading(), path.open("rb") as file:
         start = file.read(offset + 8)[offset:]
         file.seek(max(0, file.seek(0, 2) - 1))
         end = file.read(1)
     if not start.startswith(starts):
-        raise InputError("empty" if not start else f"no {path.suffix[1:].upper()} file by its first bytes")
-    if path.suffix.lower() == ".gif" and end != b"\x3b":  # its number of frames is known nowhere else
+        raise InputError(
+            "empty" if not start else f"its first bytes are not those of the format {path.suffix[1:].upper()}"
+        )
+    if path.suffix.lower() == ".gif" and end != b"\x3b":  # nothing else tells its number of frames
         raise InputError("cut off: the end mark of a GIF file is missing")
-    # One thread for each file: files are read side by side.
+    # One thread for each file, since several files are read at once.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     if not capture.isOpened():
-        raise InputError("cannot be opened as a video: audio alone, cut off, damaged, or of a codec unknown to OpenCV")
+        raise InputError(
+            "cannot be opened as a video: it has only audio, is cut off or damaged, or OpenCV lacks its codec"
+        )
     height, width = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
     try:
         check_pixels(height, width)
@@ -215,11 +219,11 @@ def _video_frames(capture: cv2.VideoCapture, channels: int) -> Iterator[Frame]:
         while (read := capture.read())[0]:
             count += 1
             frame = cast("Frame", read[1])
-            check_pixels(*frame.shape[:2])  # again: some formats have sizes of their own inside
+            check_pixels(*frame.shape[:2])  # checked again: in some formats, frames have their own sizes
             yield _in_channels(frame, channels)
     finally:
         capture.release()
-    # What a file promises may be an estimate: duration times mean rate.
+    # The promised number may be an estimate: duration times mean frame rate.
     if count < 0.95 * promised - 2:
         raise InputError(f"cut off or damaged: {promised:.0f} frames are promised, {count} can be read")
 
@@ -234,7 +238,7 @@ def read_image(path: Path, channels: int) -> Frame:
     """A whole JPEG or PNG picture as uint8 (h, w, C), in red, green, blue or grey.
 
     Raises:
-        InputError: if it is no picture, or cut off. (Decoders fill what is missing with grey and say nothing.)
+        InputError: if it is not a picture, or cut off. (Decoders fill the missing part with grey and raise no error.)
     """
     with reading():
         content = read_bounded(path, path.name)
@@ -244,7 +248,7 @@ def read_image(path: Path, channels: int) -> Frame:
     elif content.startswith(b"\x89PNG"):
         whole = content.rfind(b"IEND") != -1
     else:
-        raise InputError(f"{path.name} is no JPEG or PNG picture" if content else f"{path.name} is empty")
+        raise InputError(f"{path.name} is not a JPEG or PNG picture" if content else f"{path.name} is empty")
     size = picture_size(content) if whole else None
     if size is not None:
         check_pixels(*size, path.name)
@@ -261,8 +265,8 @@ def read_image(path: Path, channels: int) -> Frame:
 def _arrays(path: Path, name: str, channels: int | None) -> Iterator[Recording]:
     """Recordings in a NumPy or MATLAB file.
 
-    NumPy: (T, h, w), with 3 as the last size for colour, and for several recordings with one more axis in front.
-    MATLAB: (h, w, T), with 3 before the last size for colour, in variables or in cells, as UCLA-50 has them.
+    NumPy arrays are (T, h, w), or (T, h, w, 3) for colour; several recordings have one more axis in front. MATLAB
+    arrays are (h, w, T), or (h, w, 3, T) for colour, in variables or in cells, as in UCLA-50.
     """
     if path.suffix.lower() == ".mat":
         for part, values in _matlab(path):
@@ -285,7 +289,7 @@ def _open_array(path: Path) -> NDArray[Any]:
         try:
             return np.lib.format.open_memmap(path, mode="r")
         except NO_HEADER as error:  # NumPy parses the header as a Python literal
-            raise InputError(f"no valid NumPy file ({error})") from error
+            raise InputError(f"not a valid NumPy file ({error})") from error
 
 
 def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -299,13 +303,12 @@ def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
             raise OSError(f"{path} cannot be unpacked into {folder}: {done.stdout.strip()}")
         if done.returncode == TOO_MUCH:
             raise InputError(
-                f"unpacks to more than {most:,} bytes; if that is what you want to read, set {MOST_BYTES} higher (and "
-                "have the memory)"
+                f"unpacks to more than {most:,} bytes; if you trust it and have enough memory, set {MOST_BYTES} higher"
             )
         if "v7.3" in done.stderr:  # SciPy names the version that it cannot read
             raise InputError("saved by MATLAB's -v7.3; save it again with -v7")
         if done.returncode:
-            raise InputError(f"no valid MATLAB file ({(done.stderr.splitlines() or ['its reader crashed'])[-1]})")
+            raise InputError(f"not a valid MATLAB file ({(done.stderr.splitlines() or ['its reader crashed'])[-1]})")
         found = False
         files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in Path(folder).rglob("*.npy")}
         for name in sorted(files, key=natural_order):

@@ -1,4 +1,4 @@
-"""Images of symbols: digits bundled with scikit-learn, MNIST files, or a folder of pictures; and their split."""
+"""Images of symbols, and their split: digits bundled with scikit-learn, MNIST files, or a folder of pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ class Symbol:
         planes: float32 (h, w, 1), the opacity of a white symbol; or (h, w, 4), red, green and blue (each already
             multiplied by the opacity), then opacity. All in [0, 1].
         label: class of the symbol.
-        source: where the image comes from, unique within its source.
+        source: name of the image, unique within its source.
     """
 
     planes: NDArray[np.float32]
@@ -66,7 +66,7 @@ def load_images(source: str, folder: Path, split: Split) -> tuple[list[NDArray[n
     elif source == "mnist":
         images, labels, names = _mnist(folder, "t10k" if split == "test" else "train")
         chosen = split_images(images, split, 0)
-        if split == "test":  # all; but images that also stand in the training file belong to its splits alone
+        if split == "test":  # all, except images that are also in the training file
             known = {image.tobytes() for image in _mnist(folder, "train")[0]}
             chosen = [i for i, image in enumerate(images) if image.tobytes() not in known]
     elif source == "folder":
@@ -82,8 +82,8 @@ def load_images(source: str, folder: Path, split: Split) -> tuple[list[NDArray[n
 def split_images(images: list[NDArray[np.float32]], split: Split, test_share: float = 0.1) -> list[int]:
     """Indices of the images of a split: a tenth for validation, ``test_share`` for test, the rest for training.
 
-    Equal images count once, so that no copy of one can stand in another split. The split depends on the images alone,
-    never on a seed: results of different seeds are comparable.
+    Equal images count once, so that no copy of an image can be in another split. The split depends only on the images,
+    never on a seed, so results of different seeds are comparable.
     """
     unique = list({image.tobytes(): i for i, image in reversed(list(enumerate(images)))}.values())
     order = np.random.default_rng(0).permutation(sorted(unique))
@@ -122,7 +122,7 @@ def _idx_file(folder: Path, name: str) -> Path:
 
 def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str], list[str]]:
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; name the folder of the symbols' pictures.")
+        raise InputError(f"{folder} is not a folder; name the folder of the symbols' pictures.")
     images, labels, names = [], [], []
     for path in [path for path in files_below(folder) if path.suffix.lower() in IMAGE_SUFFIXES]:
         check_path(path)
@@ -138,7 +138,7 @@ def _picture_folder(folder: Path) -> tuple[list[NDArray[np.float32]], list[str],
 
 
 def _to_planes(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Grey pictures are the opacity of a white symbol; colour ones without opacity are opaque where not black."""
+    """Grey pictures are the opacity of a white symbol; colour pictures without opacity are opaque where not black."""
     values = np.divide(picture, np.iinfo(picture.dtype).max, dtype=np.float32)
     if values.ndim == 2:
         return values[..., None]

@@ -22,10 +22,10 @@ from linear_video.models.dynamic_vae.settings import DynamicVaeSettings
 from linear_video.models.lds import LdsSettings, LinearDynamicSystem
 from linear_video.models.state_space import StateSpaceModel
 
-EXACT_UP_TO = 3000  # values of a frame, for which the linear part starts with exact principal components
-SMALL = 1e-6  # share of the greatest deviation that the least one counts as, lest it be divided by
+EXACT_UP_TO = 3000  # values of a frame, up to which the linear part starts with exact principal components
+SMALL = 1e-6  # smallest deviation relative to the greatest one, as a floor for a divisor
 BOUND_DRAWS = 8
-GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factored
+GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factorised
 
 
 class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
@@ -57,7 +57,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self.encoder = make_encoder(frame_shape, settings)
         self.decoder = Decoder(frame_shape, settings)
         self.linear = LinearPart(frame_shape, state) if settings.linear_part else None
-        with torch.device("cpu"):  # it looks at values
+        with torch.device("cpu"):  # the values are read
             transition, noise = _first_transition(settings)
         learned = settings.transition != "two_stage"
         if not learned:  # independent frames, until A and B are fitted
@@ -97,7 +97,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
     def dynamic_layer(self, latent: Tensor, lag: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """(h_t, v) (N, 2n) -> (h_t, h_{t+lag}) (N, 2, n), equation 33; ``v`` is the innovation of the last step.
 
-        Those of the steps before are drawn from their prior.
+        The innovations of the steps before it are drawn from their prior.
         """
         transition, noise = self.system()
         first, innovation = latent.chunk(2, dim=1)
@@ -108,7 +108,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         return torch.stack((first, state @ transition.T + innovation @ noise.T), dim=1)
 
     def pair_of_states(self, latent: Tensor) -> Tensor:
-        """States of both frames of pairs (N, 2, n). In two stages, what is encoded second is the state itself."""
+        """States of both frames of pairs (N, 2, n). With ``"two_stage"``, the second half is the state itself."""
         return latent.unflatten(1, (2, -1)) if self.settings.transition == "two_stage" else self.dynamic_layer(latent)
 
     # --- the contract of every model -------------------------------------------------------------------------------
@@ -137,9 +137,9 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         return objective, parts
 
     def _draw_lag(self, limit: int, generator: torch.Generator | None) -> int:
-        """How far apart the frames of these pairs are: as often 1 as 2 or 3, as 4 to 7, and so on.
+        """How far apart the frames of these pairs are: 1, or 2 to 3, or 4 to 7, and so on, all equally often.
 
-        In training, far ones come later; validation has them from the start, and so prefers what lasts.
+        In training, distant pairs come later. Validation has them from the start, and so prefers models that last.
         """
         greatest = min(limit, self.settings.greatest_lag)
         if generator is None or greatest == 1:
@@ -152,7 +152,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         return int(min(greatest, (greatest + 1) ** float(drawn)))
 
     def stationarity_error(self) -> Tensor:
-        """||A Aᵀ + B Bᵀ - I||²_F, which is 0 where the states stay N(0, I)."""
+        """||A Aᵀ + B Bᵀ - I||²_F, which is 0 if the states stay N(0, I)."""
         transition, noise = self.system()
         identity = torch.eye(len(transition), dtype=transition.dtype, device=transition.device)
         return (transition @ transition.T + noise @ noise.T - identity).square().sum()
@@ -167,8 +167,8 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
     def initialise(self, frames: NDArray[np.uint8]) -> None:
         """With a linear part, start as Doretto's linear system of the clips uint8 (N, T, C, H, W), made stationary.
 
-        Its principal components, scaled to states N(0, I), are the linear decoder; the exact posterior mean of (h, v)
-        of a pair of frames is the linear encoder; the networks add nothing yet.
+        Its principal components, scaled to states N(0, I), are the linear decoder. The exact posterior mean of (h, v)
+        given a pair of frames is the linear encoder. At first, the networks add nothing.
         """
         if self.linear is None:
             return
@@ -198,12 +198,12 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
 
     @torch.no_grad()
     def finish(self, frames: NDArray[np.uint8]) -> None:
-        """Make the states exactly stationary, N(0, I), after the training; the hard form is that already.
+        """Make the states exactly stationary, N(0, I), after the training; the hard form is so already.
 
-        Singular values of A are cut to 1 (or just below), and B becomes the nearest root of I - A Aᵀ. In two stages,
-        A is first fitted by least squares between encoded states (equation 29) of clips uint8 (N, T, C, H, W), of
-        which few are in memory at once. For A learned together with the rest, what the penalty has left open is
-        little, but modes near the unit circle would make much of it in a thousand frames.
+        Singular values of A are cut to 1 (or just below), and B becomes the nearest root of I - A Aᵀ. With
+        ``"two_stage"``, A is first fitted by least squares between encoded states (equation 29) of clips uint8 (N, T,
+        C, H, W), of which few are in memory at once. If A is learned together with the rest, the penalty leaves only a
+        small error, but modes near the unit circle would amplify it over a thousand frames.
         """
         if self.transition_noise is None:
             return
@@ -218,7 +218,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self._make_stationary(transition, noise)
 
     def _make_stationary(self, transition: Tensor, noise: Tensor) -> None:
-        """Take over A with singular values cut, and the B nearest to ``noise`` with A Aᵀ + B Bᵀ = I; float64."""
+        """Set A with its singular values cut, and the B nearest to ``noise`` with A Aᵀ + B Bᵀ = I; float64."""
         left, values, right = torch.linalg.svd(transition)
         values = values.clamp(max=GREATEST_NORM)
         self.transition.copy_(left @ torch.diag(values) @ right)
@@ -230,11 +230,11 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self.transition_noise.copy_(root @ one @ two)
 
     def first_state(self, start: Tensor) -> Tensor:
-        """Of the first pair (N, 2, C, H, W): that of its first frame."""
+        """The state of the first frame of the first pair (N, 2, C, H, W)."""
         return self.encode(start[:, :2])[0].chunk(2, dim=1)[0]
 
     def last_state(self, context: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
-        """Of the last pair, that of its second frame; drawn from the posterior with noise of the given size."""
+        """The state of the second frame of the last pair, drawn from the posterior with noise of the given size."""
         mean, log_variance = self.encode(context[:, -2:])
         latent = mean if generator is None else _drawn(mean, log_variance, generator, noise)
         return self.pair_of_states(latent)[:, 1]
@@ -245,7 +245,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         return states.reshape(len(clips), -1, states.shape[1])
 
     def steadiness(self) -> dict[str, float]:
-        """Spectral radius of A, norm of A Aᵀ + B Bᵀ - I, and how far the long-run covariance is from I, at most."""
+        """Spectral radius of A, norm of A Aᵀ + B Bᵀ - I, and greatest deviation of the long-run covariance from I."""
         covariance = self.long_run_covariance()
         return {
             **super().steadiness(),
@@ -257,7 +257,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
     def linearization_error(self, clips: Tensor) -> float:
         """Equation 16: the least E||h(t+1) - M h(t)||² / E||h||² over M, for encoded means of clips (N, T, C, H, W).
 
-        0 if the encoded states evolve linearly, 1 if the next one cannot be told from the last.
+        It is 0 if the encoded states evolve linearly, and 1 if the last state tells nothing about the next one.
         """
         if clips.shape[1] < 3:
             raise ValueError(f"clips need at least 3 frames, not {clips.shape[1]}.")
@@ -270,9 +270,9 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
     def surprise(self, clips: Tensor, past: int) -> Tensor:
         """Upper bound of -log p(frame before, frame) in nats per value, of each frame: (N, T, ...) -> (N, T).
 
-        Minus the evidence lower bound of the pair (equation 34 with its constants). Its expectation over the latent
-        variables is estimated by ``BOUND_DRAWS`` draws, always the same ones. NaN for the first frame; ``past`` is not
-        used, since this model looks one frame back.
+        The bound is minus the evidence lower bound of the pair (equation 34 with its constants). Its expectation over
+        the latent variables is estimated from ``BOUND_DRAWS`` draws, always the same ones. It is NaN for the first
+        frame. ``past`` is not used, since this model looks one frame back.
         """
         unknown = torch.full((len(clips), 1), torch.nan, dtype=torch.float64, device=clips.device)
         if clips.shape[1] < 2:
@@ -292,7 +292,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         return torch.cat((unknown, bound.reshape(len(clips), -1)), dim=1)
 
     def _divergence(self, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """KL of a factorised posterior from the prior of (h, v), N(0, I), or in two stages of (h_t, h_{t+1}): (N,)."""
+        """KL divergence (N,) of a factorised posterior from the prior N(0, I) of (h, v), or of (h_t, h_{t+1})."""
         covariance = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
         if self.settings.transition == "two_stage":
             state = mean.shape[1] // 2
@@ -306,7 +306,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
 
 
 def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
-    """A with modes near the unit circle that turn by different angles, and others that forget; B to match."""
+    """A first A, with modes near the unit circle that turn by different angles, and others that decay; and its B."""
     state, radius = settings.state_dimension, settings.first_radius
     turning = max(1, round(settings.turning_share * state / 2))
     transition, kept = torch.zeros(state, state), torch.zeros(state)
@@ -330,6 +330,6 @@ def _pairs(clips: Tensor, lag: int = 1) -> Tensor:
 
 
 def _pieces(frames: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:
-    """Clips as float in [0, 1], few at a time, since the array may be memory-mapped."""
+    """Clips as float in [0, 1], a few at a time, since the array may be memory-mapped."""
     for start in range(0, len(frames), 64):
         yield torch.from_numpy(np.array(frames[start : start + 64])).to(device).float() / 255

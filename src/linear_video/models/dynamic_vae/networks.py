@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from linear_video.models.base import FrameShape
 from linear_video.models.dynamic_vae.settings import DynamicVaeSettings
 
-HALVINGS = 3  # of the frame by the encoder, undone by the decoder
+HALVINGS = 3  # of the frame in the encoder; the decoder reverses them
 
 
 def _widths(settings: DynamicVaeSettings) -> list[int]:

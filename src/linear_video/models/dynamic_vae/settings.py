@@ -14,8 +14,8 @@ class DynamicVaeSettings:
         state_dimension: n, the dimension of the state h and of the innovation v.
         filter_size: size of every convolution, odd.
         channels: channels of the deepest hidden map, which has an eighth of the frame's height and width.
-        channel_factor: a map has the channels of the next deeper one divided by this; paper: 4.
-        hidden_units: units of one more fully connected layer on either side of the latent variables; 0 for none
+        channel_factor: a map has as many channels as the next deeper one, divided by this factor; paper: 4.
+        hidden_units: units of an additional fully connected layer on either side of the latent variables; 0 for none
             (paper).
         observation_variance: sigma² for frames in [0, 1]. A high value keeps few features of the frames, and long
             sequences stay in order; a low value gives sharp frames.
@@ -28,9 +28,9 @@ class DynamicVaeSettings:
         first_angles: (least, greatest) angle in degrees per step by which modes turn before training, spread evenly;
             [0, 0] for none (the authors' code).
         first_radius: modulus of the turning modes before training, in [0, 1).
-        turning_share: share of the state that is in turning modes before training; the rest decays at once.
+        turning_share: share of the state that is in turning modes before training; the rest decays immediately.
         linear_part: whether encoder and decoder have a fixed linear part beside their networks. Training then starts
-            as Doretto's linear system made stationary, in place of the first angles and radius.
+            from Doretto's linear system, made stationary, instead of the first angles and radius.
     """
 
     state_dimension: int = 12

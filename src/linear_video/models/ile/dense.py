@@ -1,4 +1,4 @@
-"""Dense dynamics, the paper's: one transition for all motions, observed by a dense matrix; inference in closed form."""
+"""Dense dynamics, as in the paper: one transition for all motions, a dense observation, closed-form inference."""
 
 from typing import ClassVar
 
@@ -11,15 +11,15 @@ from linear_video.models.ile.prior import Encoded, Learned, Prior
 from linear_video.models.ile.settings import IleSettings
 from linear_video.models.spectrum import spectrum_of
 
-# Between two frames that were seen, gap apart, the trajectory's share is gap^4 / (gap^4 + this): the error of cubic
-# interpolation grows with the gap's fourth power, the trajectory's hardly.
+# Between two seen frames that are ``gap`` apart, the trajectory's share is gap^4 / (gap^4 + this): the error of cubic
+# interpolation grows with the fourth power of the gap, and the trajectory's error hardly grows.
 HALF_SHARE = 1.5
-TRACEABLE = 0.1  # of a mode's amplitude; what has fallen below is not traced back
+TRACEABLE = 0.1  # of a mode's amplitude; a mode that has fallen below is not traced back
 LEAST_PRECISION = 1e-3  # of a prior to draw from, where predictions have none
 
 
 class DensePrior(LinearPrior, Prior):
-    """The contract of all forms, by the closed forms of ``LinearPrior``."""
+    """Implements ``Prior`` with the closed forms of ``LinearPrior``."""
 
     pictures: ClassVar[bool] = False
 
@@ -32,7 +32,7 @@ class DensePrior(LinearPrior, Prior):
         self.settings = settings
 
     def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
-        """As of every form; forecasts are of all frames after the first ``forecast_context``."""
+        """See ``Prior``; the forecasts cover all frames after the first ``forecast_context``."""
         s, length = self.settings, seen.embeddings.shape[1]
         powers = self.powers(length)
         projected, forced = self._projected(seen)
@@ -58,7 +58,7 @@ class DensePrior(LinearPrior, Prior):
         return Learned(likelihoods, weights, forecasts, times)
 
     def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
-        """As of every form: differences of marginal likelihoods."""
+        """See ``Prior``; computed as differences of marginal likelihoods."""
         projected, _ = self._projected(seen)
         length = seen.embeddings.shape[1]
         powers = self.powers(length)
@@ -72,13 +72,13 @@ class DensePrior(LinearPrior, Prior):
         return torch.stack([of(t) for t in range(first, length + 1)], 1).diff(dim=1)
 
     def log_likelihood(self, seen: Encoded, observed: Tensor | None = None) -> Tensor:
-        """As of every form: the marginal likelihood."""
+        """See ``Prior``; this is the marginal likelihood."""
         projected, _ = self._projected(seen)
         weights = torch.ones_like(projected.energy) if observed is None else observed.to(projected.energy)
         return self.marginal_log_likelihood(self.statistics(projected, weights, self.powers(seen.embeddings.shape[1])))
 
     def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
-        """As of every form: the newest frame counts most."""
+        """See ``Prior``; the newest frame counts most."""
         length = seen.embeddings.shape[1]
         powers = self.powers(length + horizon)
         projected, forced = self._projected(seen)
@@ -86,15 +86,15 @@ class DensePrior(LinearPrior, Prior):
         return self.observe(states, powers[length:], None if forced is None else forced[:, length:])
 
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
-        """As of every form, around the first of the times: frames count the less, the farther they are from there.
+        """See ``Prior``; the farther a frame is from the first of the times, the less it counts.
 
-        Posterior mean under the prior of the marginal likelihood, x ~ N(0, I) at the earliest of all times. Modes that
-        are ``forgotten`` from the earliest time wanted to the first frame seen are left out.
+        This is the posterior mean under the prior of the marginal likelihood, x ~ N(0, I) at the earliest of all times.
+        Modes that are ``forgotten`` between the earliest time wanted and the first frame seen are left out.
         """
         length = seen.embeddings.shape[1]
         moments = torch.arange(length, dtype=torch.float64, device=seen.embeddings.device)
         away = (moments - times[0]).abs()
-        # A frame that was seen counts in full; beside a moment between frames, the frames next to it do.
+        # A seen frame counts in full at its own time; at a time between frames, the frames next to it do.
         free = 0.0 if bool(observed[(away == 0)].any()) else 1.0
         weights = self.settings.fading_memory ** (away - free).clamp_min(0) * observed
         return self.trajectory(self.project(seen.embeddings), weights, moments, times)
@@ -104,9 +104,9 @@ class DensePrior(LinearPrior, Prior):
 
         Args:
             projected: T frames.
-            weights: of those frames, (T,).
-            times: of those frames, real, (T,).
-            wanted: times of the embeddings to give, real, (K,).
+            weights: weights of those frames, (T,).
+            times: real times of those frames, (T,).
+            wanted: real times of the embeddings to return, (K,).
         """
         first = torch.minimum(times.min(), wanted.min())
         state = self.infer(self.statistics(projected, weights, self.powers_at(times - first)), precision=1)
@@ -117,16 +117,16 @@ class DensePrior(LinearPrior, Prior):
         return self.observe(state, self.powers_at(wanted - first))
 
     def share(self, gap: float) -> float:
-        """As of every form: one spectrum for all motions, so little between frames that are close."""
+        """See ``Prior``; small between close frames, since one spectrum serves all motions."""
         return gap**4 / (gap**4 + HALF_SHARE) if gap else 1.0
 
     def forgotten(self, frames: float) -> Tensor:
-        """Which modes cannot be traced back so many frames, having fallen below a tenth by then: bool (n/2,)."""
+        """Which modes cannot be traced back, since they fall below a tenth in this number of frames: bool (n/2,)."""
         lost: Tensor = self.eigenvalues().abs() ** frames < TRACEABLE
         return lost
 
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
-        """As of every form: x0 is drawn from the posterior that a forecast takes the mean of; no process noise."""
+        """See ``Prior``; x0 is drawn from the posterior whose mean a forecast takes; there is no process noise."""
         length = seen.embeddings.shape[1]
         powers = self.powers(length + horizon)
         weights = self._fading(length, powers.device)
@@ -140,14 +140,14 @@ class DensePrior(LinearPrior, Prior):
         return spectrum_of(self.eigenvalues())
 
     def mode_energy(self, seen: Encoded) -> Tensor:
-        """As of every form: of the trajectory that fits best, all frames alike; float64."""
+        """See ``Prior``; for the trajectory that fits best, with equal weights of all frames; float64."""
         evolved, columns = self._evolved(seen), self.observation.double().unflatten(1, (-1, 2))
         gram = torch.einsum("dib,dic->ibc", columns, columns)  # CᵀC of each mode with itself
         energy: Tensor = torch.einsum("ntib,ibc,ntic->ni", evolved, gram, evolved) / evolved.shape[1]
         return energy
 
     def mode_parts(self, seen: Encoded, modes: list[int]) -> tuple[Tensor, list[Tensor]]:
-        """As of every form: of the trajectory that fits best, all frames alike."""
+        """See ``Prior``; for the trajectory that fits best, with equal weights of all frames."""
         evolved, observation = self._evolved(seen), self.observation.double().T
         parts = [evolved[:, :, mode] @ observation[2 * mode : 2 * mode + 2] for mode in modes]
         return evolved.flatten(2) @ observation, parts
@@ -160,7 +160,7 @@ class DensePrior(LinearPrior, Prior):
         return evolved
 
     def _projected(self, seen: Encoded) -> tuple[Projected, Tensor | None]:
-        """Of embeddings, less what actions alone would bring about; and the states of that."""
+        """The projections of the embeddings without the effect of the actions, and the states of that effect."""
         projected = self.project(seen.embeddings)
         if seen.actions is None:
             return projected, None
@@ -168,7 +168,7 @@ class DensePrior(LinearPrior, Prior):
         return projected.less(forced[:, : seen.embeddings.shape[1]]), forced
 
     def _state(self, projected: Projected, powers: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Initial states from all frames projected, the newest of which counts most: float64 (N, n)."""
+        """Initial states from all projected frames, of which the newest counts most: float64 (N, n)."""
         weights = self._fading(len(powers), powers.device)
         if observed is not None:
             weights = weights * observed

@@ -20,7 +20,7 @@ Mix = Literal["haar", "none"]
 SCALE_MINIMUM, SCALE_MAXIMUM = 0.001, 2.0  # bounds of a coupling's scale in the authors' code
 # Raw network output 0 must mean scale 1, so that the flow starts as the identity.
 _SCALE_OFFSET = math.log((1 - SCALE_MINIMUM) / (SCALE_MAXIMUM - 1))
-# Relative; beyond it, gradients of the memory mode "reversible" are no longer to be trusted.
+# Relative; beyond this error, gradients of the memory mode "reversible" cannot be trusted.
 INVERSION_ERROR_LIMIT = 1e-3
 
 
@@ -33,7 +33,8 @@ class Squeeze(nn.Module):
     """Move each 2x2 square of pixels into channels: (N, C, H, W) -> (N, 4C, H/2, W/2), without changing volume.
 
     With ``mix="haar"`` the four values become the orthonormal Haar wavelet's mean, horizontal, vertical and diagonal
-    detail (all means first), so that what leaves the flow early is detail; with ``"none"`` they stay raw pixels.
+    detail (all means first), so that the channels that leave the flow early are detail; with ``"none"`` they stay raw
+    pixels.
     """
 
     def __init__(self, mix: Mix = "haar") -> None:
@@ -64,7 +65,7 @@ class Squeeze(nn.Module):
 def _haar(squares: Tensor) -> Tensor:
     """Orthonormal Haar transform of dimensions 1 and 2, of two values each; its own inverse.
 
-    Sums and differences, since autocast would run a matrix product in bf16, and the flow would no longer be invertible.
+    It uses sums and differences, since autocast would run a matrix product in bf16, which would make the flow inexact.
     """
     top, bottom = squares.unbind(1)
     first, second = torch.stack((top + bottom, top - bottom), 1).unbind(2)
@@ -75,8 +76,8 @@ class AffineCoupling(nn.Module):
     """One half of the channels scales and shifts the other: ``right' = right * s(left) + b(left)``.
 
     ``log|det| = sum log s``. The scale lies in (0.001, 2) and the coupling starts as the identity. The network has
-    three convolutions, 3x3, ``middle_kernel``, 3x3. ``swap`` tells which half is scaled: alternating it between
-    couplings is the paper's mixing of the halves.
+    three convolutions, 3x3, ``middle_kernel``, 3x3. ``swap`` tells which half is scaled; it alternates between
+    couplings, as in the paper.
     """
 
     def __init__(self, channels: int, hidden_channels: int, middle_kernel: int = 1, swap: bool = False) -> None:
@@ -111,8 +112,8 @@ class AffineCoupling(nn.Module):
         return torch.cat((right, left) if self.swap else (left, right), dim=1)
 
     def scale_and_shift(self, left: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network makes of the half that it sees, in the half's own type."""
-        raw, shift = self.network(left).to(left.dtype).chunk(2, dim=1)  # out of autocast's bf16 again
+        """Scale and shift from the half that the network sees, in the type of that half."""
+        raw, shift = self.network(left).to(left.dtype).chunk(2, dim=1)  # back from autocast's bf16
         return SCALE_MINIMUM + (SCALE_MAXIMUM - SCALE_MINIMUM) * torch.sigmoid(raw + _SCALE_OFFSET), shift
 
     @staticmethod
@@ -135,8 +136,8 @@ class AffineCoupling(nn.Module):
 class Flow(nn.Module):
     """Frames (N, C, H, W) to embeddings (N, D = C·H·W) and back, through blocks of squeezes and couplings.
 
-    Each block squeezes, applies its couplings and sends half of the channels to the embedding; the last block sends
-    all. ``first_squeezes`` may be more than one: couplings then see fewer, richer pixels and cost less.
+    Each block squeezes, applies its couplings and sends half of the channels to the embedding; the last block sends all
+    of them. ``first_squeezes`` may be more than one: couplings then see fewer pixels with more channels, and cost less.
 
     ``memory`` says what a forward pass keeps for the gradient: everything (``"none"``), each coupling's input
     (``"checkpoint"``), or one map of values for each block (``"reversible"``); see ``models.recompute``.
@@ -158,7 +159,7 @@ class Flow(nn.Module):
     ) -> None:
         super().__init__()
         self.memory = memory
-        self.inversion_error: Tensor  # largest relative error so far of an input that was computed back
+        self.inversion_error: Tensor  # largest relative error so far of a recomputed input
         self.register_buffer("inversion_error", torch.zeros(()), persistent=False)
         self._warned = False
         channels, height, width = frame_shape
@@ -181,7 +182,7 @@ class Flow(nn.Module):
             leaving = channels if block == blocks - 1 else channels // 2
             self.shapes.append((leaving, height, width))
             channels -= leaving
-        # Without copies into the order of values that convolutions want: less memory, and no slower anywhere.
+        # No copies into the memory layout that convolutions prefer: that takes less memory, and is nowhere slower.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -225,9 +226,9 @@ class Flow(nn.Module):
         return frames, log_abs_det
 
     def as_pictures(self, embeddings: Tensor) -> Tensor:
-        """Embeddings (N, D) in the order of a picture's pixels: the flow's inverse without its couplings, orthonormal.
+        """Embeddings (N, D) in the order of a picture's pixels: the inverse of the flow without couplings, orthonormal.
 
-        What starts as the identity is one so. (N, D) -> (N, D), each (C, H, W) in rows.
+        With it, a flow that starts as the identity gives the frame itself. (N, D) -> (N, D), each (C, H, W) in rows.
         """
         frames: Tensor | None = None
         parts = embeddings.split([math.prod(shape) for shape in self.shapes], dim=1)
@@ -258,12 +259,12 @@ class Flow(nn.Module):
         return couple(couplings[::-1] if inverse else couplings, values, inverse, self.memory, self.inversion_error)
 
     def check_numerics(self) -> None:
-        """Warn, once, if gradients of the memory mode ``"reversible"`` are not to be trusted. Waits for the GPU."""
+        """Warn, once, if gradients of the memory mode ``"reversible"`` cannot be trusted. This waits for the GPU."""
         error = float(self.inversion_error)
         if error > INVERSION_ERROR_LIMIT and not self._warned:
             self._warned = True
             logger.warning(
-                "Inputs of couplings were computed back from their outputs with a relative error of %.1e: gradients "
+                "Inputs of couplings were recomputed from their outputs with a relative error of %.1e: gradients "
                 "may be wrong. Set memory to checkpoint.",
                 error,
             )

@@ -10,13 +10,13 @@ class FourierModes(nn.Module):
     """Pictures (..., C, H, W) as modes (..., C, M), and back; M = HW/2 + 2, where H and W are even.
 
     Two modes of opposite frequencies are conjugates of each other: one of them is kept, times sqrt(2). Four modes are
-    their own conjugates (fewer, if a side is odd), and real. So real and imaginary parts of the modes are the picture's
-    coordinates in an orthonormal basis, whose log-determinant is zero.
+    their own conjugates (fewer, if a side is odd), and real. The real and imaginary parts of the modes are thus the
+    picture's coordinates in an orthonormal basis, with log-determinant zero.
 
     Attributes:
         frequencies: (2, M) radians per pixel, along x and y.
-        real: (M,) which modes are real.
-        coordinates: (M,) real coordinates of each mode, 1 or 2.
+        real: (M,), which modes are real.
+        coordinates: (M,), number of real coordinates of each mode, 1 or 2.
     """
 
     frequencies: Tensor
@@ -30,7 +30,7 @@ class FourierModes(nn.Module):
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
         self.size = (height, width)
-        with torch.device("cpu"):  # it looks at values, and they follow from the size alone
+        with torch.device("cpu"):  # the values are read, and follow from the size alone
             for name, value in self._layout(height, width).items():
                 self.register_buffer(name, value, persistent=False)
 
@@ -40,7 +40,7 @@ class FourierModes(nn.Module):
         row, column = (
             grid.flatten() for grid in torch.meshgrid(torch.arange(height), torch.arange(columns), indexing="ij")
         )
-        edge = (column == 0) | (2 * column == width)  # columns that hold both of each conjugate pair
+        edge = (column == 0) | (2 * column == width)  # columns that hold both modes of each conjugate pair
         redundant = edge & (2 * row > height)
         kept = (~redundant).nonzero().flatten()
         place = torch.zeros(height * columns, dtype=torch.long)
@@ -76,5 +76,5 @@ class FourierModes(nn.Module):
         return pictures
 
     def only_real(self, modes: Tensor) -> Tensor:
-        """The same, without imaginary parts of modes that are real."""
+        """The same modes, without imaginary parts of the real ones."""
         return torch.where(self.real, torch.complex(modes.real, torch.zeros_like(modes.real)), modes)

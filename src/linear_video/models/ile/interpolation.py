@@ -1,4 +1,4 @@
-"""Interpolation of frames, which the trajectory of the model corrects."""
+"""Interpolation of frames, which the model's trajectory corrects."""
 
 import math
 
@@ -7,10 +7,11 @@ from torch import Tensor
 
 
 def interpolation_weights(observed: Tensor, wanted: float) -> tuple[Tensor, float]:
-    """Weights (T,) by which frames at times 0 .. T-1 give one at a real time, and how far its neighbours are apart.
+    """Weights (T,) of the frames at times 0 .. T-1 for a frame at a real time, and the gap between its neighbours.
 
-    Cubic, if the four nearest of the observed (T,) frames are evenly spaced around it, else linear. Where a frame was
-    observed, it is that frame, and the gap 0; outside of those, all weights and the gap are 0.
+    The interpolation is cubic if the four nearest of the ``observed`` (T,) frames are evenly spaced around the time,
+    and linear otherwise. At the time of an observed frame, the result is that frame, and the gap is 0. Outside the
+    observed frames, all weights and the gap are 0.
     """
     weights = torch.zeros(len(observed), dtype=torch.float64, device=observed.device)
     moments = observed.nonzero().flatten().tolist()
@@ -30,7 +31,7 @@ def interpolation_weights(observed: Tensor, wanted: float) -> tuple[Tensor, floa
 
 
 def check_observed(observed: Tensor | None, clips: Tensor) -> None:
-    """Raise ValueError unless ``observed`` (N, T) suits clips (N, T, C, H, W), with a frame of each at least."""
+    """Raise ValueError unless ``observed`` (N, T) suits clips (N, T, C, H, W), and has at least one frame of each."""
     if observed is None:
         return
     if observed.shape != clips.shape[:2]:

@@ -3,7 +3,7 @@
     x_t = A x_{t-1},    z_t = C x_t + noise,    noise ~ N(0, I)
 
 A is block-diagonal with n/2 blocks [[a, b], [-b, a]]: the real Jordan form with the conjugate eigenvalues a ± ib.
-Nothing here ever forms the (T·D x n) observability matrix O = [C; CA; CA²; ...]: all that inference needs are
+The (T·D x n) observability matrix O = [C; CA; CA²; ...] is never formed: inference only needs
 G = OᵀWO and b = OᵀWZ, with W the weights of the frames (0 for a missing one), and both have closed forms.
 """
 
@@ -12,13 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-ALPHA_EPSILON = 1e-14  # paper 2.5: keeps sqrt(1 - alpha²) above zero in float64
+ALPHA_EPSILON = 1e-14  # paper, section 2.5: keeps sqrt(1 - alpha²) above zero in float64
 RIDGE = 1e-12  # relative to the mean diagonal of G; makes least squares solvable where O is rank deficient
 LOG_TWO_PI = 1.8378770664093453
 
 
 class Projected(NamedTuple):
-    """Of a batch of sequences of embeddings, what costs most and does not depend on weights and time, in float64."""
+    """The costly part of the statistics of sequences of embeddings, independent of weights and times, in float64."""
 
     energy: Tensor  # (N, T), ||z_t||²
     values: Tensor  # (N, T, n), Cᵀ z_t
@@ -26,18 +26,18 @@ class Projected(NamedTuple):
     dimension: int  # D
 
     def first(self, frames: int) -> "Projected":
-        """Of the first frames alone."""
+        """The same for the first frames alone."""
         return self._replace(energy=self.energy[:, :frames], values=self.values[:, :frames])
 
     def less(self, states: Tensor) -> "Projected":
-        """Of the sequences less C f_t, for states f (N, T, n)."""
+        """The same for the sequences minus C f_t, for states f (N, T, n)."""
         observed = states @ self.observation_gram
         energy = self.energy - 2 * (states * self.values).sum(-1) + (states * observed).sum(-1)
         return self._replace(energy=energy, values=self.values - observed)
 
 
 class Statistics(NamedTuple):
-    """All that inference and likelihood need of a batch of weighted sequences of embeddings, in float64."""
+    """Everything that inference and likelihood need from a batch of weighted sequences of embeddings, in float64."""
 
     energy: Tensor  # (N,), sum_t w_t ||z_t||²
     projection: Tensor  # (N, n), b = OᵀWZ
@@ -72,7 +72,7 @@ class LinearPrior(nn.Module):
         radii = torch.empty(blocks, dtype=torch.float64).uniform_(*radius)
         angles = torch.deg2rad(torch.linspace(*angle, blocks, dtype=torch.float64))
         alpha, beta = radii * angles.cos(), radii * angles.sin()
-        # Parameters in float64: near the unit circle, 1 - |theta| loses in float32 what the eigenvalue needs.
+        # Parameters are float64: near the unit circle, float32 would be too coarse for 1 - |theta|.
         self.theta_alpha = nn.Parameter(1 - ALPHA_EPSILON - alpha)
         self.theta_beta = nn.Parameter(1 - beta / (1 - alpha**2).sqrt().clamp_min(1e-12))
         self.observation = nn.Parameter(nn.init.orthogonal_(torch.empty(embedding_dimension, state_dimension)))
@@ -113,13 +113,13 @@ class LinearPrior(nn.Module):
         return torch.stack(powers)
 
     def forced(self, actions: Tensor) -> Tensor:
-        """States that actions alone would bring about, f_t = A f_{t-1} + B u_t with f_0 = 0: float64 (N, T, n).
+        """States that result from the actions alone, f_t = A f_{t-1} + B u_t with f_0 = 0: float64 (N, T, n).
 
-        ``actions`` are (N, T, m), u_t on the way from frame t-1 to frame t; the first, on the way to frame 0, has no
-        effect that x_0 could be told from.
+        ``actions`` are (N, T, m); u_t acts on the way from frame t-1 to frame t. The first action, on the way to frame
+        0, is not used, since its effect is part of x_0.
 
         Raises:
-            ValueError: if the model knows no actions, or others.
+            ValueError: if the model knows no actions, or actions of another size.
         """
         if self.control is None or actions.ndim != 3 or actions.shape[2] != self.control.shape[1]:
             known = 0 if self.control is None else self.control.shape[1]
@@ -218,8 +218,9 @@ class LinearPrior(nn.Module):
         """Lower Cholesky factor of G + precision I, and a ridge at rounding level.
 
         Raises:
-            torch.linalg.LinAlgError: on a CPU, if there is none. On a GPU, where to look would mean to wait, the factor
-                is NaN then.
+            torch.linalg.LinAlgError: on a CPU, if there is no such factor. On a GPU, where the check would cause a
+                wait,
+            the factor is NaN instead.
         """
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
         ridge = (precision + RIDGE * diagonal.mean(-1, keepdim=True)).expand_as(diagonal)
@@ -237,7 +238,8 @@ class LinearPrior(nn.Module):
     def infer(self, statistics: Statistics, precision: float) -> Tensor:
         """Best initial state of each sequence, float64 (N, n).
 
-        The posterior mean under x0 ~ N(0, I / precision), (G + precision I)^-1 b; least squares O^+ Z if that is 0.
+        This is the posterior mean under x0 ~ N(0, I / precision), (G + precision I)^-1 b; with precision 0, it is the
+        least squares solution O^+ Z.
         """
         return self.solve(statistics, self.factorise(statistics, precision))
 

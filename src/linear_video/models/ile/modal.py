@@ -1,4 +1,4 @@
-"""Modal dynamics: every mode is a scalar Kalman filter, and the past decides how far it turns.
+"""Modal dynamics: every mode has a scalar Kalman filter, and the past decides how far it turns.
 
     y_t = F (z_t - m),   F: the real Fourier transform, orthonormal
     x_{t,i} = λ_{t,i} x_{t-1,i} + exp(d_t / 2) sqrt(q_i) ε,   y_{t,i} = x_{t,i} + sqrt(r_i) η,   x_{0,i} ~ N(0, p_i)
@@ -29,18 +29,18 @@ FIRST_RADIUS = 0.995  # of the eigenvalues, before training
 
 
 class Filtered(NamedTuple):
-    """What the Kalman filter makes of sequences."""
+    """The results of the Kalman filter for sequences."""
 
     states: Tensor  # complex (N, T, C, M), means of x_t given y_0 .. y_t
     variances: Tensor  # (N, T, C, M)
     motion: Tensor  # (N, T, reach, values + 1), u and d of the next steps
-    log_density: Tensor  # (N, T), of y_t given those before; 0 where y_t is missing
+    log_density: Tensor  # (N, T), of y_t given the frames before; 0 where y_t is missing
 
 
 class ModalPrior(MovingPrior):
     """Modal dynamics of embeddings that are pictures, see above.
 
-    Its likelihood of frames of which some are missing is the exact marginal, the motion being known.
+    If frames are missing, the likelihood is the exact marginal, given the motion.
     """
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
@@ -61,7 +61,7 @@ class ModalPrior(MovingPrior):
 
     @torch.no_grad()
     def begin(self, frames: Tensor, noise: float) -> None:
-        """The mean, and the variances of first states, are those of the clips; the others are guessed from them."""
+        """Take the mean and the variances of first states from the clips, and guess the other variances from them."""
         self.mean.copy_(frames.mean((0, 1)))
         modes = self.to_modes(frames)
         first = modes.abs().square().mean((0, 1)) / self.modes.coordinates
@@ -83,7 +83,7 @@ class ModalPrior(MovingPrior):
         return (self.modes.inverse(modes) + self.mean).flatten(-3)
 
     def turns(self, motion: Tensor) -> Tensor:
-        """Angles from a frame to each of the next, without ω: motion (..., reach, values + 1) -> (..., reach, M)."""
+        """Angles from a frame to each later one, without ω: motion (..., reach, values + 1) -> (..., reach, M)."""
         return self.turn(motion.cumsum(-2))
 
     def turn(self, motion: Tensor) -> Tensor:
@@ -92,25 +92,25 @@ class ModalPrior(MovingPrior):
         return angles
 
     def factors(self, turns: Tensor, steps: float | Tensor) -> Tensor:
-        """What so many steps, in which modes turn by ω a step and ``turns`` (..., M), multiply them by: (..., C, M)."""
+        """Factors (..., C, M) of the modes over some steps, which turn by ω each and by ``turns`` (..., M) in all."""
         steps = torch.as_tensor(steps, dtype=self.angle.dtype, device=self.angle.device)[..., None, None]
         angles = steps * self.angle + turns[..., None, :]
-        # A real mode can only be turned over: where that is nearer than not.
+        # A real mode can only change its sign; it does so if that is nearer than no change.
         angles = torch.where(self.modes.real, torch.pi * (angles.cos() < 0), angles)
         return torch.polar((self.radius.sigmoid() ** steps).expand_as(angles), angles)
 
     def turned(self, states: Tensor, turns: Tensor, steps: float | Tensor) -> Tensor:
-        """States complex (..., C, M) after so many steps."""
+        """Complex states (..., C, M) after a number of steps."""
         return states * self.factors(turns, steps)
 
     def spread(self, variances: Tensor, doubt: Tensor, steps: float) -> Tensor:
-        """Variances of states (..., C, M) after so many steps, a real number of them, all of the same doubt (...)."""
+        """Variances of states (..., C, M) after a real number of steps, all with the same doubt (...)."""
         kept = self.radius.sigmoid() ** (2 * steps)
         process = (self.log_process + doubt[..., None, None]).exp()
         return kept * variances + process * (1 - kept) / (1 - self.radius.sigmoid() ** 2)
 
     def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
-        """As of every one: shifted, by the velocities alone."""
+        """See ``MovingPrior``; the pictures are shifted by the velocities alone."""
         turns = motion[..., :2].cumsum(-2) @ -self.modes.frequencies.to(motion)  # (B, reach, M)
         moved: Tensor = self.modes.inverse(
             self.modes(pictures)[:, None] * torch.polar(torch.ones_like(turns), turns)[:, :, None]
@@ -118,15 +118,15 @@ class ModalPrior(MovingPrior):
         return moved
 
     def roughness(self, motion: Tensor) -> Tensor:
-        """Of what is no velocity, all; it learns later, from the likelihood."""
+        """A penalty on all motion values except the velocities; they learn later, from the likelihood."""
         return 1e-3 * motion[..., 2:-1].square().sum(-1).mean()
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtered:
-        """Kalman filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
+        """Kalman filter over embeddings (N, T, D), of which the ``observed`` (N, T) ones are known."""
         motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, values + 1)
-        # All transitions at once, and the steps by unbind: the gradient of an index would fill all steps each time.
+        # All transitions at once, and steps with unbind, since the gradient of an index would fill all steps each time.
         factors = self.factors(self.turn(motion[:, :-1, 0]), 1.0).unbind(1)
         doubts = motion[:, :, 0, -1].unbind(1)
         values = self.to_modes(self.pictures_of(seen.embeddings)).unbind(1)
@@ -150,14 +150,14 @@ class ModalPrior(MovingPrior):
         return Filtered(torch.stack(means, 1), torch.stack(variances, 1), motion, torch.stack(densities, 1))
 
     def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:
-        """As of every one."""
+        """See ``MovingPrior``."""
         steps = torch.arange(1, motion.shape[1] + 1, device=states.device)
         return self.to_embeddings(self.turned(states[:, None], self.turns(motion), steps))
 
     # --- between and before -----------------------------------------------------------------------------------------
 
     def smooth(self, filtered: Filtered) -> Tensor:
-        """Means of x_t given all frames, of Rauch, Tung and Striebel: complex (N, T, C, M)."""
+        """Means of x_t given all frames (the smoother of Rauch, Tung and Striebel): complex (N, T, C, M)."""
         means = [filtered.states[:, -1]]
         for t in range(filtered.states.shape[1] - 2, -1, -1):
             means.append(
@@ -166,7 +166,7 @@ class ModalPrior(MovingPrior):
         return torch.stack(means[::-1], 1)
 
     def _back(self, mean: Tensor, variance: Tensor, motion: Tensor, later: Tensor, steps: float) -> Tensor:
-        """A state's mean given the mean of the state so many steps later, of a motion (N, values + 1) for one step."""
+        """A state's mean given the mean of the state ``steps`` later, with the motion (N, values + 1) of one step."""
         turns = steps * self.turn(motion)
         kept = self.radius.sigmoid() ** (2 * steps)  # λ* = ρ^2 / λ
         difference = later - self.turned(mean, turns, steps)
@@ -174,7 +174,7 @@ class ModalPrior(MovingPrior):
         return mean + gain * self.turned(difference, -turns, -steps)
 
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
-        """As of every form; before the first frame, the filter runs backwards."""
+        """See ``Prior``; before the first frame, the filter runs backwards."""
         length, there = seen.embeddings.shape[1], observed.expand(len(seen.embeddings), -1)
         filtered, found = self.filter(seen, there), []
         smoothed = self.smooth(filtered)
@@ -195,7 +195,7 @@ class ModalPrior(MovingPrior):
         return self.to_embeddings(torch.stack(found, 1))
 
     def _after(self, filtered: Filtered, steps: float) -> Tensor:
-        """The last state, a real number of steps later, at most ``reach``."""
+        """The last state after a real number of steps, at most ``reach``."""
         angles = nn.functional.pad(self.turns(filtered.motion[:, -1]), (0, 0, 1, 0))  # (N, 1 + reach, M)
         whole = min(int(steps), angles.shape[1] - 1)
         later = min(whole + 1, angles.shape[1] - 1)
@@ -203,7 +203,7 @@ class ModalPrior(MovingPrior):
         return self.turned(filtered.states[:, -1], turns, steps)
 
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
-        """As of every form: the last state, process noise and observation noise are drawn."""
+        """See ``Prior``; the last state, process noise and observation noise are drawn."""
         filtered = self.filter(seen)
         state, variance = filtered.states[None, :, -1], filtered.variances[None, :, -1]
         state = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
@@ -218,14 +218,14 @@ class ModalPrior(MovingPrior):
         return self.to_embeddings(torch.stack(drawn, 2))
 
     def _noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Standard normal in each real coordinate."""
+        """Noise that is standard normal in each real coordinate."""
         drawn = torch.randn((*shape, 2), generator=generator, dtype=self.angle.dtype, device=self.angle.device)
         return self.modes.only_real(torch.view_as_complex(drawn))
 
     # --- modes ------------------------------------------------------------------------------------------------------
 
     def spectrum(self, seen: Encoded | None) -> Spectrum:
-        """Eigenvalues of all modes, turned as much as the modes of what was seen are on average."""
+        """Eigenvalues of all modes, with the average turn of the modes in the frames seen."""
         turns = (
             torch.zeros_like(self.angle[0])
             if seen is None
@@ -235,15 +235,15 @@ class ModalPrior(MovingPrior):
         return spectrum_of(torch.complex(eigenvalues.real, eigenvalues.imag.abs()))
 
     def forgotten(self, frames: float) -> Tensor:
-        """As of every form: none, since the filter runs backwards as well as forwards."""
+        """See ``Prior``; none, since the filter runs backwards as well as forwards."""
         return torch.zeros(self.angle.numel(), dtype=torch.bool)
 
     def mode_energy(self, seen: Encoded) -> Tensor:
-        """As of every form: |x|² of the smoothed states."""
+        """See ``Prior``; |x|² of the smoothed states."""
         return self.smooth(self.filter(seen)).flatten(2).abs().square().mean(1)
 
     def mode_parts(self, seen: Encoded, modes: list[int]) -> tuple[Tensor, list[Tensor]]:
-        """As of every form: of the smoothed states."""
+        """See ``Prior``; computed from the smoothed states."""
         states = self.smooth(self.filter(seen))
         alone = (
             states.flatten(2) * torch.nn.functional.one_hot(torch.tensor(mode), self.angle.numel()) for mode in modes

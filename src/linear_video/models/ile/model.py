@@ -40,7 +40,7 @@ CLIPS_LOOKED_AT = 500  # before the first step
 class InvertibleLinearEmbedding(
     KnowsActions, DrawsFutures, HasSpectrum, KnowsAnyTime[Encoded], HasExactLikelihood, TakesAnySize
 ):
-    """Exact-likelihood model of clips: embeddings ``z_t = flow(o_t)`` follow a linear system, of one of three forms.
+    """Model of clips with an exact likelihood: embeddings ``z_t = flow(o_t)`` follow a linear system of three forms.
 
     Frames are float32 in [0, 1], clips (N, T, C, H, W).
 
@@ -59,29 +59,29 @@ class InvertibleLinearEmbedding(
             frame_shape, s.blocks, s.couplings, s.hidden_channels, s.middle_kernel, s.mix, s.first_squeezes, s.memory
         )
         self.prior: Prior = FORMS[s.dynamics](frame_shape, s)
-        # Running mean of the embedding's absolute value, for use outside training.
+        # Running mean of the absolute value of the embedding, for use outside training.
         self.gamma: Tensor | None
         self.register_buffer("gamma", torch.ones(()) if settings.scale == "batch_mean" else None)
         self.done = 1.0  # how much of the training is over
 
     @classmethod
     def settings_of_before(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """As of every model: before there were several forms, all were dense."""
+        """See ``VideoModel``; before there were several forms, all models were dense."""
         return {"dynamics": "dense", **settings}
 
     @classmethod
     def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
         """Training settings that suit model settings."""
         dynamics = model.get("dynamics") if isinstance(model, Mapping) else None
-        return TRAINING.get(str(dynamics), TRAINING["modal"])  # whether there is such a form is checked later
+        return TRAINING.get(str(dynamics), TRAINING["modal"])  # whether the form exists is checked later
 
     @classmethod
     def check_clips(cls, settings: IleSettings, frames: int) -> None:
-        """Forecasts need frames after their context."""
+        """Check that clips have frames after the context of the forecasts."""
         if settings.dynamics == "dense":
             if settings.forecast_weight and frames <= settings.forecast_context:
                 raise ValueError(
-                    f"forecast_context is {settings.forecast_context}, which leaves no frame to forecast of clips of "
+                    f"forecast_context is {settings.forecast_context}, which leaves no frame to forecast in clips of "
                     f"{frames} frames; lower it, or set forecast_weight to 0.0."
                 )
         elif frames <= settings.reach:
@@ -90,14 +90,14 @@ class InvertibleLinearEmbedding(
             )
 
     def offers(self, capability: type[VideoModel]) -> bool:
-        """As of every model: actions, if it was made for some; a spectrum or any size, as the dynamics are."""
+        """See ``VideoModel``; actions depend on the settings, a spectrum and any size on the form of the dynamics."""
         warped = self.settings.dynamics == "warp"
         lacks = {KnowsActions: not self.actions, HasSpectrum: warped, TakesAnySize: not warped}
         return not lacks.get(capability) and super().offers(capability)
 
     @property
     def size_step(self) -> int:
-        """As of every one: the flow halves frames so often."""
+        """See ``TakesAnySize``; it follows from how often the flow halves frames."""
         return int(2 ** (self.settings.first_squeezes + self.settings.blocks - 1))
 
     @property
@@ -137,29 +137,29 @@ class InvertibleLinearEmbedding(
 
     @property
     def stages(self) -> tuple[float, ...]:
-        """As of every model: first the motion alone, then all."""
+        """See ``TrainedBySteps``; first the motion alone, then everything."""
         moving = isinstance(self.prior, MovingPrior) and self.settings.motion_share
         return (self.settings.motion_share,) if moving else ()
 
     def paces(self, name: str) -> tuple[float, ...]:
-        """As of every model: the motion, once found, is only refined; how sure it is, is learned then alone."""
+        """See ``TrainedBySteps``; the second stage only refines the motion, and learns how uncertain it is."""
         if self.stages and name.startswith("prior.motion.") and not name.startswith("prior.motion.doubt."):
             return (1.0, self.settings.motion_refinement)
         return super().paces(name)
 
     def at_step(self, done: float) -> None:
-        """As of every model."""
+        """See ``TrainedBySteps``."""
         self.done = done
 
     @torch.no_grad()
     def initialise(self, frames: NDArray[np.uint8]) -> None:
-        """Guess means and variances from the clips, as the flow leaves them at first."""
+        """Guess means and variances from the clips' first embeddings."""
         if not self.prior.pictures:
             return
         chosen = np.linspace(0, len(frames) - 1, min(CLIPS_LOOKED_AT, len(frames))).round().astype(np.int64)
         clips = torch.from_numpy(np.array(frames[chosen])).float() / 255
         learning = self.training
-        self.eval()  # or it would learn the embedding's scale already
+        self.eval()  # otherwise it would already learn the embedding's scale
         embeddings = torch.cat([self.encode(some)[0] for some in clips.split(50)])
         self.train(learning)
         self.prior.begin(embeddings.unflatten(2, self.frame_shape), self.settings.noise)
@@ -169,8 +169,8 @@ class InvertibleLinearEmbedding(
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative log-likelihood in nats per value, and its parts: of the whole noisy clip, and of forecasts in it.
 
-        ``generator`` draws the dequantisation noise; without one, none is added. ``actions`` (N, T, m) are known.
-        In the first stage of a training, the error of the motion alone.
+        ``generator`` draws the dequantisation noise; without one, no noise is added. ``actions`` (N, T, m) are known.
+        In the first stage of a training, the loss is the error of the motion alone.
         """
         s = self.settings
         clips = noisy = clips[:, : s.loss_frames]
@@ -202,15 +202,15 @@ class InvertibleLinearEmbedding(
         return objective, parts
 
     def _nothing(self) -> Tensor:
-        """Zero, with a gradient of zero for every parameter: processes that share a step wait for all gradients."""
+        """Zero, with a zero gradient for every parameter, since processes that share a step wait for all gradients."""
         return 0.0 * torch.stack([parameter.float().sum() for parameter in self.parameters()]).sum()
 
     def regions(self) -> list[nn.Module]:
-        """The couplings' networks, of few shapes and many copies."""
+        """The couplings' networks: many copies with few shapes."""
         return [module.network for module in self.flow.modules() if isinstance(module, AffineCoupling)]
 
     def check_numerics(self) -> None:
-        """Warn, once, if the flow's gradients are not to be trusted."""
+        """Warn, once, if the flow's gradients cannot be trusted."""
         self.flow.check_numerics()
 
     # --- the future -------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class InvertibleLinearEmbedding(
     def predict(
         self, context: Tensor, horizon: int, observed: Tensor | None = None, actions: Tensor | None = None
     ) -> Tensor:
-        """As that of every model; missing frames may hold anything finite, and no actions are as good as zeros."""
+        """See ``KnowsActions``; missing frames may hold any finite values, and no actions mean the same as zeros."""
         check_observed(observed, context)
         if actions is not None:
             wanted, given = (len(context), context.shape[1] + horizon), tuple(actions.shape)
@@ -229,7 +229,7 @@ class InvertibleLinearEmbedding(
 
     @torch.no_grad()
     def forecasts(self, clips: Tensor, context: int, horizon: int) -> Tensor:
-        """As that of every model, with each frame encoded once."""
+        """See ``VideoModel``; each frame is encoded only once."""
         seen = self.project(clips)
         if horizon > (self.prior.reach or horizon):
             frames = self._ahead(seen.windows(context), horizon)
@@ -239,12 +239,12 @@ class InvertibleLinearEmbedding(
         return found
 
     def _seen(self, clips: Tensor, observed: Tensor | None, actions: Tensor | None = None) -> Encoded:
-        """Frames as the prior wants them; in place of missing ones, what those before them tell."""
+        """Encoded frames for the prior; missing frames are replaced by forecasts from the frames before them."""
         seen = Encoded(clips, self.encode(clips)[0], actions)
         return seen if observed is None else self._filled(seen, observed)
 
     def _filled(self, seen: Encoded, observed: Tensor) -> Encoded:
-        """In place of frames that are not ``observed`` (N, T), forecasts; before the first one observed, that one."""
+        """Replace frames not ``observed`` (N, T): early ones by the first observed frame, others by forecasts."""
         if not self.prior.pictures or observed.all():
             return seen
         frames, known = seen.frames.clone(), observed.clone()
@@ -264,7 +264,7 @@ class InvertibleLinearEmbedding(
         return seen._replace(frames=frames)
 
     def _ahead(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
-        """Frames after those seen, in [0, 1]: farther ones go on from what was forecast before."""
+        """Frames after those seen, in [0, 1]; beyond the reach of one forecast, they continue from forecast frames."""
         predicted = [seen.frames[:, :0]]
         while (left := horizon - sum(frames.shape[1] for frames in predicted)) > 0:
             embeddings = self.prior.forecast(seen, min(left, self.prior.reach or left), observed)
@@ -277,10 +277,10 @@ class InvertibleLinearEmbedding(
 
     @torch.no_grad()
     def futures(self, context: Tensor, horizon: int, count: int, seed: int, noise: float = 1.0) -> Tensor:
-        """As of every model; ``noise`` is the size of the observation noise that is added to each embedding."""
+        """See ``DrawsFutures``; ``noise`` is the size of the observation noise that is added to each embedding."""
         generator = torch.Generator(context.device).manual_seed(seed)
         seen, predicted = self.project(context), list[Tensor]()
-        draws = count  # the first time, of each clip; then, one of each draw
+        draws = count  # at first, one for each clip; then, one for each draw
         while (left := horizon - sum(frames.shape[1] for frames in predicted)) > 0:
             embeddings = self.prior.draw(seen, min(left, self.prior.reach or left), draws, noise, generator).flatten(
                 0, 1
@@ -298,21 +298,21 @@ class InvertibleLinearEmbedding(
 
     @torch.no_grad()
     def project(self, clips: Tensor) -> Encoded:
-        """All that inference needs of frames (N, T, C, H, W)."""
+        """Everything that inference needs from frames (N, T, C, H, W)."""
         return self._seen(clips, None)
 
     @torch.no_grad()
     def smooth(self, seen: Encoded, wanted: int) -> Tensor:
-        """The frame at time ``wanted`` as the frames around it have it: (N, C, H, W)."""
+        """The frame at time ``wanted``, estimated from the frames around it: (N, C, H, W)."""
         observed = torch.ones(seen.frames.shape[1], dtype=torch.bool, device=seen.frames.device)
         return self._at(seen, observed, [wanted])[:, 0]
 
     @torch.no_grad()
     def interpolate(self, seen: Encoded, observed: Tensor, wanted: float) -> tuple[Tensor, Tensor]:
-        """As that of every model; outside of the frames seen, and where one was seen, one of the two returned is zero.
+        """See ``KnowsAnyTime``; outside the frames seen, and at the time of a seen frame, one of the results is zero.
 
-        Between frames that were seen, it is their own interpolation, corrected by what the dynamics say: the frame at
-        that moment, less the same interpolation of what the dynamics say of the frames interpolated.
+        Between seen frames, the result is their own interpolation and a correction from the dynamics: their estimate of
+        the frame at that time, minus the same interpolation of their estimates of the interpolated frames.
 
         Raises:
             ValueError: if no frame was observed.
@@ -336,14 +336,14 @@ class InvertibleLinearEmbedding(
 
     @torch.no_grad()
     def forgotten(self, frames: float) -> Tensor:
-        """As of every model."""
+        """See ``KnowsAnyTime``."""
         return self.prior.forgotten(frames)
 
     # --- densities --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def surprise(self, clips: Tensor, past: int) -> Tensor:
-        """Exact, of all frames: the predictive density of the filter, and the flow's log-determinant."""
+        """Exact for all frames: the predictive density of the filter, and the flow's log-determinant."""
         embeddings, log_abs_det = self.encode(clips)
         known = self.prior.density_windows(Encoded(clips, embeddings), past)
         return -(known + log_abs_det) / embeddings.shape[2]
@@ -361,7 +361,7 @@ class InvertibleLinearEmbedding(
 
     @torch.no_grad()
     def spectrum(self, clips: Tensor | None = None) -> Spectrum:
-        """Eigenvalues of the transition, in clips (N, T, C, H, W) where it depends on them."""
+        """Eigenvalues of the transition, which may depend on the clips (N, T, C, H, W)."""
         found = self.prior.spectrum(None if clips is None else self.project(clips))
         if found is None:
             raise ValueError("warp dynamics have no modes; train with dynamics modal for a spectrum.")
@@ -374,7 +374,7 @@ class InvertibleLinearEmbedding(
 
     @torch.no_grad()
     def mode_response(self, clips: Tensor, modes: list[int]) -> Tensor:
-        """What the fitted frames (N, T, C, H, W) would lack without each mode: (len(modes), N, T, C, H, W)."""
+        """What the fitted frames (N, T, C, H, W) would lose without each mode: (len(modes), N, T, C, H, W)."""
         whole, parts = self.prior.mode_parts(self.project(clips), modes)
         frames = self.decode(whole.to(clips.dtype))
         return torch.stack([frames - self.decode((whole - part).to(clips.dtype)) for part in parts])

@@ -1,4 +1,4 @@
-"""What the last frames tell of the motion to come: networks that see frames, and nothing of embeddings."""
+"""Networks that find the coming motion from the last frames; they see frames, not embeddings."""
 
 import itertools
 from abc import abstractmethod
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from linear_video.models.base import FrameShape
 from linear_video.models.optical_flow import grid, origins
 
-LEAST_ERROR = 1e-6  # mean squared; below, nothing is left to learn
-FIELD_SIDE = 288  # pixels of the shorter side; the field of larger frames is found on smaller ones
+LEAST_ERROR = 1e-6  # mean squared; below this, nothing is left to learn
+FIELD_SIDE = 288  # pixels of the shorter side; the field of larger frames is found on smaller copies
 
 
 def last_frames(frames: Tensor, length: int) -> Tensor:
-    """For each frame, itself and those before; the first one stands for what was before it.
+    """For each frame, the frame itself and those before it; the first frame also stands for frames before it.
 
     (N, T, ...) -> (N, T, length, ...)
     """
@@ -25,9 +25,9 @@ def last_frames(frames: Tensor, length: int) -> Tensor:
 
 
 def actions_around(actions: Tensor | None, frames: int, before: int, after: int, values: int) -> Tensor | None:
-    """For each of so many frames, the actions on the way to it and ``before - 1`` earlier ones, and ``after`` later.
+    """For each frame, the actions on the way to it and to ``before - 1`` earlier and ``after`` later frames.
 
-    Actions (N, T', m), of which any that are missing are zero -> (N, T, (before + after) · m); None if m is 0.
+    Actions (N, T', m), with zeros for missing ones -> (N, T, (before + after) · m); None if m is 0.
     """
     if not values:
         return None
@@ -39,15 +39,15 @@ def actions_around(actions: Tensor | None, frames: int, before: int, after: int,
 
 
 class MotionNetwork(nn.Module):
-    """Motion after each frame of clips, from it and the few before, for each of the next ``reach`` steps.
+    """Motion after each frame of clips, from it and the few frames before it, for each of the next ``reach`` steps.
 
-    What tells how sure it is, is the module ``doubt``, which only a likelihood can teach.
+    The module ``doubt`` tells how uncertain the motion is. Only a likelihood can train it.
 
     Args:
         frame_shape: (C, H, W).
-        look_back: frames that it sees.
-        reach: steps that it looks ahead.
-        actions: number of values of an action; 0 where nothing acts.
+        look_back: number of frames that it sees.
+        reach: number of steps that it looks ahead.
+        actions: number of values of an action; 0 for no actions.
     """
 
     def __init__(self, frame_shape: FrameShape, look_back: int, reach: int, actions: int) -> None:
@@ -60,7 +60,7 @@ class MotionNetwork(nn.Module):
         Frames (N, T, C, H, W), actions (N, T or more, m), numbers of frames (K,) -> (N, T or K, reach, ...).
 
         Raises:
-            ValueError: if the model knows no actions, or others.
+            ValueError: if the model knows no actions, or actions of another size.
         """
         if actions is not None and (actions.ndim != 3 or actions.shape[2] != self.actions):
             raise ValueError(f"actions must be (N, T, {self.actions}) for this model, not {tuple(actions.shape)}.")
@@ -79,14 +79,14 @@ class MotionNetwork(nn.Module):
 
     @abstractmethod
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
-        """Motion of each: (B, look_back C, H, W), (B, (look_back + reach) m) -> (B, reach, ...)."""
+        """Motion after the last frame: (B, look_back C, H, W), (B, (look_back + reach) m) -> (B, reach, ...)."""
 
 
 class TurningNetwork(MotionNetwork):
-    """By how much the modes turn, and how much of the next frame is not known.
+    """How much the modes turn, and how much of the next frame is not known.
 
-    (N, T, reach, values + 1): the first two are a velocity in pixels per frame; the last is the logarithm of what
-    multiplies the variances of the process noise.
+    (N, T, reach, values + 1): the first two values are a velocity in pixels per frame; the last one is the logarithm
+    of a factor of the process noise variances.
     """
 
     def __init__(
@@ -109,12 +109,12 @@ class TurningNetwork(MotionNetwork):
         self.doubt = nn.Linear(4 * channels, reach)
         nn.init.zeros_(self.doubt.weight)
         nn.init.zeros_(self.doubt.bias)
-        with torch.no_grad():  # hardly anything moves at first
+        with torch.no_grad():  # hardly any motion at first
             self.last.weight.mul_(0.1)
             self.last.bias.zero_()
 
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
-        """As of every one: (B, reach, values + 1)."""
+        """See ``MotionNetwork``: (B, reach, values + 1)."""
         maps = self.convolutions(seen)
         hidden = F.silu(self.dense(maps if actions is None else torch.cat((maps, actions), 1)))
         turned = self.last(hidden).unflatten(1, (self.reach, self.values))
@@ -124,10 +124,10 @@ class TurningNetwork(MotionNetwork):
 class FieldNetwork(MotionNetwork):
     """Where each pixel of the next frames comes from in this one, and how uncertain the next frame is.
 
-    (N, T, reach, 2 + C, H, W): displacements along x and y in pixels, straight from this frame to each of the next, and
-    the logarithm of a variance (the same for all steps). A small U-shaped network, of three scales from a half on. It
-    corrects what ``start`` says, see ``IleSettings.field_start``. What it finds of large frames, it finds on smaller
-    ones: motions are then as many pixels as in what it was trained on.
+    (N, T, reach, 2 + C, H, W): displacements along x and y in pixels, directly from this frame to each of the next
+    ones, and the logarithm of a variance (the same for all steps). It is a small U-shaped network with three scales, of
+    which the first is half the size. It corrects the field that ``start`` gives, see ``IleSettings.field_start``. For
+    large frames, it works on smaller copies, so that motions have as many pixels as in its training.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class FieldNetwork(MotionNetwork):
                 head.bias.zero_()
 
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
-        """As of every one: (B, reach, 2 + C, H, W)."""
+        """See ``MotionNetwork``: (B, reach, 2 + C, H, W)."""
         height, width = seen.shape[2:]
         smaller = min(1.0, FIELD_SIDE / min(height, width))
         flowing = self._optical_flow(seen) if self.start == "optical_flow" else None  # (B, reach, 2, H, W)
@@ -178,7 +178,7 @@ class FieldNetwork(MotionNetwork):
 
     @torch.no_grad()
     def _optical_flow(self, seen: Tensor) -> Tensor:
-        """Displacements if the last two frames' optical flow goes on: (B, reach, 2, H, W); none after a first frame."""
+        """Displacements if the last optical flow continues: (B, reach, 2, H, W); zero after a first frame."""
         channels, (height, width) = self.frame_shape[0], seen.shape[2:]
         frames = seen.float().unflatten(1, (-1, channels)).permute(0, 1, 3, 4, 2).cpu().numpy()  # (B, T, H, W, C)
         if frames.shape[1] < 2:
@@ -189,7 +189,7 @@ class FieldNetwork(MotionNetwork):
 
 
 def _convolutions(channels: tuple[int, ...], dilation: int = 1, stride: int = 1) -> nn.Sequential:
-    """3x3 convolutions, the first of which may step or be dilated."""
+    """3x3 convolutions; the first one may have a stride or a dilation."""
     layers: list[nn.Module] = []
     for number, (inputs, outputs) in enumerate(itertools.pairwise(channels)):
         first = (stride, dilation) if not number else (1, 1)
@@ -198,16 +198,17 @@ def _convolutions(channels: tuple[int, ...], dilation: int = 1, stride: int = 1)
 
 
 def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
-    """Maps at the size of others."""
+    """Maps enlarged to the size of others."""
     return F.interpolate(maps, size=like.shape[2:], mode="nearest")
 
 
 def coarse_error(moved: Tensor, truth: Tensor, before: Tensor, width: float, tolerance: float) -> Tensor:
-    """How wrong pictures are, seen through a Gaussian low-pass: a scalar, to be minimised.
+    """The error of pictures seen through a Gaussian low-pass filter: a scalar to minimise.
 
-    Mean logarithm of the squared error of ``moved`` (B, K, C, H, W) against ``truth``, relative to the error of
-    ``before`` (B, 1, C, H, W), which did not move, plus ``tolerance``. ``width`` is the Gaussian's standard deviation
-    in pixels: coarse at first, since the error has many minima where a thing moves by more than its own width.
+    This is the mean logarithm of the squared error of ``moved`` (B, K, C, H, W) against ``truth``, relative to the
+    error of the unmoved ``before`` (B, 1, C, H, W), plus ``tolerance``. ``width`` is the standard deviation of the
+    Gaussian in pixels. It is large at first, since the error has many minima where an object moves by more than its
+    own width.
     """
     height, wide = truth.shape[-2:]
     squared = torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.rfftfreq(wide)[None] ** 2

@@ -1,4 +1,4 @@
-"""What the two forms whose transition follows the motion have in common."""
+"""The common part of the two forms whose transition follows the motion."""
 
 from abc import abstractmethod
 from typing import Protocol
@@ -11,31 +11,31 @@ from linear_video.models.ile.motion import MotionNetwork, coarse_error
 from linear_video.models.ile.prior import Encoded, Learned, Prior
 from linear_video.models.ile.settings import IleSettings
 
-# Learning the motion, from coarse to fine: widths of the low-pass, in pixels of a frame of 32; and errors, relative to
-# those of the last frame, below which a clip counts less and less, so that those that are far off are mended first.
+# The motion is learned from coarse to fine: widths of the low-pass filter, in pixels of a frame of 32; and errors,
+# relative to the last frame's, below which a clip counts less and less, so that the worst clips improve first.
 COARSEST, FINEST = 4.0, 0.3
 COARSE_TOLERANCE, FINE_TOLERANCE = 0.3, 0.003
-MOMENTS = 5  # of a clip, in a step
+MOMENTS = 5  # moments of a clip in each step
 
 
 class Filtering(Protocol):
-    """What a filter makes of sequences."""
+    """The results of a filter for sequences."""
 
     @property
     def states(self) -> Tensor:
-        """After each frame: (N, T, ...)."""
+        """The states after each frame: (N, T, ...)."""
 
     @property
     def motion(self) -> Tensor:
-        """After each frame, in the next steps: (N, T, reach, ...)."""
+        """The motion after each frame, in the next steps: (N, T, reach, ...)."""
 
     @property
     def log_density(self) -> Tensor:
-        """Of each frame, given those before: (N, T); 0 where it is missing."""
+        """The log density of each frame given those before: (N, T); 0 where it is missing."""
 
 
 class MovingPrior(Prior):
-    """Embeddings are pictures; the motion network says, after each frame, how they go on.
+    """A prior of embeddings that are pictures. After each frame, the motion network says how they continue.
 
     Args:
         frame_shape: (C, H, W).
@@ -56,19 +56,19 @@ class MovingPrior(Prior):
 
     @abstractmethod
     def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) moved on, as the motion (B, reach, ...) after them says: (B, reach, C, H, W)."""
+        """Pictures (B, C, H, W) moved by the motion (B, reach, ...) after them: (B, reach, C, H, W)."""
 
     @abstractmethod
     def roughness(self, motion: Tensor) -> Tensor:
-        """What is to be small of the motion, besides the errors: a scalar."""
+        """A penalty on the motion, beside its errors: a scalar."""
 
     def motion_error(
         self, clips: Tensor, actions: Tensor | None, generator: torch.Generator | None, done: float
     ) -> Tensor:
-        """Objective of learning the motion alone, from frames (N, T, C, H, W): coarse to fine, without the flow.
+        """Objective for learning the motion alone from frames (N, T, C, H, W): coarse to fine, without the flow.
 
-        ``generator`` draws some moments, from which the next frames are to be found; ``done`` is how much of that
-        learning is over, in [0, 1).
+        ``generator`` draws some moments from which the next frames are predicted; ``done`` is the share of this
+        stage that is over, in [0, 1).
         """
         starts = clips.shape[1] - self.reach
         moments = torch.arange(starts, device=clips.device)
@@ -84,7 +84,7 @@ class MovingPrior(Prior):
         return coarse_error(moved, truth, last[:, None], width, tolerance) + self.roughness(motion)
 
     def moments(self, clips: Encoded, generator: torch.Generator | None) -> Tensor:
-        """Numbers of frames from which ``learn`` forecasts, drawn for each clip: (N, K)."""
+        """Numbers of the frames from which ``learn`` forecasts, drawn for each clip: (N, K)."""
         count, length = clips.embeddings.shape[:2]
         latest = length - 1 - self.reach
         first = min(self.settings.look_back - 1, latest)
@@ -94,7 +94,7 @@ class MovingPrior(Prior):
         return torch.randint(first, latest + 1, shape, generator=generator, device=device)
 
     def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
-        """As of every form."""
+        """See ``Prior``."""
         filtered, moments = self.filter(seen), self.moments(seen, generator)
         chosen = torch.arange(len(moments), device=moments.device)[:, None]
         states, motion = (of_all[chosen, moments].flatten(0, 1) for of_all in (filtered.states, filtered.motion))
@@ -104,22 +104,22 @@ class MovingPrior(Prior):
         return Learned(likelihood, {"likelihood": 1.0}, forecasts, times.flatten(1))
 
     def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
-        """As of every form: exact."""
+        """See ``Prior``; exact."""
         return self.filter(seen).log_density[:, first:]
 
     def log_likelihood(self, seen: Encoded, observed: Tensor | None = None) -> Tensor:
-        """As of every form."""
+        """See ``Prior``."""
         return self.filter(seen, observed).log_density.sum(1)
 
     def forecast(self, seen: Encoded, horizon: int, observed: Tensor | None = None) -> Tensor:
-        """As of every form."""
+        """See ``Prior``."""
         filtered = self.filter(seen, observed)
         return self.forecast_from(filtered.states[:, -1], filtered.motion[:, -1, :horizon])
 
     @abstractmethod
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtering:
-        """Filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
+        """Filter over embeddings (N, T, D), of which the ``observed`` (N, T) ones are known."""
 
     @abstractmethod
     def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:
-        """Embeddings expected after states (B, ...), by the motion after them (B, reach, ...): (B, reach, D)."""
+        """Embeddings expected after states (B, ...) with the motion (B, reach, ...) after them: (B, reach, D)."""

@@ -1,7 +1,7 @@
-"""What every form of linear dynamics knows of sequences of embeddings: one contract, three forms.
+"""The interface of linear dynamics on sequences of embeddings, which three forms implement.
 
-``dense`` (the paper's: one transition for all motions), ``modal`` (the past turns the modes) and ``warp`` (the past
-moves the picture). The flow, the training and the tasks are written once, and ask no more than this.
+The forms are ``dense`` (as in the paper, one transition for all motions), ``modal`` (the past turns the modes) and
+``warp`` (the past moves the picture). The flow, the training and the tasks use only this interface.
 """
 
 from abc import ABC, abstractmethod
@@ -14,51 +14,51 @@ from linear_video.models.base import Spectrum
 
 
 class Encoded(NamedTuple):
-    """Frames that were seen, what the flow makes of them, and the actions on them."""
+    """Seen frames, their embeddings, and the actions on them."""
 
     frames: Tensor  # (N, T, C, H, W)
     embeddings: Tensor  # (N, T, D)
-    actions: Tensor | None = None  # (N, T, m), or of further frames too
+    actions: Tensor | None = None  # (N, T, m), or longer, with actions of later frames
 
     def first(self, frames: int) -> "Encoded":
-        """Of the first frames alone, with all actions."""
+        """The same for the first frames alone, with all actions."""
         return self._replace(frames=self.frames[:, :frames], embeddings=self.embeddings[:, :frames])
 
     def from_frame(self, frame: int) -> "Encoded":
-        """Of the frames from one on."""
+        """The same for the frames from ``frame`` on."""
         actions = None if self.actions is None else self.actions[:, frame:]
         return Encoded(self.frames[:, frame:], self.embeddings[:, frame:], actions)
 
     def followed_by(self, later: "Encoded") -> "Encoded":
-        """Of these frames and the later ones."""
+        """The same for these frames and then the ``later`` ones."""
         frames = torch.cat((self.frames, later.frames), 1)
         return self._replace(frames=frames, embeddings=torch.cat((self.embeddings, later.embeddings), 1))
 
     def windows(self, frames: int) -> "Encoded":
-        """Of all windows of so many consecutive frames: (N, T) -> (N · (T - frames + 1), frames)."""
+        """The same for all windows of consecutive frames: (N, T) -> (N · (T - frames + 1), frames)."""
         parts = (self.frames, self.embeddings)
         return Encoded(*(part.unfold(1, frames, 1).movedim(-1, 2).flatten(0, 1) for part in parts))
 
     def reversed(self) -> "Encoded":
-        """The other way round in time, as if nothing had acted."""
+        """The same in reverse order of time, without actions."""
         return Encoded(self.frames.flip(1), self.embeddings.flip(1))
 
 
 class Learned(NamedTuple):
-    """What the objective needs of a batch of clips."""
+    """What the objective needs from a batch of clips."""
 
-    log_likelihoods: dict[str, Tensor]  # by name, each (N,): of all embeddings, in nats
-    weights: dict[str, float]  # of those in the objective
+    log_likelihoods: dict[str, Tensor]  # by name, each (N,): likelihoods of all embeddings, in nats
+    weights: dict[str, float]  # weights of those in the objective
     forecasts: Tensor  # (N, K, D): embeddings forecast from frames before; K may be 0
-    times: Tensor  # (N, K): the frames that they are of
+    times: Tensor  # (N, K): numbers of the forecast frames
 
 
 class Prior(nn.Module, ABC):
     """A density of sequences of embeddings (N, T, D), and what follows from it.
 
     Attributes:
-        pictures: whether it wants embeddings in the order of a picture's pixels, ``Flow.as_pictures``.
-        reach: steps that one forecast goes at most; None for any number.
+        pictures: whether it needs embeddings in the order of a picture's pixels, ``Flow.as_pictures``.
+        reach: greatest number of steps in one forecast; None for any number.
     """
 
     pictures: ClassVar[bool] = True
@@ -66,7 +66,7 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def learn(self, seen: Encoded, generator: torch.Generator | None) -> Learned:
-        """All that the objective is made of; ``generator`` draws the moments from which it forecasts."""
+        """The terms of the objective; ``generator`` draws the moments from which it forecasts."""
 
     @abstractmethod
     def log_density(self, seen: Encoded, first: int = 0) -> Tensor:
@@ -81,7 +81,7 @@ class Prior(nn.Module, ABC):
         """Embeddings expected after those seen, at most ``reach`` of them: (N, horizon, D)."""
 
     def forecast_windows(self, seen: Encoded, context: int, horizon: int) -> Tensor:
-        """What ``forecast`` gives after each window of ``context`` frames: (N, windows, horizon, D)."""
+        """The result of ``forecast`` after each window of ``context`` frames: (N, windows, horizon, D)."""
         ahead: Tensor = self.forecast(seen.windows(context), horizon).unflatten(0, (len(seen.frames), -1))
         return ahead
 
@@ -95,34 +95,34 @@ class Prior(nn.Module, ABC):
 
     @abstractmethod
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
-        """Embeddings expected at real times (K,), of 0 .. T-1 and around, from ``observed`` frames (T,): (N, K, D)."""
+        """Embeddings expected at real times (K,), in or around 0 .. T-1, from ``observed`` frames (T,): (N, K, D)."""
 
     @abstractmethod
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
-        """Embeddings after those seen, at most ``reach``, drawn: (count, N, horizon, D).
+        """Draws of the embeddings after those seen, at most ``reach`` of them: (count, N, horizon, D).
 
-        ``noise`` is the size of the observation noise that is added to what was drawn.
+        ``noise`` is the size of the observation noise that is added to the draws.
         """
 
     def share(self, gap: float) -> float:
-        """How far to believe it between two frames that were seen, ``gap`` apart; the rest is interpolation."""
+        """Weight of the dynamics between two seen frames that are ``gap`` apart; the rest is interpolation."""
         return 1.0
 
     def spectrum(self, seen: Encoded | None) -> Spectrum | None:
-        """Eigenvalues of the mean transition of what was seen, or of any; None for a form without modes."""
+        """Eigenvalues of the transition, or of its mean over the frames seen; None for a form without modes."""
         return None
 
     def forgotten(self, frames: float) -> Tensor:
-        """Which modes cannot be traced back so many frames: bool (modes,)."""
+        """Which modes cannot be traced back this number of frames: bool (modes,)."""
         return torch.zeros(0, dtype=torch.bool)
 
     def mode_energy(self, seen: Encoded) -> Tensor:
-        """Mean energy of each mode in what was seen, of a form with modes: (N, modes)."""
+        """Mean energy of each mode in the frames seen, for a form with modes: (N, modes)."""
         raise ValueError("these dynamics have no modes; train with dynamics modal for some.")
 
     def mode_parts(self, seen: Encoded, modes: list[int]) -> tuple[Tensor, list[Tensor]]:
-        """What was seen as the model has it, (N, T, D), and the part of it that is each mode's."""
+        """The model's fit of the embeddings seen, (N, T, D), and the part of each mode in it."""
         raise ValueError("these dynamics have no modes; train with dynamics modal for some.")
 
     def begin(self, frames: Tensor, noise: float) -> None:
-        """Before the first step, look at some training clips (N, T, C, H, W), as the flow leaves them at first."""
+        """Called before the first step with some training clips (N, T, C, H, W), as the untrained flow encodes them."""

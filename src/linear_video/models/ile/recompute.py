@@ -1,13 +1,13 @@
-"""Gradients of affine couplings that compute again what they need, instead of keeping it.
+"""Gradients of affine couplings that recompute what they need, instead of keeping it.
 
-What a coupling's network computes on its way is far larger than its input. ``"checkpoint"`` keeps the input of each
-coupling. ``"reversible"`` keeps one map of values for a whole chain: a coupling leaves half of the channels as it is,
-so what scaled and shifted the other half can be computed again from the output, and undone (Gomez, Ren, Urtasun,
-Grosse 2017, "The reversible residual network", for residual networks). Either way each network runs twice, on some
-frames at a time.
+The intermediate results of a coupling's network are far larger than its input. ``"checkpoint"`` keeps the input of each
+coupling. ``"reversible"`` keeps one map of values for a whole chain: a coupling does not change half of the channels,
+so the scale and shift of the other half can be recomputed from the output, and undone (Gomez, Ren, Urtasun, Grosse
+2017, "The reversible residual network", for residual networks). Either way, each network runs twice, on some frames at
+a time.
 
-The map of a reversible chain is in float64, the networks stay as they are: undone in float32, roundings of a deep chain
-would add up, and a network in bf16 would see another input than before.
+The map of a reversible chain is in float64; the networks keep their type. In float32, rounding errors of a deep chain
+would add up, and a network in bf16 would see a different input than before.
 """
 
 import math
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Memory = Literal["none", "checkpoint", "reversible"]
 
-# Of recomputed frames, a quarter at a time, unless that would be so little work that calls cost more than computing.
+# A quarter of the frames is recomputed at a time, unless that is so little work that the overhead of calls dominates.
 PARTS, LEAST_VALUES = 4, 2**14
 
 
@@ -32,14 +32,14 @@ PARTS, LEAST_VALUES = 4, 2**14
 class _Tape:
     """The one map of values that a reversible chain keeps, and which coupling's output it is."""
 
-    first: Tensor  # the chain's input, to measure how well it is computed back
+    first: Tensor  # the chain's input, to measure how well it is recomputed
     values: Tensor
     number: int
     error: Tensor  # largest relative error so far
 
 
 class _Step(torch.autograd.Function):
-    """One coupling. With a tape, the backward pass moves the tape on from the coupling's output to its input."""
+    """One coupling. With a tape, the backward pass moves the tape from the coupling's output to its input."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -90,7 +90,7 @@ class _Step(torch.autograd.Function):
 
 
 def _apply(ctx: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """The coupling of some frames, whose network sees its own type."""
+    """Apply the coupling to some frames; its network sees its own type."""
     left, right = ctx.coupling.split(inputs)
     scale, shift = ctx.coupling.scale_and_shift(left.to(ctx.dtype))
     right, log_abs_det = ctx.coupling.transform(right, scale, shift, ctx.inverse)
@@ -105,7 +105,7 @@ def _frames_at_once(values: Tensor) -> int:
 def _gradients(
     ctx: Any, known: Tensor, output_gradient: Tensor, log_abs_det_gradient: Tensor
 ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Input of some frames, its gradient, and the parameters', from the input or, with a tape, from the output."""
+    """Input of some frames, and the gradients of it and the parameters, from the input or, with a tape, the output."""
     coupling: AffineCoupling = ctx.coupling
     left, right = coupling.split(known)
     with torch.enable_grad(), torch.autocast(cache_enabled=False, **ctx.autocast):
@@ -126,8 +126,8 @@ def couple(
 ) -> tuple[Tensor, Tensor]:
     """Apply couplings one after the other: values (N, C, H, W) -> values (N, C, H, W), log|det| (N,).
 
-    With ``"reversible"`` there can be only one backward pass, in which ``error`` () is raised in place to the relative
-    error with which the chain's input was computed back, if that is larger.
+    With ``"reversible"`` there can be only one backward pass. It raises ``error`` () in place to the relative error of
+    the recomputed input of the chain, if that is larger.
     """
     log_abs_det, dtype = values.new_zeros(len(values)), values.dtype
     if memory == "none" or not torch.is_grad_enabled():

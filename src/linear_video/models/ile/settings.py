@@ -13,26 +13,28 @@ class IleSettings:
     Attributes:
         dynamics: form of A_t: ``"modal"``, Fourier modes that turn with the motion; ``"warp"``, a picture that moves
             along a field; ``"dense"``, one transition for all motions, as in the paper.
-        look_back: modal and warp: frames from which the motion is found.
-        reach: modal and warp: steps ahead for which the network gives a motion. Longer forecasts continue from them.
+        look_back: modal and warp: number of frames from which the motion is found.
+        reach: modal and warp: number of steps ahead for which the network gives a motion. Longer forecasts continue
+            from there.
         field_start: warp: the field before training: ``"still"`` (nothing moves), or ``"optical_flow"`` (everything
-            keeps the motion that OpenCV's optical flow found last, on the CPU). The network corrects it.
-        motion_values: modal: how many numbers turn the modes; the first two are a velocity.
+            keeps its last motion, which OpenCV's optical flow finds on the CPU). The network corrects it.
+        motion_values: modal: number of values that turn the modes; the first two are a velocity.
         motion_channels: modal and warp: channels of the network that finds the motion.
         motion_share: modal and warp: share of the training that learns the motion alone, coarse to fine.
-        motion_refinement: modal and warp: rate of that network in the rest of the training, relative to that part.
-        forecasts_per_clip: modal and warp: moments of a clip from which a step of the training forecasts.
-        state_dimension: dense: n, even.
+        motion_refinement: modal and warp: learning rate of the motion network in the rest of the training, relative to
+            that first part.
+        forecasts_per_clip: modal and warp: number of moments in a clip from which each training step forecasts.
+        state_dimension: dense: dimension n of the state, even.
         blocks: number of blocks. Each squeezes pixels into channels, applies couplings, and sends half of the channels
             to the embedding.
-        couplings: affine couplings of a block; 0 makes the flow the identity, for comparison.
+        couplings: number of affine couplings in a block; 0 makes the flow the identity, for comparison.
         hidden_channels: channels in the middle of a coupling's network.
         middle_kernel: size of the middle convolution, 1 (authors' code) or 3 (paper).
         mix: transform of the 2x2 pixels that a squeeze moves into channels: ``"haar"`` (wavelet) or ``"none"``.
-        first_squeezes: squeezes before the first coupling.
+        first_squeezes: number of squeezes before the first coupling.
         eigenvalue_radius: dense: (least, greatest) modulus of the eigenvalues before training, within [0, 1].
         eigenvalue_angle: dense: (least, greatest) angle of the eigenvalues before training, degrees a frame in [0, 90].
-        noise: size of the dequantisation noise in training, in grey values of [0, 1].
+        noise: size of the dequantisation noise in training, for grey values in [0, 1].
         noise_kind: ``"gaussian"`` (standard deviation ``noise``) or ``"uniform"`` (width ``noise``).
         scale: ``"learned"`` leaves the embedding's scale to the flow; ``"batch_mean"`` divides it by the batch's mean
             absolute value (paper, section 2.6).
@@ -41,14 +43,14 @@ class IleSettings:
         loss_frames: number of frames, from the first one on, that the objective sees; None for all.
         forecast_weight: weight in the objective of the log density of true frames under the forecasts; 0 leaves it out
             (paper).
-        forecast_context: dense: frames that those forecasts see. They predict all other frames of a clip.
+        forecast_context: dense: number of frames that those forecasts see. They predict all other frames of a clip.
         prior_precision: dense: x0 of a prediction is the posterior mean under x0 ~ N(0, I / prior_precision); 1 is the
-            prior of the marginal likelihood, 0 least squares (paper).
+            prior of the marginal likelihood, and 0 is least squares (paper).
         fading_memory: dense: weight of a context frame relative to the frame after it in a prediction, in (0, 1].
         memory: what the flow keeps for the gradient: ``"none"`` saves no memory; ``"checkpoint"`` and ``"reversible"``
-            compute the couplings' networks again, from kept inputs or from their outputs (``models.recompute``).
+            recompute the couplings' networks from kept inputs or from their outputs (``models.recompute``).
         actions: number of values of the actions u_t in x_t = A x_{t-1} + B u_t (paper, section 4); 0 for a model
-            without.
+            without actions.
     """
 
     dynamics: Literal["modal", "warp", "dense"] = "modal"
@@ -106,11 +108,11 @@ class IleSettings:
         check_within(self, "[0, 1]", "profile_weight")
         check_within(self, "(0, 1]", "fading_memory")
         if self.dynamics != "dense" and self.loss_frames is not None and self.loss_frames <= self.reach:
-            raise ValueError(f"loss_frames {self.loss_frames} leave no frame to look from; lower reach, {self.reach}.")
+            raise ValueError(f"loss_frames {self.loss_frames} leaves no frame to look from; lower reach, {self.reach}.")
         known = self.forecast_context if self.dynamics == "dense" else 0
         if self.forecast_weight and self.loss_frames is not None and self.loss_frames <= known:
             raise ValueError(
-                f"loss_frames {self.loss_frames} leave none to forecast after forecast_context "
+                f"loss_frames {self.loss_frames} leaves none to forecast after forecast_context "
                 f"{self.forecast_context}; set forecast_weight to 0.0, or raise loss_frames."
             )
 
@@ -119,10 +121,10 @@ MODAL: dict[str, Any] = {
     "steps": 3600,
     "learning_rate": 4e-3,
     "learning_rates": {"prior.motion": 3e-3, "prior": 3e-3, "prior.log": 1e-2},
-    "warmup_steps": 200,  # forecasts are decoded from embeddings that nothing bounds at first
+    "warmup_steps": 200,  # at first, forecasts are decoded from unbounded embeddings
     "weight_average": 0.99,
     "validate_every": 500,
-    "threads": 1,  # a second one gains under 10 %, and costs much where another program keeps the core busy
+    "threads": 1,  # a second thread gains under 10 %, and costs much if another program keeps the core busy
 }
 # Training settings that suit each form of dynamics.
 TRAINING: dict[str, dict[str, Any]] = {
@@ -138,7 +140,7 @@ TRAINING: dict[str, dict[str, Any]] = {
         "steps": 7000,
         "learning_rate": 6e-3,
         "weight_average": 0.998,
-        # Were the eigenvalues faster, many modes would decay so quickly that they explain the first frame alone.
+        # With a higher rate, many modes decay so quickly that they explain only the first frame.
         "learning_rates": {"prior.observation": 1e-2, "prior.theta": 2e-4},
     },
 }

@@ -1,12 +1,12 @@
-"""Warp dynamics: A_t samples the picture along a field of displacements that the past decides.
+"""Warp dynamics: A_t samples the picture along a field of displacements that depends on the past.
 
     e_t = z_t - x̂_t,   e_t ~ N(0, S_t)
     x̂_{t+1} = ρ A_t (x̂_t + K e_t) + (1 - ρ) μ
 
-A_t is bicubic interpolation at the places that the field names, a sparse matrix. The field and the diagonal S_t are
-what a network makes of the last frames, so the product of these densities is an exact density, which integrates to
-one. K = 1 and ρ = 1 move the last frame on; with K below 1, it is filtered along the motion. The fields of further
-steps go straight from the last frame to each of the next.
+A_t is bicubic interpolation at the places that the field names, a sparse matrix. A network computes the field and the
+diagonal S_t from the last frames, so the product of these densities is an exact density, which integrates to one. With
+K = 1 and ρ = 1, the last frame is moved on; with K below 1, it is filtered along the motion. The fields of further
+steps lead directly from the last frame to each later one.
 """
 
 import math
@@ -23,40 +23,40 @@ from linear_video.models.ile.moving import MovingPrior
 from linear_video.models.ile.prior import Encoded
 from linear_video.models.ile.settings import IleSettings
 
-ROUGHNESS = 0.02  # of the field, total variation in pixels
+ROUGHNESS = 0.02  # weight of the field's total variation in pixels
 FIRST_GAIN, FIRST_MEMORY = 0.95, 0.998  # K and ρ, before training
 
 
 class Followed(NamedTuple):
-    """What the filter makes of sequences."""
+    """The results of the filter for sequences."""
 
     states: Tensor  # (N, T, C, H, W), x̂_t + K e_t
     expected: Tensor  # (N, T, C, H, W), x̂_t
     variances: Tensor  # (N, T, C, H, W), S_t
     motion: Tensor  # (N, T, reach, 2 + C, H, W), after each frame
-    log_density: Tensor  # (N, T), of z_t given those before; 0 where it is missing
+    log_density: Tensor  # (N, T), of z_t given the frames before; 0 where it is missing
 
 
 class WarpPrior(MovingPrior):
     """Warp dynamics of embeddings that are pictures, see above.
 
-    Its likelihood is exact where all frames are there. Where some are missing, it leaves out what that adds to the
-    variances: what is not known of a frame is moved on as the frame is, and would no longer be diagonal.
+    Its likelihood is exact if no frame is missing. If frames are missing, it neglects the additional variance: the
+    uncertainty of a frame moves on with the frame, and would no longer be diagonal.
     """
 
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
         s, shape = settings, (frame_shape[0], 1, 1)
         self.motion = FieldNetwork(frame_shape, s.look_back, s.reach, s.actions, s.motion_channels, s.field_start)
-        self.mean = nn.Parameter(torch.zeros(shape))  # μ; nothing is of a place, so that frames may have any size
+        self.mean = nn.Parameter(torch.zeros(shape))  # μ; independent of the place, so that frames may have any size
         self.gain = nn.Parameter(torch.full(shape, math.log(FIRST_GAIN / (1 - FIRST_GAIN))))  # K, by its logit
         self.radius = nn.Parameter(torch.full(shape, math.log(FIRST_MEMORY / (1 - FIRST_MEMORY))))  # ρ, by its logit
-        self.log_variance = nn.Parameter(torch.full(shape, -6.0))  # of S_t, where the network says nothing
+        self.log_variance = nn.Parameter(torch.full(shape, -6.0))  # of S_t, where the network adds nothing
         self.log_initial = nn.Parameter(torch.full(shape, -2.0))  # of S_0
 
     @torch.no_grad()
     def begin(self, frames: Tensor, noise: float) -> None:
-        """Mean and variance of first frames are those of the clips; innovations have a tenth of the changes' energy."""
+        """Take mean and variance of first frames from the clips, and a tenth of the changes' energy for innovations."""
         floor = max(noise, 1 / 255) ** 2
         self.mean.copy_(frames.mean((0, 1, 3, 4), keepdim=True)[0, 0])
         self.log_initial.copy_((frames.var((0, 1, 3, 4), keepdim=True)[0, 0] + floor).log())
@@ -66,29 +66,29 @@ class WarpPrior(MovingPrior):
     # --- the transition ---------------------------------------------------------------------------------------------
 
     def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
-        """As of every one."""
+        """See ``MovingPrior``."""
         steps = motion.shape[1]
         repeated = pictures[:, None].expand(-1, steps, -1, -1, -1).flatten(0, 1)
         moved: Tensor = sampled(repeated, motion[:, :, :2].flatten(0, 1)).unflatten(0, (-1, steps))
         return moved
 
     def roughness(self, motion: Tensor) -> Tensor:
-        """Total variation of the field; and the network's variances, which learn later, stay as they are."""
+        """The total variation of the field. The network's variances are not penalised, and learn later."""
         field, rest = motion[..., :2, :, :], motion[..., 2:, :, :]
         variation = field.diff(dim=-1).abs().mean() + field.diff(dim=-2).abs().mean()
         return ROUGHNESS * variation + 1e-3 * rest.square().mean()
 
     def decayed(self, pictures: Tensor, steps: Tensor | float) -> Tensor:
-        """What is left of pictures (..., C, H, W) after so many steps: the rest is the mean."""
+        """Pictures (..., C, H, W) after a number of steps in which they decay towards the mean."""
         kept = self.radius.sigmoid() ** steps
         return kept * pictures + (1 - kept) * self.mean
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Followed:
-        """Filter over embeddings (N, T, D), of which ``observed`` (N, T) are there."""
+        """Filter over embeddings (N, T, D), of which the ``observed`` (N, T) ones are known."""
         motion = self.motion(seen.frames, seen.actions)
-        # By unbind, since the gradient of an index would fill all steps each time.
+        # With unbind, since the gradient of an index would fill all steps each time.
         values, fields = self.pictures_of(seen.embeddings).unbind(1), motion[:, :, :1].unbind(1)
         gain, expected = self.gain.sigmoid(), self.mean.expand_as(values[0])
         log_variances = torch.cat(
@@ -113,16 +113,16 @@ class WarpPrior(MovingPrior):
         return Followed(torch.stack(states, 1), torch.stack(expectations, 1), log_variances.exp(), motion, density)
 
     def forecast_from(self, states: Tensor, motion: Tensor) -> Tensor:
-        """As of every one."""
+        """See ``MovingPrior``."""
         steps = torch.arange(1, motion.shape[1] + 1, device=states.device)[:, None, None, None]
         return self.decayed(self.carried(states, motion), steps).flatten(2)
 
     def _forgets(self, frames: int) -> bool:
-        """Whether so many frames tell all that a longer past would: what is left of one after k others is (1 - K)^k."""
+        """Whether this many frames tell as much as a longer past: after k frames, (1 - K)^k of an older one is left."""
         return frames > self.settings.look_back + 1
 
     def forecast_windows(self, seen: Encoded, context: int, horizon: int) -> Tensor:
-        """As of every form; of windows that are long enough, going over the sequence once."""
+        """See ``Prior``; long enough windows need only one pass over the sequence."""
         if not self._forgets(context):
             return super().forecast_windows(seen, context, horizon)
         filtered = self.filter(seen)
@@ -132,20 +132,20 @@ class WarpPrior(MovingPrior):
         return ahead
 
     def density_windows(self, seen: Encoded, past: int) -> Tensor:
-        """As of every form; of windows that are long enough, going over the sequence once."""
+        """See ``Prior``; long enough windows need only one pass over the sequence."""
         return self.log_density(seen) if self._forgets(past) else super().density_windows(seen, past)
 
     # --- between and before -----------------------------------------------------------------------------------------
 
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
-        """As of every form: what comes from before and what comes from after, weighted by their variances.
+        """See ``Prior``; estimates from before and after are weighted by their variances.
 
-        In the innovations form, K S is the variance of what is expected, and (1 - K) S that of a frame about it.
-        Between frames, each variance grows with the time from the frame that was seen.
+        In the innovations form, K S is the variance of the expected picture, and (1 - K) S the variance of a frame
+        about it. Between frames, each variance grows with the time from the seen frame.
         """
         length, there = seen.embeddings.shape[1], observed.expand(len(seen.embeddings), -1)
         numbers = observed.nonzero().flatten().tolist()
-        # What comes after the last moment does not matter on the way forth, nor what comes before the first one back.
+        # The forward pass does not need frames after the last time, nor the backward pass frames before the first one.
         end = max([n for n in numbers if n <= float(times.max())], default=numbers[0]) + 1
         start = min([n for n in numbers if n >= float(times.min())], default=numbers[-1])
         forth = self.filter(seen.first(end), there[:, :end])
@@ -167,25 +167,25 @@ class WarpPrior(MovingPrior):
         return torch.stack(found, 1).flatten(2)
 
     def _after(self, followed: Followed, number: int, steps: float) -> Tensor:
-        """The state of a frame, a real number of steps later, at most ``reach``."""
-        fields = F.pad(followed.motion[:, number, :, :2], (0, 0, 0, 0, 0, 0, 1, 0))  # no motion in no time
+        """The state of a frame after a real number of steps, at most ``reach``."""
+        fields = F.pad(followed.motion[:, number, :, :2], (0, 0, 0, 0, 0, 0, 1, 0))  # no motion after zero steps
         whole = min(int(steps), fields.shape[1] - 1)
         field = fields[:, whole].lerp(fields[:, min(whole + 1, fields.shape[1] - 1)], steps - whole)
         return self.decayed(sampled(followed.states[:, number], field), steps)
 
     def _both(self, forth: Followed, back: Followed, number: int, length: int) -> Tensor:
-        """A frame that was seen, as it and those before and after have it."""
+        """The estimate of a seen frame from itself and the frames before and after it."""
         gain, mirrored = self.gain.sigmoid(), length - 1 - number
         if number == length - 1:
             return forth.states[:, number]
         if not number:
             return back.states[:, mirrored]
-        # Each counts by the other's variance; both are K S, less what the frame itself has told.
+        # Each is weighted by the other's variance; both are K S, without the information of the frame itself.
         here, there = (1 - gain) * forth.variances[:, number], back.variances[:, mirrored]
         return (there * forth.states[:, number] + here * back.expected[:, mirrored]) / (here + there)
 
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
-        """As of every form: the state and each step's innovation are drawn."""
+        """See ``Prior``; the state and each step's innovation are drawn."""
         followed, gain = self.filter(seen), self.gain.sigmoid()
         state, motion = followed.states[:, -1].expand(count, -1, -1, -1, -1), followed.motion[:, -1]
         variance = (self.log_variance + motion[:, 0, 2:]).exp()  # (N, C, H, W)
@@ -203,7 +203,7 @@ class WarpPrior(MovingPrior):
 
 
 def sampled(pictures: Tensor, field: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) taken from where the field (B, 2, H, W) says: x + field(x); beyond the edge, the edge."""
+    """Pictures (B, C, H, W) sampled at x + field(x), with field (B, 2, H, W); the edge goes on beyond the frame."""
     height, width = pictures.shape[-2:]
     rows = torch.arange(height, dtype=field.dtype, device=field.device)[:, None]
     columns = torch.arange(width, dtype=field.dtype, device=field.device)

@@ -12,7 +12,7 @@ from linear_video.common.commit import git_commit
 from linear_video.common.errors import InputError
 from linear_video.evaluation.held_out import EvaluationSettings
 
-# By the name of the model, what reads its predictions when it is called.
+# By the name of the model, a function that reads its predictions.
 Predictions = dict[str, Callable[[], NDArray[np.float32]]]
 
 
@@ -24,12 +24,12 @@ def compare(
     dataset: str,
     **prediction_facts: dict[str, Any],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Scores of every model that has predictions, a row for each predicted frame; and what is known of each model.
+    """Scores of every model that has predictions, with a row for each predicted frame; and facts about each model.
 
-    ``prediction_facts`` are those of every model by name, empty for one that has predicted nothing yet.
+    ``prediction_facts`` are the facts of every model by name; they are empty for a model without predictions.
 
     Raises:
-        InputError: if there are no models yet, or a model has predicted other clips than those that are held out now.
+        InputError: if there are no models yet, or a model has predicted clips that differ from those held out now.
     """
     from linear_video.evaluation.comparison import check_facts, compare, fingerprint
 
@@ -48,7 +48,7 @@ def compare(
         raise InputError(
             f"{', '.join(others)} predicted other clips than the {evaluation.held_out} clips that {dataset} and the "
             f"parameter evaluation now stand for; scores would not compare. Run {again} again (with "
-            f"--from-nodes={others[0]}.{dataset}.predict, if the training is still good)."
+            f"--from-nodes={others[0]}.{dataset}.predict, if the training is still valid)."
         )
     context, truth = evaluation.context_and_truth(clips)
     return compare({model: predictions[model]() for model in facts}, context, truth), pd.DataFrame(facts.values())
@@ -78,14 +78,14 @@ def report(
     notes = [
         f"{len(clips)} {evaluation.held_out} clip{'s' * several} of {dataset}, {truth.shape[-1]}x{truth.shape[-2]} "
         f"pixels: every model may see the same {evaluation.context} frames and predicts the next {evaluation.horizon}. "
-        + (means if several else "Gains are over the last frame. One clip tells nothing of the spread."),
-        "All models learn from the same training clips; their time of training stands in the last table. "
+        + (means if several else "Gains are over the last frame. One clip tells nothing about the spread."),
+        "All models learn from the same training clips; their training times are in the last table. "
         f"Compared at commit {git_commit()[:10]}.",
     ]
     missing = [model for model in models if model not in shown and model != BASELINE]
     if missing:
         commands = "; ".join(f"kedro run --pipelines={model}.{dataset}" for model in missing)
-        notes.append(f"Not here, since not trained yet: {', '.join(missing)}. To add: {commands}.")
+        notes.append(f"Not shown, since not trained yet: {', '.join(missing)}. To add: {commands}.")
     tables = [*metric_tables(scores).values(), models_table(scores, facts)]
     by_model = {
         str(name): {str(column): values.to_numpy() for column, values in of_model.items()}

@@ -1,4 +1,4 @@
-"""Wiring of the comparison: it reads what the models have left on disk, and trains none."""
+"""Wiring of the comparison, which reads the models' predictions from disk, and trains no model."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -10,7 +10,7 @@ from linear_video.pipelines.comparison.nodes import compare, report
 def create_pipeline(dataset: str, models: list[str]) -> Pipeline:
     """Nodes ``comparison.<dataset>.compare`` and ``report``, for the models that have been run on the dataset.
 
-    The facts of every model are an input, so that in one run the comparison comes after what it compares.
+    The facts of every model are an input, so within one run the comparison comes after the models.
     """
     evaluation = f"params:evaluation.{dataset}"
     held_out = {name: name for name in ("validation_clips", "test_clips")} | {"evaluation": evaluation}

@@ -1,1 +1,1 @@
-"""Fetch the files of a dataset that may be had openly."""
+"""Fetch the files of a dataset that is openly available."""

@@ -32,7 +32,7 @@ def download(settings: DownloadSettings, name: str) -> list[str]:
 
 def _fetched(settings: DownloadSettings, folder: Path, name: str) -> list[str]:
     url = settings.url
-    unfinished = folder / ".download.part"  # where what a killed run leaves is found
+    unfinished = folder / ".download.part"  # where the remains of a killed run are found
     fetcher = pooch.create(unfinished, base_url=url, registry=settings.checksums, retry_if_failed=2)
     shutil.rmtree(unfinished, ignore_errors=True)
     try:

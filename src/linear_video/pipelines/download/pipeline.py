@@ -7,7 +7,7 @@ from linear_video.pipelines.download.nodes import download
 
 
 def create_pipeline(name: str) -> Pipeline:
-    """One node, ``download_<files>``, optional: the files may as well be put into their folder by hand."""
+    """One optional node, ``download_<files>``; the files can also be put into their folder by hand."""
     function = bound(download, name=name)
     tags = ["ingest", ALWAYS]
     return Pipeline([node(function, inputs=f"params:{name}", outputs=f"{name}_files", name=name, tags=tags)])

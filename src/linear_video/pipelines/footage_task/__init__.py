@@ -1,1 +1,1 @@
-"""A trained model on footage of one's own."""
+"""Apply a trained model to your own footage."""

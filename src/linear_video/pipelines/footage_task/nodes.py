@@ -1,4 +1,4 @@
-"""A trained model on footage of one's own.
+"""Apply a trained model to your own footage.
 
 PyTorch and matplotlib are imported within the node, since every ``kedro`` command imports this file.
 """
@@ -11,7 +11,7 @@ from linear_video.tasks.settings import PredictSettings
 
 
 def run_task(predict: PredictSettings, seed: int, folder: Path) -> pd.DataFrame:
-    """Do the task; leave a video, a picture and a table of each piece of footage in a folder of its own."""
+    """Do the task, and write a video, a picture and a table for each piece of footage into its own folder."""
     import linear_video
     from linear_video.tasks.runner import run_all
 

@@ -1,4 +1,4 @@
-"""Wiring of a trained model on footage of one's own."""
+"""Wiring of a trained model on your own footage."""
 
 from kedro.pipeline import Pipeline, node
 

@@ -11,9 +11,9 @@ CLIPS_SHOWN = 4  # of each split
 
 
 def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tuple[Any, ...]:
-    """Train, validation and test clips; and what became of each source, of a dataset that ``lists_sources``.
+    """Train, validation and test clips; and what became of each source, if the dataset ``lists_sources``.
 
-    ``folder`` keeps what is worth keeping: recordings that have been read are not read again.
+    ``folder`` keeps recordings that have been read, so that they are not read again.
     """
     made = settings.make(dataset, seed, folder)
     clips = tuple(made.clips[split] for split in SPLITS)
@@ -23,10 +23,10 @@ def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tu
 def summarise(
     train: ClipSet, validation: ClipSet, test: ClipSet, sources: pd.DataFrame | None = None, *, dataset: str
 ) -> tuple[pd.DataFrame, Any]:
-    """Clips, sources and frames of each split, and of what was read and rejected where there are ``sources``.
+    """Counts of clips, sources and frames of each split; with ``sources``, also of what was read and rejected.
 
-    Frames of a split are those of its clips, which may overlap; frames read are those of the recordings. Beside the
-    table, a contact sheet of some clips of each split, as a matplotlib figure.
+    The frames of a split are those of its clips, which may overlap; frames read are those of the recordings. The second
+    result is a contact sheet of some clips of each split, as a matplotlib figure.
     """
     from linear_video.evaluation.figures import contact_sheet
 

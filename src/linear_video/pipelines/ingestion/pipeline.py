@@ -1,4 +1,4 @@
-"""Wiring of a dataset: one template, stamped out for each."""
+"""Wiring of a dataset: one template, used for each dataset."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -10,7 +10,7 @@ from linear_video.pipelines.ingestion.nodes import make, summarise
 def create_pipeline(dataset: str, *, lists_sources: bool) -> Pipeline:
     """Nodes ``<dataset>.make`` and ``<dataset>.summarise``.
 
-    Both come before any training, so that other runs may use the clips meanwhile.
+    Both run before any training, so that other runs can use the clips in the meantime.
     """
     clips = [f"{split}_clips" for split in SPLITS]
     sources = ["sources"] if lists_sources else []

@@ -1,1 +1,1 @@
-"""From one video to all that can be said of it."""
+"""Apply all tasks to one video."""

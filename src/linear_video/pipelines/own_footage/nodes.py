@@ -1,4 +1,4 @@
-"""From one video to all that can be said of it.
+"""Apply all tasks to one video, and make a page of the results.
 
 PyTorch and matplotlib are imported within the nodes, since every ``kedro`` command imports this file.
 """
@@ -19,14 +19,14 @@ SURPRISE_LINES = 240  # the model looks at every frame several times
 
 
 def run_tasks_with(checkpoint: Checkpoint, footage: OwnFootageSettings, seed: int, folder: Path) -> pd.DataFrame:
-    """Do all tasks that make sense with the model that was trained on the video."""
+    """Do all tasks that make sense, with the model that was trained on the video."""
     from linear_video.tasks.trained import TrainedModel
 
     return _run_all(TrainedModel(checkpoint.model, checkpoint.config, context=footage.context), footage, seed, folder)
 
 
 def run_tasks(footage: OwnFootageSettings, seed: int, folder: Path) -> pd.DataFrame:
-    """Do all tasks that make sense with the model that the settings name."""
+    """Do all tasks that make sense, with the model that the settings name."""
     import linear_video
 
     if footage.model is None:
@@ -66,7 +66,7 @@ def _run_all(trained: Any, footage: OwnFootageSettings, seed: int, folder: Path)
 
 
 def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
-    """One page that needs no other files, on the first video of the results."""
+    """One self-contained page about the first video of the results."""
     from linear_video.tasks.footage import find_footage, open_footage
     from linear_video.tasks.report import PLAYED, page
     from linear_video.tasks.runner import read_facts

@@ -1,4 +1,4 @@
-"""Wiring of one video of one's own."""
+"""Wiring of all tasks on one video."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -7,7 +7,7 @@ from linear_video.pipelines.own_footage.nodes import run_tasks, run_tasks_with, 
 
 
 def create_pipeline(checkpoint: str | None) -> Pipeline:
-    """Nodes ``footage.run_tasks`` and ``footage.write_report``, with the checkpoint of that name, or the one named."""
+    """Nodes ``footage.run_tasks`` and ``footage.write_report``, with this checkpoint, or the model in the settings."""
     given = {"footage": "params:footage", "seed": "params:seed", "folder": "results_folder"}
     own = {} if checkpoint is None else {"checkpoint": checkpoint}
     done = node(

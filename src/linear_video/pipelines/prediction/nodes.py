@@ -25,7 +25,7 @@ def predict(
     model_name: str,
     dataset: str,
 ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Predicted frames of the held-out clips that are scored, (sequences, horizon, C, H, W); what there is to know."""
+    """Predicted frames of the held-out clips that are scored, (sequences, horizon, C, H, W); and facts about them."""
     import torch
 
     from linear_video.evaluation.comparison import fingerprint
@@ -39,7 +39,7 @@ def predict(
     if shape != clips.frames.shape[2:]:
         raise InputError(
             f"the trained model takes frames of the shape {shape}, but the {evaluation.held_out} clips have "
-            f"{clips.frames.shape[2:]}; train again, or make the clips as they were."
+            f"{clips.frames.shape[2:]}; train again, or restore the settings of the clips."
         )
     model.predict(torch.zeros(1, evaluation.context, *shape), 1)  # the first time takes longer
     started = time.perf_counter()
@@ -71,7 +71,7 @@ def evaluate(
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value."""
+    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; and bits per value."""
     from linear_video.evaluation.predictions import optical_flow
     from linear_video.evaluation.scores import score
 
@@ -92,7 +92,7 @@ def draw(
     settings: DatasetSettings,
     evaluation: EvaluationSettings,
 ) -> tuple[dict[str, Any], str]:
-    """Film strip, horizon plot, animation, the spectrum of a model that has one; and a page with all of it."""
+    """Film strip, horizon plot, animation, the spectrum if the model has one, and a page with all of them."""
     from linear_video.evaluation import experiment, figures
     from linear_video.evaluation.predictions import numbers_learned
     from linear_video.evaluation.scores import score_frames

@@ -1,4 +1,4 @@
-"""Wiring of prediction and its evaluation: one template, stamped out for each model and dataset."""
+"""Wiring of prediction and its evaluation: one template, used for each model and dataset."""
 
 from kedro.pipeline import Pipeline, node
 

@@ -25,7 +25,7 @@ def synthesise(
     evaluation: EvaluationSettings,
     seed: int,
 ) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    """Sequences (sequences, frames, C, H, W), each from two frames of a held-out clip; and which ones these are.
+    """Sequences (sequences, frames, C, H, W), each from two frames of a held-out clip; and a table of these starts.
 
     Starts are spread over the clips, and within them over time.
     """
@@ -52,7 +52,7 @@ def evaluate(
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
-    """What the sequences are worth by the judge of the dataset, and whether the system that made them lasts."""
+    """Scores of the sequences by the judge of the dataset, and whether the system that made them is stable."""
     frames = evaluation.chosen(validation_clips, test_clips).frames
     scores = JUDGES[settings.judge].score(Sequences(synthesised, starts, frames), settings, seed)
     sequences, length, *shape = synthesised.shape
@@ -80,7 +80,7 @@ def draw(
     scores_beside: dict[str, Any] | None = None,
     **beside: NDArray[np.uint8],
 ) -> tuple[dict[str, Any], str]:
-    """Film strip and animation of truth, model and, by name, models ``beside`` it; the model's spectrum; a page."""
+    """Film strip and animation of truth, model and the models ``beside`` it by name; the model's spectrum; a page."""
     from linear_video.evaluation import experiment, figures
     from linear_video.evaluation.predictions import numbers_learned
 

@@ -1,4 +1,4 @@
-"""Wiring of synthesis and its evaluation: one template, stamped out for each model and dataset."""
+"""Wiring of synthesis and its evaluation: one template, used for each model and dataset."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -8,7 +8,7 @@ from linear_video.pipelines.synthesis import nodes
 
 
 def create_pipeline(experiment: Experiment) -> Pipeline:
-    """Nodes ``<model>.<dataset>.synthesise``, ``evaluate`` and ``draw``; a strip shows the reference beside."""
+    """Nodes ``<model>.<dataset>.synthesise``, ``evaluate`` and ``draw``; a strip also shows the reference model."""
     names = {"model_name": experiment.model, "dataset": experiment.dataset}
     settings = f"params:{experiment.dataset}"
     evaluation, synthesis = (f"params:{group}.{experiment.dataset}" for group in ("evaluation", "synthesis"))

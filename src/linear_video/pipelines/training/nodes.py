@@ -23,9 +23,9 @@ def train(
     training_state: Path,
     model_name: str,
 ) -> tuple[Checkpoint, pd.DataFrame]:
-    """Fit a model as its class says; return it with its config, and the course of its losses.
+    """Fit a model as its class says; return it with its config and the history of its losses.
 
-    The course of a model that is not trained by steps is a single row, with the seconds that it took.
+    The history of a model that is not trained by steps is a single row, with the seconds that the fit took.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Wiring of the training: one template, stamped out for each model and dataset."""
+"""Wiring of the training: one template, used for each model and dataset."""
 
 from kedro.pipeline import Pipeline, node
 

@@ -33,9 +33,11 @@ class FootageSettings(DatasetSettings):
         cut_threshold: clips that contain a cut are left out. A cut is a difference of at least this, and of three
             times the differences before and after it. None keeps these clips.
         split_by: ``"video"`` puts whole recordings into train, validation or test; ``"time"`` the last frames of each
-            recording into test, those before them into validation.
-        validation_share: share of the recordings that are for validation; of each one's frames with ``"time"``.
-        test_share: the same for the test.
+            recording into test, those before them into validation; ``"folder"`` the recordings below a folder that is
+            called ``Test`` (or ``test``) into test, and whole recordings of the others into validation.
+        validation_share: share of the recordings that are for validation; of each one's frames with ``"time"``, of
+            those that are not for the test with ``"folder"``.
+        test_share: the same for the test; unused with ``"folder"``.
         workers: recordings read side by side; None for as many as there are processors.
     """
 
@@ -59,7 +61,7 @@ class FootageSettings(DatasetSettings):
     window_step: int = 3
     least_motion: float = 0.002
     cut_threshold: float | None = 0.1
-    split_by: Literal["video", "time"] = "video"
+    split_by: Literal["video", "time", "folder"] = "video"
     validation_share: float = 0.15
     test_share: float = 0.15
     workers: int | None = None
@@ -122,4 +124,4 @@ class VideoSettings(FootageSettings):
     frames: int = 10
     window_step: int = 5
     least_motion: float = 0.0
-    split_by: Literal["video", "time"] = "time"
+    split_by: Literal["video", "time", "folder"] = "time"

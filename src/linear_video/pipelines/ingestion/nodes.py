@@ -11,13 +11,14 @@ CLIPS_SHOWN = 4  # of each split
 
 
 def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tuple[Any, ...]:
-    """Train, validation and test clips; and what became of each source, of a dataset that ``lists_sources``.
+    """Train, validation and test clips; and what else the dataset has: what became of each source, test videos.
 
     ``folder`` keeps what is worth keeping: recordings that have been read are not read again.
     """
     made = settings.make(dataset, seed, folder)
     clips = tuple(made.clips[split] for split in SPLITS)
-    return (*clips, made.sources) if settings.lists_sources else clips
+    sources = (made.sources,) if settings.lists_sources else ()
+    return (*clips, *sources, *((made.videos,) if settings.labels_anomalies else ()))
 
 
 def summarise(

@@ -1,11 +1,12 @@
-"""Footage in the layout of UCSD's pedestrians, to measure and to try anomalies with: walkers, and a cart that is fast.
+"""Footage in the layout of UCSD's pedestrians, to measure and to try anomalies with: walkers, and one on wheels.
 
     python benchmarks/walkers.py data/01_raw/walkers
     kedro run --pipelines=ile.ucsd --params=ucsd.raw_folder=data/01_raw/walkers
 
 Walkers are upright patches of texture that drift over a textured ground, with noise of a camera. In each test video, a
-bright cart crosses the scene three times as fast as the fastest walker. Frames that show it are anomalous. Test videos
-with an odd number have a mask for each frame; a text in MATLAB names the anomalous frames of all of them.
+skater crosses the scene, who looks like a walker and is twice as fast as the fastest one. Frames that show the skater
+are anomalous. Test videos with an odd number have a mask for each frame; a text in MATLAB names the anomalous frames of
+all of them.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPEED = (0.4, 1.2)  # pixels per frame, of walkers
-CART_SPEED = 3.6
+SKATER_SPEED = 2.4
 NOISE = 3.0  # grey levels
 
 
@@ -36,27 +37,26 @@ def put(frame: NDArray[np.float64], patch: NDArray[np.float64], x: float, y: flo
 
 
 def video(
-    random: np.random.Generator, frames: int, size: tuple[int, int], ground: NDArray[np.float64], cart: bool
+    random: np.random.Generator, frames: int, size: tuple[int, int], ground: NDArray[np.float64], skates: bool
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Frames and masks of a cart, both (T, h, w)."""
+    """Frames and masks of a skater, both (T, h, w)."""
     height, width = size
     tall, wide = height // 6, height // 14
-    count = int(random.integers(5, 9))
-    patches = [110 + random.uniform(-50, 50) + 25 * texture(random, tall, wide, 1.5) for _ in range(count)]
+    count = int(random.integers(4, 11))
+    patches = [110 + random.uniform(-50, 50) + 25 * texture(random, tall, wide, 1.5) for _ in range(count + 1)]
     places = random.uniform((-wide, 0), (width, height - tall), (count, 2))
     speeds = random.uniform(*SPEED, count) * random.choice([-1, 1], count)
     drift = random.uniform(-0.1, 0.1, count)
-    body = 200 + 25 * texture(random, height // 9, height // 6, 1.5)
-    start, row = int(random.integers(frames // 4, frames // 2)), random.uniform(0, height - len(body))
+    start, row = int(random.integers(frames // 4, frames // 2)), random.uniform(0, height - tall)
     shown, masks = [], []
     for t in range(frames):
         frame = ground.copy()
-        for patch, (x, y), speed, slow in zip(patches, places, speeds, drift, strict=True):
+        for patch, (x, y), speed, slow in zip(patches[:-1], places, speeds, drift, strict=True):
             around = width + 2 * wide
             put(frame, patch, (x + speed * t + wide) % around - wide, float(np.clip(y + slow * t, 0, height - tall)))
         mask = np.zeros(size, np.bool_)
-        if cart and t >= start:
-            mask = put(frame, body, CART_SPEED * (t - start) - body.shape[1], row)
+        if skates and t >= start:
+            mask = put(frame, patches[-1], SKATER_SPEED * (t - start) - wide, row)
         noisy = frame + random.normal(0, NOISE, size)
         shown.append(np.rint(noisy.clip(0, 255)).astype(np.uint8))
         masks.append(255 * mask.astype(np.uint8))

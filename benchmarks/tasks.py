@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 import linear_video
 from linear_video.clips.base import Split
-from linear_video.clips.motion import Trajectory, draw_trajectory
-from linear_video.clips.moving_symbols import MovingSymbolsSettings, render, simulate
+from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
+from linear_video.clips.planted_events import EVENTS, planted
 from linear_video.clips.readers.symbols import Symbol, load_symbols
 from linear_video.common.markup import markdown_table
+from linear_video.evaluation.anomalies import auroc
 from linear_video.evaluation.scores import confidence95, score_frames
 from linear_video.models.registry import build, describe
 from linear_video.tasks.alarms import calibrate, forecast_error
@@ -174,51 +174,12 @@ def sample(
 # --- surprise ---------------------------------------------------------------------------------------------------------
 
 LENGTH, FIRST, HORIZON = 30, 16, 5  # frames of a clip; events come from frame FIRST on
-EVENTS = ("another identity", "stop", "jump", "random texture", "other pictures")
 
 
-def planted(event: str, symbols: list[Symbol], random: np.random.Generator) -> tuple[Clip, int]:
+def planted_clip(event: str, symbols: list[Symbol], random: np.random.Generator) -> tuple[Clip, int]:
     """A clip in which something happens, and the first frame that shows it."""
-    settings = replace(SETTINGS, frames=LENGTH)
-    symbol = symbols[random.integers(len(symbols))]
-    course = draw_trajectory(settings, [symbol], random)
-    moment = int(random.integers(FIRST, LENGTH - HORIZON))
-
-    def drawn(what: Symbol, along: Trajectory) -> Clip:
-        return render(settings, [what], along, None).transpose(0, 2, 3, 1)
-
-    clip = drawn(symbol, course)
-    if event == "another identity":
-        others = [other for other in symbols if other.label != symbol.label]
-        clip[moment:] = drawn(others[random.integers(len(others))], course)[moment:]
-    elif event == "stop":
-        clip[moment:] = clip[moment - 1]
-    elif event == "jump":
-        while True:
-            elsewhere = draw_trajectory(settings, [symbol], random)
-            if np.abs(elsewhere.position[moment] - course.position[moment]).max() >= 3:
-                break
-        clip[moment:] = drawn(symbol, elsewhere)[moment:]
-    elif event == "random texture":
-        texture = random.random(symbol.planes.shape, np.float32)
-        clip[moment:] = drawn(Symbol(texture, "texture", "texture"), course)[moment:]
-    elif event == "other pictures":
-        clip[moment:] = drawn(shape_like(symbol, random), course)[moment:]
-    return clip, moment
-
-
-def shape_like(symbol: Symbol, random: np.random.Generator) -> Symbol:
-    """A filled outline with a few corners, as large as a digit, but not a digit."""
-    import cv2
-
-    height, width = symbol.planes.shape[:2]
-    corners = int(random.integers(3, 7))
-    angles = np.sort(random.uniform(0, 2 * np.pi, corners))
-    points = np.stack((np.cos(angles) * width / 2 + width / 2, np.sin(angles) * height / 2 + height / 2), 1)
-    planes = np.zeros((height, width), np.float32)
-    cv2.fillPoly(planes, [np.rint(points).astype(np.int32)], 1.0)
-    planes[0, 0], planes[-1, -1] = max(planes[0, 0], 0.5), max(planes[-1, -1], 0.5)
-    return Symbol(planes[..., None], "shape", "shape")
+    clip, moment = planted(event, replace(SETTINGS, frames=LENGTH), symbols, random, FIRST, HORIZON)
+    return clip.transpose(0, 2, 3, 1), moment
 
 
 def surprise(
@@ -226,11 +187,11 @@ def surprise(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """How well planted events are distinguished from ordinary frames, by the area under the ROC curve."""
     random = np.random.default_rng(SEED)
-    ordinary = [planted("none", symbols, random)[0] for _ in range(2 * count)]
+    ordinary = [planted_clip("none", symbols, random)[0] for _ in range(2 * count)]
     # Ordinary values are calibrated on symbols from the model's training, in clips that are not scored.
     known = load_symbols("digits", Path(), SETTINGS.symbol_size, "validation" if split == "test" else "train")
     calibration = calibrate(
-        [trained.surprise(planted("none", known, random)[0], HORIZON) for _ in range(max(20, count // 2))], 0.01
+        [trained.surprise(planted_clip("none", known, random)[0], HORIZON) for _ in range(max(20, count // 2))], 0.01
     )
 
     def scores(clip: Clip) -> dict[str, NDArray[np.float64]]:
@@ -254,7 +215,7 @@ def surprise(
     loud: dict[str, dict[str, list[float]]] = {part: {name: [] for name in still} for part in ("clip", "frame")}
     for event in (*EVENTS, "all"):
         if event != "all":
-            cases = [planted(event, symbols, random) for _ in range(count)]
+            cases = [planted_clip(event, symbols, random) for _ in range(count)]
             found = [(scores(clip), moment - FIRST) for clip, moment in cases]
             now = {
                 "clip": {name: [values[name].max() for values, _ in found] for name in still},
@@ -268,7 +229,7 @@ def surprise(
         else:
             now = loud
         for part, against in (("clip", most), ("frame", still)):
-            areas = {name: f"{auroc(against[name], now[part][name]):.3f}" for name in still if name != "alarm"}
+            areas = {name: f"{area(against[name], now[part][name]):.3f}" for name in still if name != "alarm"}
             rows[part].append({"": event, **areas})
     yield "Planted events, area under the ROC curve, per clip", pd.DataFrame(rows["clip"])
     title = f"Planted events, area under the ROC curve, per frame (the {HORIZON} from the event on, and ordinary clips)"
@@ -276,12 +237,11 @@ def surprise(
     yield f"Alarms within {HORIZON} frames of an event, at a false-alarm rate of 1 %", pd.DataFrame(rows["alarms"])
 
 
-def auroc(ordinary: NDArray[np.float64] | list[float], planted: NDArray[np.float64] | list[float]) -> float:
+def area(ordinary: NDArray[np.float64] | list[float], planted: NDArray[np.float64] | list[float]) -> float:
     """Probability that something planted scores higher than something ordinary."""
     values = np.concatenate((ordinary, planted))
-    if not np.isfinite(values).all():
-        return float("nan")
-    return float(roc_auc_score(np.arange(len(values)) >= len(ordinary), values))
+    found = auroc(np.arange(len(values)) >= len(ordinary), values) if np.isfinite(values).all() else None
+    return float("nan") if found is None else found
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------

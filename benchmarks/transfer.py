@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 
 from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
+from linear_video.clips.planted_events import shape_like
 from linear_video.clips.readers.symbols import Symbol, crop_and_resize, load_symbols
 from linear_video.common.markup import markdown_table
 from linear_video.evaluation.scores import score_frames
 from linear_video.models.checkpoint import load_checkpoint
 from linear_video.models.registry import build
-from tasks import shape_like
 
 CONTEXT, HORIZON, SEED = 10, 5, 11
 

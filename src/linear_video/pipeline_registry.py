@@ -44,14 +44,17 @@ def register_pipelines() -> dict[str, Pipeline]:
     parameters = _parameters if _parameters is not None else _default_parameters()
     datasets = declared_datasets(parameters)
     pipelines = {
-        name: ingestion.create_pipeline(name, lists_sources=kind.lists_sources) for name, kind in datasets.items()
+        name: ingestion.create_pipeline(name, lists_sources=kind.lists_sources, labels_anomalies=kind.labels_anomalies)
+        for name, kind in datasets.items()
     }
     experiments = all_experiments(datasets)
     for experiment in experiments:
-        judged = prediction if datasets[experiment.dataset].judge == "prediction" else synthesis
-        pipelines[experiment.name] = (
-            pipelines[experiment.dataset] + training.create_pipeline(experiment) + judged.create_pipeline(experiment)
-        )
+        kind = datasets[experiment.dataset]
+        if kind.judge == "prediction":
+            judged = prediction.create_pipeline(experiment, labels_anomalies=kind.labels_anomalies)
+        else:
+            judged = synthesis.create_pipeline(experiment)
+        pipelines[experiment.name] = pipelines[experiment.dataset] + training.create_pipeline(experiment) + judged
     for model, dataset in experiments:
         beside = Experiment(SYNTHESIS_REFERENCE, dataset).name
         if datasets[dataset].judge != "prediction":

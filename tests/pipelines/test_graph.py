@@ -19,7 +19,7 @@ from tests.test_parameters import load
 STEPS = {
     "ingest": ("make", "summarise", "download_mnist", "download_small_norb"),
     "train": ("train",),
-    "predict": ("predict", "synthesise"),
+    "predict": ("predict", "synthesise", "watch"),
     "evaluate": ("evaluate",),
     "draw": ("draw",),
     "compare": ("compare", "report"),

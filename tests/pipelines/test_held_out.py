@@ -62,6 +62,18 @@ def test_predictions_are_of_the_chosen_clips_and_scored_against_them(held_out: H
     assert scores["psnr"] == pytest.approx(scores["last_frame"]["psnr"])
 
 
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_test_videos_are_watched_only_where_the_test_is_held_out(held_out: HeldOut) -> None:
+    frames = clips_of(0).frames.reshape(-1, 1, *SHAPE)
+    table = pd.DataFrame({"source": "a", "start": range(len(frames)), "anomalous": [False] * 6 + [True] * 6})
+    settings, both = evaluation(held_out), (CLIPS["validation"], CLIPS["test"])
+    watched = prediction.watch(CHECKPOINT, CLIPS["validation"], ClipSet(frames, table), settings)
+    assert len(watched) == (len(frames) if held_out == "test" else 0)
+    predictions, facts = prediction.predict(CHECKPOINT, *both, settings, "stays", "dots")
+    scores = prediction.evaluate(predictions, facts, clips_of(0), *both, settings, "stays", "dots", watched)
+    assert ("anomalies" in scores) == (held_out == "test")
+
+
 @pytest.mark.parametrize(("side", "shown"), [(8, 2), (144, 1)])
 def test_an_animation_shows_several_small_clips_or_one_large_one(side: int, shown: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 5, 1, side, side), dtype=np.uint8)

@@ -85,10 +85,14 @@ class Made(NamedTuple):
         clips: the clips of each split.
         sources: a row for each recording or object, with the reason why it is not used ("" if it is used); None unless
             the dataset ``lists_sources``.
+        videos: whole test videos, frame by frame and one after the other, each frame as a clip of length 1. Their table
+            has a column ``anomalous`` (bool) beside the usual ones; ``source`` names the video. None unless the
+            dataset ``labels_anomalies``.
     """
 
     clips: Mapping[Split, ClipSet | ClipStream]
     sources: pd.DataFrame | None = None
+    videos: ClipSet | ClipStream | None = None
 
 
 class DatasetSettings(ABC):
@@ -97,11 +101,13 @@ class DatasetSettings(ABC):
     Attributes:
         judge: how models are judged on the clips.
         lists_sources: whether ``make`` says what became of each recording or object.
+        labels_anomalies: whether ``make`` gives whole test videos, and says which of their frames are anomalous.
         frames: number of frames in a clip.
     """
 
     judge: ClassVar[Judge] = "prediction"
     lists_sources: ClassVar[bool] = False
+    labels_anomalies: ClassVar[bool] = False
     frames: int
 
     @abstractmethod

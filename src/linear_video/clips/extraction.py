@@ -71,7 +71,7 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
     rows: list[dict[str, Any]] = []
     keep = set()
     workers = settings.workers or os.cpu_count()
-    with _quiet_opencv(), ThreadPoolExecutor(workers) as pool:
+    with quiet_opencv(), ThreadPoolExecutor(workers) as pool:
         try:
             extracted = pool.map(lambda source: _extracted(source, settings, folder), chosen)
             shown = {"desc": "reading recordings", "unit": "file", "mininterval": 0.5}
@@ -300,7 +300,7 @@ def _report(table: pd.DataFrame, settings: "FootageSettings") -> None:
 
 
 @contextmanager
-def _quiet_opencv() -> Iterator[None]:
+def quiet_opencv() -> Iterator[None]:
     """Leave it to us to tell what is broken, and one thread to each recording."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
     level, threads = cv2.utils.logging.getLogLevel(), cv2.getNumThreads()

@@ -33,10 +33,11 @@ class FootageSettings(DatasetSettings):
         cut_threshold: clips that contain a cut are left out. A cut is a difference between successive frames of at
             least this value, and at least three times the differences before and after it. None keeps these clips.
         split_by: ``"video"`` puts whole recordings into train, validation or test; ``"time"`` puts the last frames of
-            each recording into test, and those before them into validation.
+            each recording into test, and those before them into validation; ``"folder"`` puts the recordings below a
+            folder called ``Test`` (or ``test``) into test, and some of the others into validation.
         validation_share: share of the recordings used for validation; with ``"time"``, share of each recording's
-            frames.
-        test_share: the same for the test.
+            frames; with ``"folder"``, share of the recordings that are not in the test.
+        test_share: the same for the test; unused with ``"folder"``.
         workers: recordings read side by side; None for as many as there are processors.
     """
 
@@ -60,7 +61,7 @@ class FootageSettings(DatasetSettings):
     window_step: int = 3
     least_motion: float = 0.002
     cut_threshold: float | None = 0.1
-    split_by: Literal["video", "time"] = "video"
+    split_by: Literal["video", "time", "folder"] = "video"
     validation_share: float = 0.15
     test_share: float = 0.15
     workers: int | None = None
@@ -123,4 +124,4 @@ class VideoSettings(FootageSettings):
     frames: int = 10
     window_step: int = 5
     least_motion: float = 0.0
-    split_by: Literal["video", "time"] = "time"
+    split_by: Literal["video", "time", "folder"] = "time"

@@ -11,7 +11,9 @@ KINDS = {
     "symbols": "linear_video.clips.moving_symbols:MovingSymbolsSettings",
     "footage": "linear_video.clips.footage:FootageSettings",
     "video": "linear_video.clips.footage:VideoSettings",
+    "anomalies": "linear_video.clips.anomalies:AnomaliesSettings",
     "textures": "linear_video.clips.footage:TextureSettings",
+    "events": "linear_video.clips.planted_events:PlantedEventsSettings",
     "rotation": "linear_video.clips.rotation:RotationSettings",
     "cycles": "linear_video.clips.digit_cycles:DigitCyclesSettings",
 }

@@ -46,8 +46,8 @@ def cut(
             windows.append(pd.DataFrame({"recording": index, "start": starts[~motionless & ~across], "split": split}))
         passed_over.append(of_recording)
     clips = pd.concat(windows, ignore_index=True)
-    if settings.split_by == "video":
-        clips["split"] = _split_by_video(clips["recording"].map(recordings["source"]), settings)
+    if settings.split_by != "time":
+        clips["split"] = _split_whole(clips["recording"].map(recordings["source"]), settings)
     for split in SPLITS:
         if not (clips["split"] == split).any():
             raise InputError(
@@ -117,8 +117,8 @@ def _passed_over(
 
 
 def _parts(frames: int, settings: "FootageSettings") -> list[tuple[str, int, int]]:
-    """Parts of a recording, as (split, first frame, one after the last); split by video, one part for any split."""
-    if settings.split_by == "video":
+    """Parts of a recording, as (split, first frame, one after the last); one part, unless they are split by time."""
+    if settings.split_by != "time":
         return [("", 0, frames)]
     # A part that is not empty has room for at least one clip.
     test = frames - max(settings.span, round(settings.test_share * frames))
@@ -126,15 +126,25 @@ def _parts(frames: int, settings: "FootageSettings") -> list[tuple[str, int, int
     return [("train", 0, validation), ("validation", max(validation, 0), test), ("test", test, frames)]
 
 
-def _split_by_video(names: pd.Series, settings: "FootageSettings") -> pd.Series:
-    """Put each recording, with all its crops, into one split. Only the names decide the order."""
+def _split_whole(names: pd.Series, settings: "FootageSettings") -> pd.Series:
+    """Put each recording, with all its crops, into one split, in an order that the names alone decide."""
     order = sorted(names.unique(), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
-    tests = max(1, round(settings.test_share * len(order)))
-    validations = max(1, round(settings.validation_share * len(order)))
-    if len(order) < tests + validations + 1:
+    if settings.split_by == "folder":
+        tests = [name for name in order if "test" in name.casefold().split("/")[:-1]]
+        validations = max(1, round(settings.validation_share * (len(order) - len(tests))))
+        if not tests:
+            raise InputError(
+                f"no recording in {settings.raw_folder} that can be used lies in a folder called Test, as split_by "
+                "folder asks for; add one, or set split_by to video or time."
+            )
+    else:
+        tests = order[: max(1, round(settings.test_share * len(order)))]
+        validations = max(1, round(settings.validation_share * len(order)))
+    others = [name for name in order if name not in set(tests)]
+    if len(others) < validations + 1:
         raise InputError(
             f"there are clips of {len(order)} recordings in {settings.raw_folder}, too few to put whole ones into "
             "train, validation and test; add some, or set split_by to time."
         )
-    parts = ["test"] * tests + ["validation"] * validations + ["train"] * (len(order) - tests - validations)
-    return names.map(dict(zip(order, parts, strict=True)))
+    parts = dict.fromkeys(tests, "test") | dict.fromkeys(others, "train")
+    return names.map(parts | dict.fromkeys(others[:validations], "validation"))

@@ -12,6 +12,9 @@ from PIL import Image, JpegImagePlugin
 
 from linear_video.common.limits import check_pixels, read_bounded
 
+TIFF_STARTS = (b"II*\0", b"MM\0*")  # in little and in big endian
+TIFF_NUMBERS = {3: "H", 4: "I"}  # kinds of values: of two and of four bytes
+TIFF_TAGS = (256, 257, 258, 259, 273, 279, 324, 325)  # width, height, bits, compression; places of strips and tiles
 BYTES_OF_COLOUR = 16  # of a pixel's red, green, blue and opacity as float32
 
 T = TypeVar("T", np.uint8, np.float32)
@@ -30,7 +33,8 @@ def resized(picture: NDArray[T], height: int, width: int) -> NDArray[T]:
 def picture_size(content: bytes) -> tuple[int, int] | None:
     """Height and width of a picture by the header of its file; None if the format is not known.
 
-    Pictures other than PNG, JPEG and WebP are read as far as Pillow allows; it stops at 179 million pixels.
+    A TIFF file must be whole, and hold a single picture. Pictures other than PNG, JPEG, WebP and TIFF are read as far
+    as Pillow allows; it stops at 179 million pixels.
     """
     try:
         if content.startswith(b"\x89PNG"):
@@ -39,11 +43,41 @@ def picture_size(content: bytes) -> tuple[int, int] | None:
             width, height = JpegImagePlugin.JpegImageFile(io.BytesIO(content)).size
         elif content[:4] == b"RIFF" and content[8:12] == b"WEBP":
             width, height = _webp_size(content)
+        elif content.startswith(TIFF_STARTS):
+            width, height = _tiff_size(content)
         else:
             width, height = Image.open(io.BytesIO(content)).size
     except (OSError, ValueError, SyntaxError, OverflowError, struct.error, Image.DecompressionBombError):
         return None
     return height, width
+
+
+def _tiff_size(content: bytes) -> tuple[int, int]:
+    """Width and height of the picture in a TIFF file; ValueError if it is not all there, or not the only one.
+
+    Decoders take a part that is missing for black, and the first of several pictures for the only one.
+    """
+    order = "<" if content.startswith(b"II") else ">"
+    (at,) = struct.unpack_from(f"{order}I", content, 4)
+    (count,) = struct.unpack_from(f"{order}H", content, at)
+    tags: dict[int, tuple[int, ...]] = {}
+    for entry in range(at + 2, at + 2 + 12 * count, 12):
+        tag, kind, values = struct.unpack_from(f"{order}HHI", content, entry)
+        if tag in TIFF_TAGS and kind in TIFF_NUMBERS:
+            form = f"{order}{values}{TIFF_NUMBERS[kind]}"
+            inside = struct.calcsize(form) <= 4
+            place = entry + 8 if inside else struct.unpack_from(f"{order}I", content, entry + 8)[0]
+            tags[tag] = struct.unpack_from(form, content, place)
+    (following,) = struct.unpack_from(f"{order}I", content, at + 2 + 12 * count)
+    (width,), (height,) = tags.get(256, ()), tags.get(257, ())
+    sizes = tags.get(279, ()) or tags.get(325, ())  # of strips, or of tiles
+    starts = tags.get(273, ()) or tags.get(324, ())
+    ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+    bits = sum(tags.get(258, (1,)))  # of all of a pixel's values
+    plain = tags.get(259, (1,)) == (1,)
+    if following or not 0 < max(ends, default=0) <= len(content) or (plain and sum(sizes) < height * width * bits / 8):
+        raise ValueError
+    return width, height
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:

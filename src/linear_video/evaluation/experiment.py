@@ -7,6 +7,7 @@ import pandas as pd
 
 from linear_video.common.commit import git_commit
 from linear_video.common.pages import as_text, rendered
+from linear_video.evaluation import anomalies
 from linear_video.evaluation.held_out import spread
 from linear_video.evaluation.report import FORMS, as_rows, with_interval
 from linear_video.evaluation.scores import references_of
@@ -19,6 +20,8 @@ CAPTIONS = {
     "synthesis": "Endless sequences from frames that the model has never seen, below the truth.",
     "filmstrip": "The same as a film strip. Numbers count the frames from the first one that is predicted.",
     "horizon": "Scores of each predicted frame. Lines are means over the clips, bands or bars their 95 % intervals.",
+    "anomalies": "How anomalous each frame is, in some of the test videos, scaled within each. The frames that are "
+    "labelled as anomalous are shaded.",
     "spectrum": "Eigenvalues of the linear dynamics. Those on the unit circle last for ever; those within it decay.",
 }
 OF_SEQUENCES = "The first frames of some sequences, below the truth that starts with the same frames."
@@ -52,12 +55,15 @@ def page(
         beside: scores of the model that a synthesis is compared with.
     """
     training = config.get("training", {})
+    tables = [*(_sequences(scores, beside) if "synthesis" in scores else _frames(scores))]
+    if "anomalies" in scores:
+        tables.append(anomalies.as_table(scores["anomalies"], scores["model"].replace("_", " ")))
     of_model = {"model": config.get("settings", {}), "training": training.get("settings", {})}
     return rendered(
         "evaluation/experiment.html",
         title=f"{scores['model']} on {scores['dataset']}",
         intro=_intro(scores),
-        tables=[as_rows(table) for table in (_sequences(scores, beside) if "synthesis" in scores else _frames(scores))],
+        tables=[as_rows(table) for table in tables],
         pictures=[_picture(name, pictures[name], scores) for name in CAPTIONS if name in pictures],
         trained={**_trained(training, learned), **told, "page made at commit": _short(git_commit())},
         settings={name: dict(_flat(values)) for name, values in {**of_model, **settings}.items() if values},
@@ -77,7 +83,8 @@ def _intro(scores: Mapping[str, Any]) -> str:
         f"Scored on {clips} of the {scores['held_out']} split, {width}x{height} pixels. The model sees "
         f"{scores['context']} frames and predicts the next {scores['horizon']}. "
         + ("One clip tells nothing about the spread, so there are no intervals." if count == 1 else "")
-        + ("± is half of a 95 % interval of the mean." if count > 1 else "")
+        + ("± is half of a 95 % interval of the mean. " if count > 1 else "")
+        + (anomalies.intro(scores["anomalies"]) if "anomalies" in scores else "")
     )
 
 

@@ -51,9 +51,20 @@ def _tell_scores(scores: dict[str, Any], path: Path) -> None:
         )
     if scores.get("bits_per_value") is not None:
         logger.info(f"{name}: {scores['bits_per_value']:.2f} bits per value of held-out clips")
+    areas = {score: areas["auroc"] for score, areas in _anomaly_scores(scores).items() if areas["auroc"] is not None}
+    if areas:
+        told = ", ".join(f"{score.replace('_', ' ')} {area:.3f}" for score, area in areas.items())
+        logger.info(f"{name}, anomalous frames, area under the ROC curve: {told}")
+
+
+def _anomaly_scores(scores: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Areas under the ROC curve of each anomaly score; none of a dataset without labels."""
+    found: dict[str, dict[str, float | None]] = scores.get("anomalies", {}).get("scores", {})
+    return found
 
 
 def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
+    from linear_video.evaluation.anomalies import OWN as OWN_ANOMALY_SCORES
     from linear_video.evaluation.scores import references_of
 
     if "synthesis" in scores:
@@ -70,6 +81,11 @@ def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
                     yield Measure(f"{prefix}{metric}_frame_{frame}", value)
     if scores.get("bits_per_value") is not None:
         yield Measure("evaluation/bits_per_value", scores["bits_per_value"])
+    for score, areas in _anomaly_scores(scores).items():
+        section = "evaluation" if score in OWN_ANOMALY_SCORES else "reference"
+        for name, area in areas.items():
+            if area is not None:
+                yield Measure(f"{section}/{score}_{name}", area)
 
 
 def _table_of_scores(scores: dict[str, Any]) -> "pd.DataFrame":
@@ -81,11 +97,14 @@ def _table_of_scores(scores: dict[str, Any]) -> "pd.DataFrame":
         numbers = {k: f"{v:.3g}" for k, v in scores["synthesis"].items() if isinstance(v, float)}
         return pd.DataFrame([{"model": scores["model"], **numbers}])
     last = scores["horizon"]
+    own = _anomaly_scores(scores).get("forecast_error", {}).get("auroc")
+    areas = {} if own is None else {scores["model"]: {"AUROC, forecast error": f"{own:.3f}"}}
     return pd.DataFrame(
         {
             "model": name,
             **{f"PSNR / dB, frame {frame}": f"{row['psnr'][frame - 1]:.1f}" for frame in sorted({1, last})},
             **{f"SSIM, frame {frame}": f"{row['ssim'][frame - 1]:.3f}" for frame in sorted({1, last})},
+            **areas.get(name, {}),
         }
         for name, row in rows_of(scores).items()
     )

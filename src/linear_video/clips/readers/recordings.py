@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from linear_video.clips.readers.matlab import CANNOT_WRITE, TOO_MUCH
 from linear_video.common.errors import InputError
-from linear_video.common.images import picture_size
+from linear_video.common.images import TIFF_STARTS, picture_size
 from linear_video.common.limits import MOST_BYTES, check_pixels, limit, read_bounded
 
 Frame = NDArray[np.uint8]  # (h, w, C)
@@ -35,7 +35,7 @@ VIDEO_STARTS: dict[str, tuple[int, tuple[bytes, ...]]] = {
     ".mkv": (0, (b"\x1a\x45\xdf\xa3",)),
     ".gif": (0, (b"GIF87a", b"GIF89a")),
 }
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
+FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 ARRAY_SUFFIXES = (".npy", ".mat")
 KNOWN_SUFFIXES = (*VIDEO_STARTS, *FRAME_SUFFIXES, *ARRAY_SUFFIXES)
 # What NumPy raises for a header that is not a Python literal, or a strange one.
@@ -43,6 +43,7 @@ NO_HEADER = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowE
 SURROGATES = re.compile("[\ud800-\udfff]")  # stand for bytes of a name that are not valid Unicode
 NO_CLASS = ("ucf_sports_actions", "ucf action")  # folders of UCF Sports' own archive above the classes
 IGNORED_FOLDERS = ("gt", "gt2", "__MACOSX")  # UCF Sports' ground truth; what macOS adds to archives
+TRUTH_SUFFIX = "_gt"  # of folders with UCSD's ground truth, which are ignored as well
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,8 @@ def find_sources(root: Path) -> list[Source]:
     """All recordings below a folder, in natural order. A recording that is known to be unusable has a reason.
 
     Each video file and each array is a source. The images of a folder without videos are one source together. Images
-    beside a single video are taken for its frames, as in UCF Sports. Hidden files, ``gt`` folders and files of other
-    kinds are passed over.
+    beside a single video are taken for its frames, as in UCF Sports. Hidden files, folders of ground truth (``gt``,
+    ``..._gt``) and files of other kinds are passed over.
     """
     root = root.absolute()  # "." has no name
     found, left = list[Source](), [(root, frozenset[tuple[int, int]]())]  # folders, the next one last, and those above
@@ -127,7 +128,7 @@ def _look_into(folder: Path, root: Path) -> tuple[list[Source], list[Path]]:
         return [_source(folder, root, reason=f"the folder cannot be opened ({error.strerror})")], []
     for entry in entries:
         suffix = entry.suffix.lower()
-        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS:
+        if entry.name.startswith(".") or entry.name in IGNORED_FOLDERS or entry.name.endswith(TRUTH_SUFFIX):
             continue
         if SURROGATES.search(entry.name) and (suffix in KNOWN_SUFFIXES or entry.is_dir()):  # OpenCV would crash
             printable = folder / entry.name.encode(errors="backslashreplace").decode()
@@ -235,7 +236,7 @@ def _in_channels(frame: Frame, channels: int) -> Frame:
 
 
 def read_image(path: Path, channels: int) -> Frame:
-    """A whole JPEG or PNG picture as uint8 (h, w, C), in red, green, blue or grey.
+    """A whole JPEG, PNG or TIFF picture as uint8 (h, w, C), in red, green, blue or grey.
 
     Raises:
         InputError: if it is not a picture, or cut off. (Decoders fill the missing part with grey and raise no error.)
@@ -247,8 +248,10 @@ def read_image(path: Path, channels: int) -> Frame:
         whole = content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
     elif content.startswith(b"\x89PNG"):
         whole = content.rfind(b"IEND") != -1
+    elif content.startswith(TIFF_STARTS):
+        whole = True  # or it has no size
     else:
-        raise InputError(f"{path.name} is not a JPEG or PNG picture" if content else f"{path.name} is empty")
+        raise InputError(f"{path.name} is not a JPEG, PNG or TIFF picture" if content else f"{path.name} is empty")
     size = picture_size(content) if whole else None
     if size is not None:
         check_pixels(*size, path.name)
@@ -258,7 +261,8 @@ def read_image(path: Path, channels: int) -> Frame:
     except cv2.error:  # larger than OpenCV's limit
         picture = None
     if picture is None:
-        raise InputError(f"{path.name} is cut off or damaged")
+        tiff = content.startswith(TIFF_STARTS)
+        raise InputError(f"{path.name} is cut off or damaged{', or holds several pictures' * tiff}")
     return cast("Frame", picture.reshape(*picture.shape[:2], channels))
 
 

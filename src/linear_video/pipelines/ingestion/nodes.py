@@ -11,13 +11,14 @@ CLIPS_SHOWN = 4  # of each split
 
 
 def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tuple[Any, ...]:
-    """Train, validation and test clips; and what became of each source, if the dataset ``lists_sources``.
+    """Train, validation and test clips; a table of the sources and test videos, if the dataset has them.
 
     ``folder`` keeps recordings that have been read, so that they are not read again.
     """
     made = settings.make(dataset, seed, folder)
     clips = tuple(made.clips[split] for split in SPLITS)
-    return (*clips, made.sources) if settings.lists_sources else clips
+    sources = (made.sources,) if settings.lists_sources else ()
+    return (*clips, *sources, *((made.videos,) if settings.labels_anomalies else ()))
 
 
 def summarise(

@@ -7,18 +7,19 @@ from linear_video.pipelines.bound import FIRST, bound
 from linear_video.pipelines.ingestion.nodes import make, summarise
 
 
-def create_pipeline(dataset: str, *, lists_sources: bool) -> Pipeline:
+def create_pipeline(dataset: str, *, lists_sources: bool, labels_anomalies: bool) -> Pipeline:
     """Nodes ``<dataset>.make`` and ``<dataset>.summarise``.
 
     Both run before any training, so that other runs can use the clips in the meantime.
     """
     clips = [f"{split}_clips" for split in SPLITS]
     sources = ["sources"] if lists_sources else []
+    videos = ["videos"] if labels_anomalies else []
     nodes = [
         node(
             bound(make, dataset=dataset),
             inputs={"settings": f"params:{dataset}", "seed": "params:seed", "folder": "frames_folder"},
-            outputs=[*clips, *sources],
+            outputs=[*clips, *sources, *videos],
             name="make",
             tags=["ingest", FIRST],
         ),

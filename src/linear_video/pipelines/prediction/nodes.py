@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from linear_video.clips.base import ClipSet, DatasetSettings
@@ -61,6 +62,23 @@ def predict(
     return predictions, facts
 
 
+def watch(
+    checkpoint: Checkpoint, validation_clips: ClipSet, videos: ClipSet, evaluation: EvaluationSettings
+) -> pd.DataFrame:
+    """How anomalous each frame of the test videos is; no frames, where validation clips are held out.
+
+    What errors are ordinary is learned from validation clips, which have no anomalies.
+    """
+    from linear_video.tasks.trained import TrainedModel
+    from linear_video.tasks.watching import COLUMNS, watch
+
+    if evaluation.held_out != "test":
+        return pd.DataFrame(columns=COLUMNS)
+    clips = validation_clips.frames
+    trained = TrainedModel(checkpoint.model, checkpoint.config, context=max(2, evaluation.context), method="model")
+    return watch(trained, videos, clips[evaluation.scored(len(clips))], evaluation.horizon)
+
+
 def evaluate(
     predictions: NDArray[np.float32],
     prediction_facts: dict[str, Any],
@@ -70,8 +88,13 @@ def evaluate(
     evaluation: EvaluationSettings,
     model_name: str,
     dataset: str,
+    watched: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; and bits per value."""
+    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value.
+
+    Also how well anomalous frames are distinguished from others, where frames of test videos have been ``watched``.
+    """
+    from linear_video.evaluation.anomalies import score_anomalies
     from linear_video.evaluation.predictions import optical_flow
     from linear_video.evaluation.scores import score
 
@@ -79,7 +102,9 @@ def evaluate(
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
     facts: dict[str, Any] = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
     facts["bits_per_value"] = prediction_facts.get("bits_per_value")  # of clips, not of predictions
-    return facts | score(predictions, context, truth, mean_frame, **optical_flow(context, evaluation.horizon))
+    scores = score(predictions, context, truth, mean_frame, **optical_flow(context, evaluation.horizon))
+    found = {"anomalies": score_anomalies(watched)} if watched is not None and len(watched) else {}
+    return facts | scores | found
 
 
 def draw(
@@ -91,9 +116,14 @@ def draw(
     test_clips: ClipSet,
     settings: DatasetSettings,
     evaluation: EvaluationSettings,
+    watched: pd.DataFrame | None = None,
 ) -> tuple[dict[str, Any], str]:
-    """Film strip, horizon plot, animation, the spectrum if the model has one, and a page with all of them."""
+    """Film strip, horizon plot, animation, the spectrum if the model has one, and a page with all of them.
+
+    Also the course of the scores of anomalies, where frames of test videos have been ``watched``.
+    """
     from linear_video.evaluation import experiment, figures
+    from linear_video.evaluation.anomalies import anomalies_plot
     from linear_video.evaluation.predictions import numbers_learned
     from linear_video.evaluation.scores import score_frames
 
@@ -113,6 +143,8 @@ def draw(
         "prediction": Animation(frames, 4),
         **figures.spectrum_of_model(checkpoint.model, clips[few[-1]]),
     }
+    if watched is not None and len(watched):
+        drawn["anomalies"] = anomalies_plot(watched, name)
     pictures = {kind: encoded(picture) for kind, picture in drawn.items()}
     told = {"speed of prediction": f"{prediction_facts['frames_per_second']:,.0f} frames per second"}
     if scores.get("bits_per_value") is not None:

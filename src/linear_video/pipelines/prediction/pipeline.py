@@ -5,14 +5,15 @@ from kedro.pipeline import Pipeline, node
 from linear_video.clips.base import SPLITS
 from linear_video.experiments import Experiment
 from linear_video.pipelines.bound import bound
-from linear_video.pipelines.prediction.nodes import draw, evaluate, predict
+from linear_video.pipelines.prediction.nodes import draw, evaluate, predict, watch
 
 
-def create_pipeline(experiment: Experiment) -> Pipeline:
-    """Nodes ``<model>.<dataset>.predict``, ``evaluate`` and ``draw``."""
+def create_pipeline(experiment: Experiment, *, labels_anomalies: bool) -> Pipeline:
+    """Nodes ``<model>.<dataset>.predict``, ``evaluate`` and ``draw``; and ``watch`` where anomalies are labelled."""
     names = {"model_name": experiment.model, "dataset": experiment.dataset}
     settings, evaluation = f"params:{experiment.dataset}", f"params:evaluation.{experiment.dataset}"
     held_out = {name: name for name in ("validation_clips", "test_clips")} | {"evaluation": evaluation}
+    watched = {"watched": "watched"} if labels_anomalies else {}
     nodes = [
         node(
             bound(predict, **names),
@@ -28,6 +29,7 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
                 "prediction_facts": "prediction_facts",
                 "train_clips": "train_clips",
                 **held_out,
+                **watched,
             },
             outputs="scores",
             name="evaluate",
@@ -42,6 +44,7 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
                 "scores": "scores",
                 "settings": settings,
                 **held_out,
+                **watched,
             },
             outputs=["figures", "page"],
             name="draw",
@@ -49,4 +52,10 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
         ),
     ]
     clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in SPLITS}
+    if labels_anomalies:
+        clips["videos"] = f"{experiment.dataset}.videos"
+        inputs = {"checkpoint": "checkpoint", "validation_clips": "validation_clips", "videos": "videos"}
+        nodes.append(
+            node(watch, inputs={**inputs, "evaluation": evaluation}, outputs="watched", name="watch", tags="predict")
+        )
     return Pipeline(nodes, namespace=experiment.name, inputs=clips, parameters={settings, evaluation})

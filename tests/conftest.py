@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""Fixtures that several test files share."""
 
 import gzip
 import struct
@@ -14,7 +14,7 @@ from hypothesis import settings
 settings.register_profile("linear_video", deadline=None, max_examples=50)
 settings.load_profile("linear_video")
 
-# Models in tests are tiny: a second thread would only wait, badly so on a busy machine.
+# Models in tests are tiny: a second thread would only wait, especially on a busy machine.
 torch.set_num_threads(1)
 
 WriteIdx = Callable[[Path, np.ndarray], None]

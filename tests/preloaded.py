@@ -1,4 +1,4 @@
-"""What takes long to import, for processes that start with it: see ``processes.py``."""
+"""Modules that take long to import, which processes are forked with: see ``processes.py``."""
 
 import cv2
 import kedro.io
@@ -6,8 +6,9 @@ import kedro_datasets.pandas
 import lightning.pytorch
 import matplotlib.figure
 import pandas as pd
+import scipy.io.matlab
 import torch
 
-__all__ = ["cv2", "kedro", "kedro_datasets", "lightning", "matplotlib", "pd", "torch"]
+__all__ = ["cv2", "kedro", "kedro_datasets", "lightning", "matplotlib", "pd", "scipy", "torch"]
 
 torch.set_num_threads(1)

@@ -1,11 +1,14 @@
-"""What is done in a process of its own, which is killed, or may not write much."""
+"""Do something in a separate process, which is killed, or may not write much, or need not import again."""
 
 import itertools
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -18,18 +21,18 @@ from linear_video.common import files
 KILLED = 77
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink")
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-SECONDS = 120  # after which a process that hangs is ended
+SECONDS = 120  # after which a hanging process is ended
 
-# Processes come from one that has imported what takes long, and has no threads, as the one of the tests may have.
+# Processes are forked from one with slow imports already done, and without threads, which the tests' process may have.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.preloaded"])
 
 
 def killed_everywhere(action: Callable[[], Any], folder: Path, exchange: bool = True) -> Iterator[int]:
-    """Do an action again and again, each time in a process that is killed before its first, second, ... change.
+    """Do an action repeatedly, each time in a process that is killed before its first, second, ... change.
 
-    Changes are those of files in the folder, folders and names. Yields after each kill; ends once the action does.
-    ``exchange`` is whether two folders can change places in one step.
+    Changes are writes to files in the folder, and changes to folders and names. It yields after each kill, and ends
+    when the action completes. ``exchange`` is whether two folders can be exchanged in one step.
     """
     for number in itertools.count(1):
         ended = _ended(_do_and_die, number, folder, exchange, action)
@@ -41,7 +44,7 @@ def killed_everywhere(action: Callable[[], Any], folder: Path, exchange: bool = 
 
 
 def cannot_exchange(one: Path, other: Path) -> bool:
-    """As on a system where two folders cannot change places in one step."""
+    """Behave like a system where two folders cannot be exchanged in one step."""
     return False
 
 
@@ -57,7 +60,7 @@ def _do_and_die(number: int, folder: Path, exchange: bool, action: Callable[[], 
                 or not os.fsdecode(path).startswith(str(folder))
             ):
                 return
-        # Two folders change places by a function of the system, which Python looks up, but does not know.
+        # Folders are exchanged by a function of the system, which Python looks up, but does not know.
         elif event not in CHANGES and not (event == "ctypes.dlsym" and arguments[1] == "renameat2"):
             return
         if next(counter) == number:
@@ -67,6 +70,23 @@ def _do_and_die(number: int, folder: Path, exchange: bool, action: Callable[[], 
         files._exchange = cannot_exchange
     sys.addaudithook(watch)
     action()
+
+
+def module_forked(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+    """Do what ``subprocess.run`` does for ``python -m module arguments``, in a fork that need not import again."""
+    module, *arguments = command[2:]
+    assert command[:2] == [sys.executable, "-m"]
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
+        code = _ended(_do_module, module, arguments, outputs)
+        return subprocess.CompletedProcess(command, code, *(path.read_text() for path in outputs))
+
+
+def _do_module(module: str, arguments: list[str], outputs: list[Path]) -> None:
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__")
 
 
 def limited(action: Callable[[], Any], size: int) -> str:
@@ -79,7 +99,7 @@ def limited(action: Callable[[], Any], size: int) -> str:
 
 def _do_limited(size: int, there: Connection, action: Callable[[], Any]) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for output in (1, 2):  # a file of pytest's, which could not grow either
+    for output in (1, 2):  # they may be files of pytest, which could not grow either
         os.dup2(nowhere, output)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     said = ""

@@ -1,4 +1,4 @@
-"""Benchmarks are commands, not tests; here they run on next to nothing, so that they still run when they are needed."""
+"""Benchmarks are commands, not tests; here they run on tiny inputs, so that they still work when they are needed."""
 
 import importlib
 import json
@@ -47,7 +47,7 @@ def test_throughput_is_measured_on_a_cpu_too(repository: Path) -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_other_libraries_build_the_same_flow(repository: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """As many weights, apart from FrEIA's odd halves, and a density where ours has one."""
+    """They have the same number of weights, apart from FrEIA's odd halves, and a density where ours has one."""
     pytest.importorskip("FrEIA" if name == "freia" else name)
     monkeypatch.syspath_prepend(str(repository / "benchmarks"))
     import peers

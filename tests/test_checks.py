@@ -1,4 +1,4 @@
-"""What settings check of themselves: what is let through, and what is said of the rest."""
+"""Checks of settings: accepted values, and messages for the others."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Settings:
 
 
 def message(check: Any, *arguments: Any, **values: Any) -> str:
-    """What a check says of settings; nothing where it lets them through."""
+    """The message of a check on settings; empty if it accepts them."""
     try:
         check(Settings(**values), *arguments)
     except ValueError as error:

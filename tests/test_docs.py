@@ -1,4 +1,4 @@
-"""What the documentation says of models, datasets, commands and parameters is so."""
+"""The documentation is right about models, datasets, commands and parameters."""
 
 import re
 from typing import Any
@@ -34,7 +34,7 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text()
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md")))
 }
-OWN = ("my_video", "my_videos", "momentum", "drifting_gratings")  # what the pages make themselves
+OWN = ("my_video", "my_videos", "momentum", "drifting_gratings")  # names that the pages define themselves
 CAPABILITIES: dict[str, type] = {
     "synthesises": Synthesises,
     "draws futures": DrawsFutures,

@@ -1,4 +1,4 @@
-"""docs/extending.md, done step by step in a copy of the project."""
+"""Follow docs/extending.md step by step in a copy of the project."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a small file may ask for: refused by its header, before memory is taken."""
+"""Small files that ask for too much are refused by their header, before memory is allocated."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Names that try to be more than names, in Markdown and in HTML: rendered, they are their own text again."""
+"""Names that contain markup, in Markdown and in HTML: they are rendered as plain text."""
 
 import html
 import re

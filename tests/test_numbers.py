@@ -1,4 +1,4 @@
-"""No number that cannot be meant passes, whatever parameter it is given for; the fields are those of the classes."""
+"""Impossible numbers are refused for every numeric parameter; the fields are taken from the settings classes."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Parameters are read strictly: every mistake is found before a run starts, and told with its place."""
+"""Parameters are read strictly: every mistake is found before a run starts, and reported with its place."""
 
 import copy
 from dataclasses import fields, is_dataclass

@@ -1,4 +1,4 @@
-"""What is released is one version, and works without the repository."""
+"""A release has one version number everywhere, and works without the repository."""
 
 import os
 import shutil

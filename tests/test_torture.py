@@ -27,7 +27,7 @@ def test_a_full_disk_is_one_message_and_no_loss(tmp_path: Path) -> None:
 
 
 def test_differences_are_seen(tmp_path: Path) -> None:
-    """Else nothing above could fail."""
+    """Without this, no test above could fail."""
     one, other = {"a": "1", "b": "2"}, {"b": "3", "c": "4"}
     assert torture.difference(one, other) == "a (left over), b (other), c (missing)"
     assert torture.difference(one, dict(one)) == ""
@@ -42,7 +42,7 @@ def test_differences_are_seen(tmp_path: Path) -> None:
 
 
 def test_times_of_a_page_are_not_seen_and_its_words_are(tmp_path: Path) -> None:
-    """A page of a slow machine says "999 frames per second", that of a fast one "1,000", or minutes for seconds."""
+    """A slow machine's page may say "999 frames per second" and a fast one's "1,000", or minutes for seconds."""
     file = tmp_path / DATA / "report.html"
     file.parent.mkdir(parents=True)
     text = (

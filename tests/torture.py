@@ -1,11 +1,11 @@
-"""Kill runs at random moments, start pairs at once, fill their disk: nothing may be lost, swapped or half there.
+"""Kill runs at random moments, start pairs at once, fill their disk: nothing may be lost, mixed up or half written.
 
     python -m tests.torture kills --times 100
     python -m tests.torture pairs --times 20
     python -m tests.torture disk --times 20
 
-Everything happens at test size in copies of the project. Processes are forked from one that has imported what Kedro,
-MLflow and PyTorch need, which is most of a run's time otherwise; ``pairs`` starts real ones.
+Everything runs at test size in copies of the project. Processes are forked from one that has imported Kedro, MLflow and
+PyTorch, since imports would take most of the time; ``pairs`` starts real ones.
 """
 
 import argparse
@@ -60,7 +60,7 @@ FULL = ("space", "disk", "full", "large", "quota", "size")  # words of a message
 
 
 class Kind(NamedTuple):
-    """What is killed: the arguments of the run, and those of the runs before it."""
+    """A kind of run to kill: its arguments, and those of the runs before it."""
 
     arguments: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()
@@ -91,7 +91,7 @@ Tracked = tuple[str, str, str, float]  # of a run in MLflow
 
 
 class Ended(NamedTuple):
-    """How a process ended, and what it said."""
+    """How a process ended, and its output."""
 
     code: int
     said: str
@@ -107,7 +107,7 @@ def project(folder: Path) -> Path:
 
 
 def copy(start: Path, folder: Path) -> None:
-    """A copy of a project whose MLflow keeps files there, too: its database knows where as whole paths."""
+    """Copy a project with MLflow's files, and change the absolute paths in its database."""
     shutil.copytree(start, folder)
     if not (folder / "mlflow.db").exists():
         return
@@ -123,7 +123,7 @@ def copy(start: Path, folder: Path) -> None:
 
 
 def _kedro(folder: Path, arguments: tuple[str, ...], output: Path) -> None:
-    """In a process of its own: the command, with all that it says in a file."""
+    """In a separate process: run the command, with all its output in a file."""
     from kedro.framework.cli.cli import main
 
     os.setsid()  # so that what it starts is killed with it
@@ -143,7 +143,7 @@ def _kedro(folder: Path, arguments: tuple[str, ...], output: Path) -> None:
 
 
 def kedro(folder: Path, arguments: tuple[str, ...], after: float | None = None) -> tuple[Ended, float]:
-    """Run a command in a project, or kill it after so many seconds; how it ended, and the seconds it took."""
+    """Run a command in a project, or kill it after ``after`` seconds; return how it ended, and the seconds it took."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with tempfile.TemporaryDirectory() as place:
@@ -161,7 +161,7 @@ def kedro(folder: Path, arguments: tuple[str, ...], after: float | None = None) 
 
 
 def must_succeed(folder: Path, arguments: tuple[str, ...]) -> float:
-    """Run a command that has to end well; the seconds it took.
+    """Run a command that must succeed; return the seconds it took.
 
     Raises:
         RuntimeError: if it does not.
@@ -176,7 +176,7 @@ def must_succeed(folder: Path, arguments: tuple[str, ...]) -> float:
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
-    """Digests of all that runs leave for a user, by its path; times and commits do not count."""
+    """Digests of all results of runs, by path; times and commits do not count."""
     found = {}
     for path in sorted((folder / DATA).rglob("*")):
         relative = path.relative_to(folder / DATA)
@@ -213,7 +213,7 @@ def _steady(value: Any) -> Any:
 
 
 def difference(found: dict[str, str], wanted: dict[str, str]) -> str:
-    """In words, what differs; "" if nothing does."""
+    """A description of the differences; "" if there are none."""
     names = {name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name)}
     kinds = {name: "missing" if name not in found else "left over" if name not in wanted else "other" for name in names}
     return ", ".join(f"{name} ({kinds[name]})" for name in sorted(names))
@@ -223,7 +223,7 @@ def difference(found: dict[str, str], wanted: dict[str, str]) -> str:
 
 
 def kills(place: Path, kind: str, times: int, seed: int) -> list[str]:
-    """Kill a run at random moments, run it again, and compare with a run that nobody killed; what differs."""
+    """Kill a run at random moments, run it again, and compare it with an undisturbed run; return the problems."""
     arguments, before = KINDS[kind]
     start = project(place / "start")
     for one in before:
@@ -255,7 +255,7 @@ def kills(place: Path, kind: str, times: int, seed: int) -> list[str]:
 
 
 def pairs(place: Path, times: int) -> list[str]:
-    """Start two runs at once, of the same things with two seeds, and of different ones; what came out otherwise."""
+    """Start two runs at once, with the same outputs and two seeds, or with different outputs; return the problems."""
     problems = []
     same = [(*ILE, "--params=seed=1"), (*ILE, "--params=seed=2")]
     different = [(*ILE, "--params=seed=1"), ("run", "--env=test", "--pipelines=lds.ucf_sports", "--params=seed=2")]
@@ -283,7 +283,7 @@ def pairs(place: Path, times: int) -> list[str]:
 
 
 def _tracked(folder: Path) -> list[Tracked]:
-    """Of every run in MLflow that ended well: its name, its seed, and its PSNR at frames 1 and 5."""
+    """For every successful run in MLflow, its name, its seed, and its PSNR at frames 1 and 5."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -300,7 +300,7 @@ def _tracked(folder: Path) -> list[Tracked]:
 
 @contextmanager
 def small_disk(place: Path, kibibytes: int) -> Iterator[Path]:
-    """A file system of that size, in memory. Needs root.
+    """A file system of the given size, in memory. It needs root.
 
     Raises:
         RuntimeError: if it cannot be mounted.
@@ -318,7 +318,7 @@ def small_disk(place: Path, kibibytes: int) -> Iterator[Path]:
 
 
 def disk(place: Path, name: str, times: int) -> list[str]:
-    """Run with too little room: one message, and all is well once there is room; what was otherwise."""
+    """Run with too little room: there must be one message, and success once there is room. Return the problems."""
     arguments = FILLING[name]
     start = project(place / "start")
     if name in ("tasks", "comparison"):
@@ -350,12 +350,12 @@ def disk(place: Path, name: str, times: int) -> list[str]:
 
 
 def _size(folder: Path) -> int:
-    """Room that a folder's files take, in KiB."""
+    """Total size of the files in a folder, in KiB."""
     return sum(-(-path.stat().st_size // 4096) * 4 for path in folder.rglob("*") if path.is_file())
 
 
 def main() -> None:
-    """Print what went wrong, and how much was tried."""
+    """Print the problems, and how much was tried."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["kills", "pairs", "disk"])
     parser.add_argument("--times", type=int, default=20, help="of each kind")

@@ -42,7 +42,7 @@ def write_gif(path: Path, frames: np.ndarray) -> Path:
 
 
 def write_images(folder: Path, frames: np.ndarray, suffix: str = ".png", name: str = "frame{}") -> Path:
-    """Numbered from 1 without leading zeros."""
+    """Write frames as images, numbered from 1 without leading zeros."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, frame in enumerate(frames, 1):
         assert cv2.imwrite(str(folder / (name.format(number) + suffix)), np.ascontiguousarray(frame[..., ::-1]))
@@ -56,14 +56,14 @@ def write_array(path: Path, values: np.ndarray) -> Path:
 
 
 def put(path: Path, content: bytes | bytearray) -> Path:
-    """Write a new file in place of an old one. (To write over the old one makes file systems wait for the disk.)"""
+    """Write a new file in place of an old one. (Overwriting the old one makes file systems wait for the disk.)"""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
     return path
 
 
 def cut_off(path: Path, share: float = 0.5) -> Path:
-    """Leave the first part of a file."""
+    """Cut off a file after its first part."""
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     return path
@@ -119,7 +119,7 @@ def footage_settings(raw: Path, **changes: Any) -> FootageSettings:
 
 
 def extracted(folder: Path, recordings: dict[tuple[str, int], np.ndarray]) -> pd.DataFrame:
-    """Lay frames uint8 (F, C, H, W) of (source, crop) down as ``footage.extract`` does, and tell as it does."""
+    """Store frames uint8 (F, C, H, W) of each (source, crop) as ``footage.extract`` does, and return the same table."""
     rows = []
     for number, ((source, crop), frames) in enumerate(recordings.items()):
         file = f"{number}/0_{crop}.npy"

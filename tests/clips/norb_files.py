@@ -1,4 +1,4 @@
-"""Small NORB's files in small, written number by number from the format's definition, not by the package's means."""
+"""Tiny files in the format of small NORB, written from the definition of the format, without code of the package."""
 
 import gzip
 import struct
@@ -14,7 +14,7 @@ STEMS = {
     "training": "smallnorb-5x46789x9x18x6x2x96x96-training",
     "testing": "smallnorb-5x01235x9x18x6x2x96x96-testing",
 }
-SIDE = 8  # of the pictures, instead of 96
+SIDE = 8  # pixels on a side of the pictures, instead of 96
 
 
 class View(NamedTuple):
@@ -50,7 +50,7 @@ def turntable(objects: Iterable[tuple[int, int]], configurations: Iterable[tuple
 
 
 def picture(view: View, camera: int) -> np.ndarray:
-    """Noise that is this picture's own; its first pixels say what it shows, for ``decode``."""
+    """Noise that differs in each picture; its first pixels say what it shows, for ``decode``."""
     pixels = np.random.default_rng([*view, camera]).integers(0, 256, (SIDE, SIDE))
     pixels[0, :6] = (*view, camera)
     return pixels
@@ -73,7 +73,7 @@ def contents(views: list[View]) -> dict[str, bytes]:
 
 
 def write_norb(folder: Path, half: str, views: list[View], compressed: bool = False) -> None:
-    """Write one half; its views in no order, as in NORB itself."""
+    """Write one half, with its views in no particular order, as in NORB itself."""
     folder.mkdir(parents=True, exist_ok=True)
     mixed = [views[i] for i in np.random.default_rng(0).permutation(len(views))]
     for kind, content in contents(mixed).items():

@@ -96,7 +96,8 @@ def test_collide_with_one_box_is_a_billiard(
 
 
 def test_colliding_boxes_in_a_row_move_like_points_that_pass_through_each_other() -> None:
-    # Equal masses that exchange velocities are, but for their names, points without extent: Tonks' gas.
+    # Equal masses that exchange velocities are equivalent, except for their names, to points without extent: Tonks'
+    # gas.
     random, size = np.random.default_rng(3), 60.0
     half_x = np.array([2.0, 5.0, 3.0, 1.0])
     room = size - 2 * half_x.sum()
@@ -120,7 +121,7 @@ def test_boxes_that_meet_on_their_sides_exchange_only_that_axis() -> None:
 
 
 def overlap(position: np.ndarray, half: np.ndarray) -> float:
-    """How deep any two boxes stand in each other at any frame (T, S, 2); negative if all are apart."""
+    """The greatest overlap of two boxes at any frame (T, S, 2); negative if all are apart."""
     return max(
         float((half[i] + half[j] - np.abs(position[:, i] - position[:, j])).min(axis=-1).max())
         for i, j in itertools.combinations(range(len(half)), 2)
@@ -305,7 +306,7 @@ def test_symbol_at_whole_pixels_is_copied_exactly(height: int, width: int) -> No
 
 
 def bilinear(symbol: Symbol, centre: tuple[float, float], angle: float, scale: float, size: int) -> np.ndarray:
-    """What a pixel's centre sees of the symbol, looked up by SciPy; transparent outside."""
+    """The symbol at the centre of each pixel, interpolated by SciPy; transparent outside."""
     rows, columns = np.mgrid[:size, :size] + 0.5
     right, up = columns - centre[0], centre[1] - rows
     turned = (right + 1j * up) * np.exp(-1j * np.deg2rad(angle)) / scale
@@ -612,7 +613,7 @@ def test_pushed_symbols_stay_inside() -> None:
 
 
 def test_clips_start_alike_with_and_without_pushes() -> None:
-    """Nothing else is drawn otherwise: up to its first push, a clip is the one without."""
+    """Pushes change no other random number: up to its first push, a clip equals the one without pushes."""
     plain, pushed = (simulate(make_settings(pushes=(k, k)), SYMBOLS, "train", 0, range(6)) for k in (0, 1))
     assert plain.actions is None
     assert pushed.actions is not None

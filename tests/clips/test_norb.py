@@ -256,7 +256,7 @@ def refused(call: Callable[[], Any]) -> None:
 
 @st.composite
 def forged(draw: st.DrawFn) -> bytes:
-    """Matrix files with one thing changed, or with sizes of any kind; and bytes of no format."""
+    """Matrix files with one change, or with sizes of any kind; or arbitrary bytes."""
     kind = draw(st.sampled_from(["noise", "sizes", "none", "field", "byte", "cut", "longer"]))
     if kind == "noise":
         return draw(st.binary(max_size=300))
@@ -281,7 +281,7 @@ def forged(draw: st.DrawFn) -> bytes:
 
 
 def meant(content: bytes) -> tuple[str, tuple[int, ...], bytes] | None:
-    """Type, shape and values of a matrix file by the format's definition; None if it is none that can be read."""
+    """Type, shape and values of a matrix file by the format's definition; None if it cannot be read."""
     fields = [int.from_bytes(content[i : i + 4], "little", signed=True) for i in range(0, min(len(content), 48), 4)]
     kind = {UNSIGNED_BYTES: "uint8", INTEGERS: "int32"}.get(fields[0]) if len(content) >= 8 else None
     if kind is None or not 1 <= fields[1] <= 8:
@@ -312,7 +312,7 @@ def check_open(folder: Path, content: bytes) -> None:
 
 
 def check_unpack(folder: Path, content: bytes, damage: tuple[str, int, int]) -> None:
-    """Damage of the compressed file: nothing, a byte at a place, its end, or more at its end."""
+    """Unpack a compressed file with no damage, one wrong byte, its end cut off, or one byte added."""
     packed = bytearray(gzip.compress(content, 1))
     kind, place, value = damage
     if kind == "byte":
@@ -333,7 +333,7 @@ def check_unpack(folder: Path, content: bytes, damage: tuple[str, int, int]) -> 
     assert peak_bytes(read) < len(content) + 3 * 2**20
     if kind == "none":
         assert bool(results) == (meant(content) is not None)
-    if results:  # what is unpacked is whole, whatever befell the file
+    if results:  # an unpacked file is whole, whatever the damage
         assert results == [target]
         assert target.read_bytes() == content
         assert meant(content) is not None

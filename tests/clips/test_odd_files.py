@@ -1,4 +1,4 @@
-"""Folders and files as nobody expects them: deep, oddly named, or changed after they were read."""
+"""Unexpected folders and files: deep, oddly named, or changed after they were read."""
 
 import json
 import os
@@ -21,13 +21,13 @@ from linear_video.common.files import files_below
 from linear_video.tasks.footage import find_footage, open_footage
 from tests.clips.footage_files import footage_settings, noise, tree, write_array, write_video
 
-DEEP = 1100  # more than Python may call itself
+DEEP = 1100  # more than Python's limit of recursion
 NO_UNICODE = os.fsdecode(b"\xff")
 
 
 @pytest.fixture
 def deep(tmp_path: Path) -> Iterator[Path]:
-    """The root of as many folders in each other, with a video and a picture in the last one."""
+    """The root of ``DEEP`` nested folders, with a video and a picture in the last one."""
     root = tmp_path / "raw"
     folders = [f"{root}{'/d' * depth}" for depth in range(DEEP + 1)]
     for folder in folders:
@@ -63,7 +63,7 @@ def test_files_below_are_those_of_rglob(tmp_path: Path) -> None:
 
 
 def test_a_time_of_day_is_the_name_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For FFmpeg, what stands before a colon is a protocol."""
+    """FFmpeg takes the text before a colon for a protocol."""
     write_video(tmp_path / "12:30.avi", noise(0))
     monkeypatch.chdir(tmp_path)
     (source,) = find_footage(Path("12:30.avi"))
@@ -132,7 +132,7 @@ def test_a_recording_whose_frames_are_gone_or_cut_off_is_read_again(tmp_path: Pa
 
 
 def check_read_again(folder: Path, damage: Any) -> None:
-    """Once what is kept of a recording has been damaged, it is made as it was; others are left as they are."""
+    """If the stored data of a recording is damaged, it is made again; other recordings are left as they are."""
     raw, out = folder / "raw", folder / "out"
     for number in range(3):
         write_array(raw / f"{number}.npy", noise(number))

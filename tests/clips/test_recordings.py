@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -36,6 +37,7 @@ from tests.clips.footage_files import (
     write_images,
     write_video,
 )
+from tests.processes import module_forked
 
 FUZZ = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MANY = settings(FUZZ, max_examples=1000)
@@ -194,7 +196,7 @@ def test_a_folder_of_images_is_read_in_the_order_of_their_numbers(tmp_path: Path
 
 
 def with_preview(picture: bytes, preview: bytes) -> bytes:
-    """A JPEG file with a whole other one in its header, as cameras write it."""
+    """A JPEG file with another complete one in its header, as cameras write it."""
     return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(preview) + 8) + b"Exif\0\0" + preview + picture[2:]
 
 
@@ -637,7 +639,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def read_or_refuse(path: Path, every_channels: tuple[int, ...] = (1, 3)) -> bool:
-    """Whether a file can be read; if not, an ``InputError`` has told why. (For videos, OpenCV's own is let pass.)"""
+    """Whether a file can be read; if not, it raises an ``InputError``. (For videos, OpenCV's error is accepted.)"""
     refused = (InputError, cv2.error) if path.suffix in (".avi", ".gif") else (InputError,)
     for channels in every_channels:
         try:
@@ -674,7 +676,7 @@ CHANGES = st.lists(st.tuples(st.integers(0, 120) | st.integers(0, 20000), st.int
 KEPT = st.just(1.0) | st.floats(0, 1)
 
 
-# MATLAB's files, each of which takes a process, are below.
+# MATLAB files, each of which needs a process, are below.
 @pytest.mark.parametrize("suffix", sorted(STARTS))
 @FUZZ
 @given(data=st.data())
@@ -741,7 +743,13 @@ def test_forged_numpy_headers_are_an_input_error(tmp_path: Path, header: str) ->
         read_all(path)
 
 
-# In a compressed file, most wrong bytes are told by zlib already.
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MATLAB files are read in processes that are forked, since a start with SciPy takes a second."""
+    monkeypatch.setattr("linear_video.clips.readers.recordings.subprocess", SimpleNamespace(run=module_forked))
+
+
+# In a compressed file, zlib already finds most wrong bytes.
 @pytest.mark.parametrize(
     ("compressed", "places"),
     [
@@ -750,6 +758,7 @@ def test_forged_numpy_headers_are_an_input_error(tmp_path: Path, header: str) ->
         *(pytest.param(compressed, range(124, 400, 31), marks=pytest.mark.slow) for compressed in (False, True)),
     ],
 )
+@pytest.mark.usefixtures("forked")
 def test_damaged_matlab_files_are_read_or_an_input_error(
     tmp_path: Path, compressed: bool, places: Iterable[int]
 ) -> None:
@@ -759,7 +768,7 @@ def test_damaged_matlab_files_are_read_or_an_input_error(
     savemat(path, {"film": cells}, do_compression=compressed)
     read_all(path)
     content = path.read_bytes()
-    # Each value below would be one wrong byte; some crash SciPy's reader, which must not be the end of ours.
+    # Each place below gets one wrong bit; some crash SciPy's reader, which must not crash ours.
     for place in places:
         damaged = bytearray(content)
         damaged[place % len(content)] ^= 1
@@ -770,7 +779,7 @@ def test_damaged_matlab_files_are_read_or_an_input_error(
 
 
 def test_a_crash_of_the_matlab_reader_is_an_input_error(tmp_path: Path) -> None:
-    """This byte ended the interpreter with SciPy 1.17; where it no longer does, it is another error."""
+    """This byte crashes the interpreter with SciPy 1.17; in other versions, it may be another error."""
     path = tmp_path / "film.mat"
     savemat(path, {"film": noise(0, 3, 4, 5)[..., 0].transpose(1, 2, 0)})
     content = bytearray(path.read_bytes())
@@ -790,7 +799,7 @@ def test_one_wrong_byte_in_a_compressed_matlab_file_is_an_input_error(tmp_path: 
         read_all(path)
 
 
-# Where SciPy 1.17 has been seen to end the interpreter, too.
+# Further places where SciPy 1.17 crashes the interpreter.
 @pytest.mark.parametrize(
     ("place", "value"),
     [(193, 40), *(pytest.param(*wrong, marks=pytest.mark.slow) for wrong in [(232, 40), (356, 1), (361, 255)])],
@@ -807,6 +816,7 @@ def test_a_crash_of_the_matlab_reader_within_cells_is_an_input_error(tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_many_damaged_matlab_files_are_read_or_an_input_error(tmp_path: Path) -> None:
     path, chance = tmp_path / "film.mat", random.Random(0)
     damaged = [chance.randbytes(10 * number) for number in range(10)]

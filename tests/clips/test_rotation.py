@@ -65,12 +65,12 @@ def frames_of(stream: ClipStream) -> np.ndarray:
 
 
 def shown(stream: ClipStream) -> np.ndarray:
-    """What the pictures of clips of one channel show (N, T, 6): category, ..., lighting, camera."""
+    """The views in clips of one channel (N, T, 6): category, ..., lighting, camera."""
     return decode(frames_of(stream)[:, :, 0]).astype(int)
 
 
 def every_clip(streams: dict[Any, ClipStream]) -> Iterator[tuple[Any, np.ndarray]]:
-    """Row of the table and what the frames show (T, 6), for each clip of every split."""
+    """Row of the table and views in the frames (T, 6), for each clip of every split."""
     for split in SPLITS:
         yield from zip(streams[split].table.itertuples(), shown(streams[split]), strict=True)
 
@@ -273,7 +273,7 @@ def test_holding_out_all_there_is_leaves_nothing_to_train_with(tmp_path: Path) -
 
 
 def damaged(kind: str) -> list[View]:
-    """Views of two objects, of which animal/6 lacks one at lighting 3 and elevation 0."""
+    """Views of two objects; animal/6 lacks one view at lighting 3 and elevation 0."""
     views = turntable(OBJECTS[:2], CONFIGURATIONS)
     wrong = views.index(View(0, 6, 0, 11, 3))
     if kind == "missing":
@@ -362,7 +362,7 @@ def coil_pixels(number: int, view: int, side: int = 8) -> np.ndarray:
 
 
 def write_coil(folder: Path, numbers: list[int], step: int, views: int = 72) -> None:
-    """Step 1 as COIL-20 counts its views, 5 as COIL-100 tells their degrees."""
+    """Write pictures with step 1, as COIL-20 counts its views, or 5, as COIL-100 gives degrees."""
     for number in numbers:
         for view in range(views):
             save(folder, f"obj{number}__{view * step}.png", coil_pixels(number, view))

@@ -19,7 +19,7 @@ def hashes(symbols: list[Symbol]) -> set[str]:
 
 
 def check_splits(source: str, folder: Path, size: int) -> dict[Split, list[Symbol]]:
-    """Load all splits; make sure that no symbol of one, by its content or its source, stands in another."""
+    """Load all splits, and check that no symbol is in two of them, by its content or its source."""
     parts = {split: load_symbols(source, folder, size, split) for split in SPLITS}
     for identities in (hashes, lambda symbols: {symbol.source for symbol in symbols}):
         train, validation, test = (identities(parts[split]) for split in SPLITS)
@@ -70,7 +70,7 @@ def test_the_split_does_not_depend_on_a_seed() -> None:
 
 
 def write_mnist(folder: Path, write_idx: WriteIdx, suffix: str = "") -> None:
-    """300 training images of which 100 are different, and 60 test images of which 20 are among the former."""
+    """Write 300 training images, of which 100 are different, and 60 test images, of which 20 are in training, too."""
     pictures = noise(140, seed=0)
     train, test = np.concatenate([pictures[:100]] * 3), pictures[80:]
     for part, images in (("train", train), ("t10k", test)):
@@ -141,7 +141,7 @@ def test_splits_of_a_folder_share_no_picture_though_it_holds_copies(tmp_path: Pa
 
 
 def one_symbol(folder: Path, image: Image.Image, size: int) -> Symbol:
-    """What becomes of a single picture, which the training split takes."""
+    """The symbol from a single picture, which goes to the training split."""
     image.save(folder / "only.png")
     (symbol,) = load_symbols("folder", folder, size, "train")
     return symbol
@@ -215,7 +215,7 @@ def test_every_kind_of_png_is_read(tmp_path: Path, mode: str, planes: int) -> No
 
 
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         load_symbols("folder", tmp_path / "nowhere", 9, "train")
 
 

@@ -21,14 +21,14 @@ SETTINGS = settings(max_examples=20, deadline=None, suppress_health_check=[Healt
 
 
 def numbered(recording: int, frames: int) -> np.ndarray:
-    """Frames uint8 (F, 1, 1, 3) that hold the number of their recording and their own."""
+    """Frames uint8 (F, 1, 1, 3) whose values are the number of their recording and of the frame."""
     index = np.arange(frames)
     values = np.stack([np.full(frames, recording), index // 256, index % 256], axis=1)
     return values.astype(np.uint8)[:, None, None, :]
 
 
 def numbers(stream: ClipStream) -> list[tuple[int, tuple[int, ...]]]:
-    """Of each clip of such frames, the number of the recording and those of the frames, as they are in the pixels."""
+    """For each clip of numbered frames, the number of the recording and the numbers of the frames."""
     clips = []
     for clip in whole(stream)[:, :, 0, 0].astype(int):
         [recording] = set(clip[:, 0].tolist())
@@ -297,7 +297,7 @@ def test_by_time_too_short_recordings_are_an_input_error(tmp_path: Path, length:
 
 
 def levels(*values: int) -> np.ndarray:
-    """Even frames (F, 1, 1, 3) of the values."""
+    """Uniform frames (F, 1, 1, 3) with these values."""
     return np.repeat(np.array(values, np.uint8)[:, None, None, None], 3, axis=3)
 
 

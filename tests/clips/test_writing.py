@@ -14,7 +14,7 @@ from tests.processes import limited
 
 
 def smooth(frames: int = 10, height: int = 48, width: int = 64, planes: int = 3) -> np.ndarray:
-    """Slowly moving waves of another phase in each colour, which a lossy codec keeps well."""
+    """Slowly moving waves with a different phase in each colour, which a lossy codec keeps well."""
     t, y, x, c = np.meshgrid(*(np.arange(n) for n in (frames, height, width, planes)), indexing="ij")
     return np.asarray(np.rint(127 + 100 * np.sin(0.15 * (x + t) + 0.1 * y + 1.5 * c)), np.uint8)
 
@@ -114,7 +114,7 @@ def test_short_and_quick_videos_are_not_taken_for_cut_off(tmp_path: Path, frames
 
 
 def test_a_video_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
-    """Wherever the room ends: within the head, among the frames, or in the last byte."""
+    """Wherever the room ends: in the header, among the frames, or at the last byte."""
     path, frames = tmp_path / "a.webm", np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3)).astype(np.uint8)
     write(path, frames)
     whole = path.stat().st_size
@@ -128,7 +128,7 @@ def test_a_video_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_lost_frame_is_an_error(tmp_path: Path) -> None:
-    """OpenCV leaves out frames of another size without a word."""
+    """OpenCV silently leaves out frames of another size."""
     frames = [*smooth(3), *smooth(1, 24, 32)]
     with pytest.raises(OSError, match=r"a\.webm was cut off"):
         write(tmp_path / "a.webm", frames)

@@ -103,7 +103,7 @@ def test_confidence_is_the_probability_of_the_digit(training: Labelled) -> None:
 
 
 def test_images_move_by_two_pixels_of_32_and_turn_by_ten_degrees_at_most() -> None:
-    """A bright dot 8 pixels right of the middle: where its centre of mass goes tells shift and turn."""
+    """A bright dot 8 pixels right of the middle: the movement of its centre of mass gives shift and turn."""
     torch.manual_seed(0)
     rows, columns = torch.meshgrid(torch.arange(32.0) - 15.5, torch.arange(32.0) - 15.5, indexing="ij")
     dots = [torch.exp(-((rows) ** 2 + (columns - right) ** 2) / 4) for right in (0, 8)]

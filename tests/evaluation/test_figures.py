@@ -35,12 +35,12 @@ def check_written(figure: Figure, path: Path) -> None:
 
 
 def rows_of(figure: Figure) -> list[np.ndarray]:
-    """The pictures of a film strip as they are shown, from the top, a row of frames each."""
+    """The rows of frames in a film strip, from the top."""
     return [np.ma.filled(np.ma.asarray(axis.images[0].get_array()), np.nan) for axis in figure.axes]
 
 
 def frames_of(row: np.ndarray, count: int, width: int) -> list[np.ndarray]:
-    """Frames in a row of pictures, from the right, without what is between them."""
+    """Frames in a row of pictures, from the right, without the gaps between them."""
     gap = max(1, width // 24)
     ends = [row.shape[1] - (width + gap) * k for k in range(count)]
     return [row[:, end - width : end] for end in reversed(ends)]
@@ -91,7 +91,7 @@ def test_a_film_strip_uses_its_space(clips: int, context: int, shape: tuple[int,
     )
     with Image.open(io.BytesIO(drawn.content)) as image:
         grey = np.array(image.convert("L"))
-    # What is white are the lines of text, the names of the rows at the left, and little between the pictures.
+    # White are the lines of text, the names of the rows at the left, and small gaps between the pictures.
     assert (grey > 250).mean() < 0.4
     assert (grey[60:, 90:] > 250).mean() < 0.17
     assert grey.shape[1] < 1800

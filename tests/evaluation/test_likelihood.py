@@ -1,4 +1,4 @@
-"""Bits per value, of densities for which they are known."""
+"""Bits per value of densities for which they are known."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (6, 7, 1, 4, 4), dtype=np.uin
 
 @dataclass(frozen=True)
 class Nothing:
-    """No settings."""
+    """A class of settings without any."""
 
 
 class Independent(HasExactLikelihood):

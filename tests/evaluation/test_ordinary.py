@@ -1,4 +1,4 @@
-"""What a model is used to, against its definition."""
+"""The ordinary scores of a model, against their definition."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Nothing:
 
 
 class Brightness(HasLikelihood):
-    """A frame is as unlikely as it is bright."""
+    """A model for which a frame is as unlikely as it is bright."""
 
     settings_class = Nothing
 

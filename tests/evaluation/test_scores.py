@@ -18,7 +18,7 @@ def make_frames(shape: tuple[int, ...] = (4, 3, 1, 9, 8), seed: int = 0) -> np.n
 
 
 def psnr(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """By its definition, for values of [0, 1]: (N, T)."""
+    """PSNR by its definition, for values in [0, 1]: (N, T)."""
     return np.asarray(10 * np.log10(1 / ((predicted - truth) ** 2).mean(axis=(2, 3, 4))))
 
 
@@ -51,7 +51,7 @@ def test_ssim_is_the_mean_over_channels_of_single_pictures(scored: Scored, chann
     st.integers(0, 2**16),
 )
 def test_scores_are_scikit_images_to_rounding(shape: tuple[int, ...], noise: float, seed: int) -> None:
-    """Of flat pictures, too, where variances are rounding errors."""
+    """This includes flat pictures, whose variances are rounding errors."""
     generator = np.random.default_rng(seed)
     truth = generator.choice([0.0, 0.3, 1.0], size=(2, *shape)).round(1)
     truth[0] = truth[0, ..., :1, :1]  # flat

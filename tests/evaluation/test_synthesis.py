@@ -77,7 +77,7 @@ def test_counting_agrees_with_counting_step_by_step(order: list[str], length: in
 
 
 def test_random_digits_count_by_chance() -> None:
-    """4 of 100 pairs are steps of the cycle; a run goes on with chance 1/10."""
+    """4 of 100 pairs are steps of the cycle; a run continues with probability 1/10."""
     digits = np.random.default_rng(0).integers(0, 10, (300, 1000))
     scores = score_counting(digits, np.ones(digits.shape, np.float32), "1234")
     assert scores["correct_transitions"] == pytest.approx(0.04, abs=0.002)
@@ -99,7 +99,7 @@ def to_grey(deviation: np.ndarray) -> np.ndarray:
 
 
 def footage(memory: float, sequences: int = 4, frames: int = 200, side: int = 12, seed: int = 0) -> np.ndarray:
-    """Each pixel remembers this share of its value in the frame before; its variance is the same in all frames."""
+    """Each pixel keeps a share (``memory``) of its previous value; its variance is the same in all frames."""
     random = np.random.default_rng(seed)
     value, values = random.standard_normal((sequences, 1, side, side)), []
     for _ in range(frames):

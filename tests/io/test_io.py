@@ -45,7 +45,7 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 
 def make_pictures(count: int = 5) -> np.ndarray:
-    """One flat colour each, which a palette holds exactly, and which differ from frame to frame."""
+    """Pictures of one flat colour each, different in every frame, which a palette represents exactly."""
     colours = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (213, 94, 0), (90, 90, 90)], np.uint8)[:count]
     return np.broadcast_to(colours[:, None, None], (count, 8, 12, 3)).copy()
 
@@ -171,7 +171,7 @@ def spring() -> None:
 
 
 class Trap:
-    """What would run code, were it unpickled."""
+    """An object that would run code if it were unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return spring, ()

@@ -1,4 +1,4 @@
-"""Every dataset of the catalog is killed at each change to a file, and lacks room: old or new, never neither."""
+"""Every dataset of the catalog is killed at each change to a file, or finds no room: the result is old or new."""
 
 import shutil
 from collections.abc import Callable
@@ -33,7 +33,7 @@ NOT_SAVED = (
     "linear_video.io.folders.StateFolderDataset",
     "linear_video.io.clips.ResultsDataset",
 )
-# One entry of each type: the others differ in their place, and in what tells how to read them.
+# One entry of each type: the others differ in their place and in the options for reading them.
 SAVED = list(
     {entry["type"]: name for name, entry in reversed(CATALOG.items()) if entry["type"] not in NOT_SAVED}.values()
 )
@@ -74,7 +74,7 @@ CONTENTS: dict[str, tuple[Any, Any]] = {
 
 
 def dataset_of(name: str, folder: Path) -> tuple[AbstractDataset[Any, Any], Any, Any]:
-    """A dataset as the catalog has it, in a folder; old and new content."""
+    """A dataset with the catalog's settings in a folder, and its old and new content."""
     entry = dict(CATALOG[name])
     entry["filepath"] = (
         entry["filepath"].replace("DATA", str(folder)).format(model="ile", dataset="mine", split="train")
@@ -83,7 +83,7 @@ def dataset_of(name: str, folder: Path) -> tuple[AbstractDataset[Any, Any], Any,
 
 
 def shown(folder: Path) -> dict[str, bytes]:
-    """All but what stands beside."""
+    """All files except the temporary ones beside the results."""
     return {name: content for name, content in everything_in(folder).items() if "/." not in name}
 
 
@@ -181,7 +181,7 @@ def test_a_reader_does_not_disturb_a_writer_at_work(tmp_path: Path, monkeypatch:
 
 
 def test_what_a_kill_leaves_is_never_taken_for_the_only_copy(tmp_path: Path) -> None:
-    """The old folder beside its place comes back, whether it is read or written next, and however that ends."""
+    """The old folder beside its place is restored, whether it is read or written next, and however that ends."""
     (tmp_path / ".name.old").mkdir()
     (tmp_path / ".name.old/kept").write_text("kept")
     with pytest.raises(ValueError, match="stop"), replacing_folder(tmp_path / "name"):
@@ -295,7 +295,7 @@ def test_a_table_is_previewed_as_the_catalog_has_it(tmp_path: Path) -> None:
 
 
 def test_every_dataset_that_is_saved_is_one_that_writes_whole() -> None:
-    """A dataset of Kedro's own in the catalog would write in place, but for one that keeps nothing."""
+    """Kedro's datasets write in place, so the catalog uses none of them, except one that keeps nothing."""
     assert {entry["type"].rpartition(".")[0] for entry in CATALOG.values() if entry["type"] != "MemoryDataset"} <= {
         "linear_video.io.clips",
         "linear_video.io.figures",

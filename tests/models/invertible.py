@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """float64 with weights far from the identity at which pieces start."""
+    """Make a module float64, with random weights far from the identity at which it starts."""
     generator = torch.Generator().manual_seed(seed)
     module.double()
     with torch.no_grad():
@@ -29,7 +29,7 @@ def check_invertible(piece: Any, inputs: Tensor) -> None:
 
 
 def numeric_log_abs_det(piece: Callable[[Tensor], tuple[Tensor, ...]], one: Tensor, step: float = 1e-5) -> Tensor:
-    """By central differences, independent of autograd."""
+    """The log-determinant by central differences, independent of autograd."""
     columns = []
     with torch.no_grad():
         for direction in torch.eye(one.numel(), dtype=torch.float64):

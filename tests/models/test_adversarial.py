@@ -171,7 +171,7 @@ def test_the_generators_turn_has_the_gradient_of_all_terms_and_reaches_them_alon
 
 
 def test_the_adversarial_gradient_reaches_the_generator_of_every_scale() -> None:
-    """The reimplementation that the paper's table was made with had none at all."""
+    """The reimplementation behind the table of the paper had no such gradient."""
     batch = clips()
     with_it, without = (gradient(generators_turn(make(adversarial_weight=weight)), batch) for weight in (1.0, 1e-12))
     for k in range(4):
@@ -197,7 +197,7 @@ def test_training_with_an_adversary_differs_from_training_without() -> None:
 
 
 def test_the_share_of_the_adversarial_gradient_grows_with_its_weight() -> None:
-    """Odds of share to rest are proportional to the weight, if the share is what its name says."""
+    """If the share is what its name says, share / (1 - share) is proportional to the weight."""
     odds = []
     for weight in (1.0, 1e3, 1e6):
         share = generators_turn(make(adversarial_weight=weight)).loss(clips())[1]["adversarial_share"].item()

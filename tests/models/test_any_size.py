@@ -1,4 +1,4 @@
-"""Models that take frames of any size: the same model, and no other, whatever the size."""
+"""Models that take frames of any size are the same model at every size."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ INNER = (..., slice(8, -8), slice(8, -8))
 
 
 def make(height: int = 32, width: int = 32, channels: int = 3, **changes: Any) -> Any:
-    """With parameters drawn at random."""
+    """A model with random parameters."""
     torch.manual_seed(0)
     model: Any = build("ile", (channels, height, width), {**SETTINGS, **changes})
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_the_step_is_what_the_flow_can_halve() -> None:
 
 
 def test_the_middle_of_a_large_frame_is_forecast_as_alone() -> None:
-    """What is farther than the networks see does not matter: a crop, but for its border, is forecast alike."""
+    """Pixels beyond the reach of the networks do not matter: a crop has the same forecast, except at its border."""
     model = make(96, 96, motion_channels=4)
     seen = clips(96, 96, count=1)
     whole = model.predict(seen, 1)
@@ -115,7 +115,7 @@ def test_the_middle_of_a_large_frame_is_forecast_as_alone() -> None:
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 2), (2, 2), (3, 1)])
 def test_likelihood_grows_with_the_area_of_what_repeats(rows: int, columns: int) -> None:
-    """Flat frames look the same everywhere but at the border, so that each of the tiles counts alike."""
+    """Flat frames look the same everywhere except at the border, so each tile counts equally."""
     seen = torch.full((1, 4, 3, 32, 32), 0.4)
     model = make()
     with torch.no_grad():

@@ -40,14 +40,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def change_config(folder: Path, **changes: Any) -> None:
-    """None takes an entry out."""
+    """Change entries of a config; None removes an entry."""
     path = folder / "config.json"
     config = {**json.loads(path.read_text()), **changes}
     path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
 
 
 def sign(folder: Path, **changes: Any) -> None:
-    """As if weights and config had been saved as they are."""
+    """Write the digests, as if weights and config had been saved in their present state."""
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     change_config(folder, **changes, weights_sha256=digest, config_sha256=None)
     told = json.dumps(json.loads((folder / "config.json").read_text()), sort_keys=True, separators=(",", ":"))
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_format_1_has_no_digest_of_its_config(folder: Path) -> N
     assert torch.equal(loaded.predict(context, 2), new_model().eval().predict(context, 2))
 
 
-# What a config may say, signed as if it had been saved so, and what is said of it.
+# Forged entries of a config, signed as if they had been saved, and the expected message.
 FORGED: dict[str, tuple[dict[str, Any], str]] = {
     "a list for a name": ({"model": ["a"]}, "model: .*string"),
     "a name that is none": ({"model": "x" * 10_000}, "model: .*at most 100"),

@@ -29,7 +29,9 @@ from linear_video.training.fit import TrainingSettings
 
 SHAPES = {"grey": (1, 16, 16), "colour": (3, 16, 24)}
 ILE = {"blocks": 2, "first_squeezes": 2, "couplings": 2, "hidden_channels": 4, "motion_channels": 4, "actions": 2}
-SMALL: dict[str, dict[str, Any]] = {  # what is large by default; a model that is small as it is need not stand here
+SMALL: dict[
+    str, dict[str, Any]
+] = {  # settings that make large models small; a model that is small by default needs none
     "ile": ILE,
     "ile-warp": {**ILE, "dynamics": "warp"},
     "ile-dense": {**ILE, "dynamics": "dense", "state_dimension": 8},
@@ -49,7 +51,7 @@ def clips_of(shape: tuple[int, ...], clips: int = 3, frames: int = 16) -> NDArra
 
 
 def model_of(name: str, shape: tuple[int, int, int]) -> VideoModel:
-    """A model that has seen clips, as a training would leave it after no steps at all."""
+    """A model that has seen clips, as after a training of zero steps."""
     torch.manual_seed(0)
     model = build(name.split("-")[0], shape, SMALL.get(name, {}))
     if isinstance(model, TrainedBySteps):
@@ -61,7 +63,7 @@ def model_of(name: str, shape: tuple[int, int, int]) -> VideoModel:
 
 
 def that(capability: type) -> pytest.MarkDecorator:
-    """Every registered model of a capability, of grey and of coloured frames."""
+    """Every registered model with a capability, for grey and for colour frames."""
     names = [name for name in CASES if issubclass(model_class(name.split("-")[0]), capability)]
     names = [name for name in names if name != "ile-warp" or capability is not HasSpectrum]
     cases = [pytest.param((name, shape), id=f"{name}-{kind}") for name in names for kind, shape in SHAPES.items()]

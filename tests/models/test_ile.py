@@ -39,7 +39,7 @@ SMALL = IleSettings(
 
 
 class Dense(InvertibleLinearEmbedding):
-    """Of the paper's form."""
+    """A model with the dynamics of the paper."""
 
     prior: DensePrior
 
@@ -135,7 +135,7 @@ def test_forecasts_are_the_gaussian_log_density_of_what_is_predicted() -> None:
 
 
 def test_forecasts_beyond_black_and_white_count_as_right() -> None:
-    """What is clipped in a prediction is no error, as long as the truth lies at that end."""
+    """A clipped value in a prediction is not an error if the truth lies at that end."""
     model, batch = make(forecast_weight=1.0, forecast_context=3), 20 * clips() - 4
     with torch.no_grad():
         projected, powers = project(model, batch[:, :3]), model.prior.powers(5)
@@ -215,7 +215,7 @@ def test_missing_frames_are_ignored() -> None:
     ids=["inside", "ends"],
 )
 def test_missing_frames_are_filled_in(observed: list[int], shares: dict[int, float]) -> None:
-    """The trajectory is exact but for its prior, which is outweighed here: C is large."""
+    """The trajectory is exact except for its prior, which has little weight here, since C is large."""
     model, there = make(), torch.tensor(observed, dtype=torch.bool)
     states = 1e-4 * torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     with torch.no_grad():
@@ -356,7 +356,7 @@ def test_loss_sees_only_the_actions_of_its_first_frames() -> None:
 
 
 def test_forecasts_in_the_objective_are_those_of_predict_under_actions() -> None:
-    """Within black and white, where nothing is clipped."""
+    """Values stay within black and white, so nothing is clipped."""
     model, actions = pushed(forecast_weight=1.0, forecast_context=3, fading_memory=0.8), pushes()
     model.decode = lambda z: 0.5 + 1e-3 * z.reshape(*z.shape[:2], *SHAPE)
     batch = clips()
@@ -435,7 +435,7 @@ def fitted_embeddings(model: Dense, z: Tensor, weights: Any, times: Any, wanted:
 
 
 def damped(**changes: Any) -> Dense:
-    """Without an eigenvalue 0 or 1, which have no logarithm or no decay."""
+    """A model without eigenvalues 0 and 1, which have no logarithm or no decay."""
     return make(eigenvalue_radius=(0.7, 0.97), eigenvalue_angle=(5.0, 70.0), **changes)
 
 

@@ -65,7 +65,7 @@ class Doretto(NamedTuple):
 
 
 def doretto(frames: NDArray[np.uint8], state: int = STATE) -> Doretto:
-    """Doretto's Matlab listing, of which the steps from one series to the next are left out."""
+    """Doretto's MATLAB listing, without the steps from one series to the next."""
     clips, length = frames.shape[:2]
     Y = frames.reshape(clips * length, -1).T / 255
     mean = Y.mean(axis=1, keepdims=True)
@@ -79,7 +79,7 @@ def doretto(frames: NDArray[np.uint8], state: int = STATE) -> Doretto:
 
 
 def in_frames(model: LinearDynamicSystem) -> dict[str, NDArray[np.float64]]:
-    """What does not depend on the signs of the components."""
+    """The quantities that do not depend on the signs of the components."""
     C, A, B = (matrix.numpy() for matrix in (model.observation, model.transition, model.noise))
     return {"mean": model.mean.numpy(), "projector": C @ C.T, "transition": C @ A @ C.T, "noise": C @ B @ B.T @ C.T}
 

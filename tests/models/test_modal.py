@@ -23,7 +23,7 @@ SMALL = IleSettings(dynamics="modal", look_back=2, reach=REACH, motion_channels=
 
 
 class Known(nn.Module):
-    """A motion and a doubt that are known, whatever the frames: (T, reach, values + 1) for each clip."""
+    """A given motion and doubt, whatever the frames: (T, reach, values + 1) for each clip."""
 
     def __init__(self, motion: Tensor) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Known(nn.Module):
 
 
 def make(shape: tuple[int, int, int] = SHAPE, known: bool = True, **changes: Any) -> ModalPrior:
-    """With parameters drawn at random, and a motion that is random too."""
+    """A prior with random parameters and a random motion."""
     torch.manual_seed(1)
     prior = ModalPrior(shape, dataclasses.replace(SMALL, **changes))
     with torch.no_grad():
@@ -60,7 +60,7 @@ def basis(prior: ModalPrior) -> Tensor:
 
 
 def coordinates(prior: ModalPrior) -> Tensor:
-    """Of real and imaginary parts in turn, those that are free."""
+    """Which of the real and imaginary parts, in turn, are free."""
     return torch.stack((torch.ones_like(prior.modes.real), ~prior.modes.real), -1).repeat(len(prior.angle), 1).flatten()
 
 
@@ -85,7 +85,7 @@ def transition(prior: ModalPrior, turn: Tensor, share: float = 1.0) -> NDArray[n
 
 
 def oracle(prior: ModalPrior, embeddings: Tensor, observed: NDArray[np.bool_], parts: int = 1) -> Any:
-    """Statsmodels' smoother of one sequence (T, D), with so many steps from each frame to the next."""
+    """Statsmodels' smoother of one sequence (T, D), with ``parts`` steps from each frame to the next."""
     steps = parts * (len(embeddings) - 1) + 1
     motion = prior.motion(embeddings[None, :, None, None, :])[0, :, 0].detach()
     turns = motion[:, :-1] @ prior.turning.detach()

@@ -1,4 +1,4 @@
-"""What finds the motion: what it sees, and how it learns."""
+"""The networks that find the motion: their inputs, and how they learn."""
 
 import numpy as np
 import pytest

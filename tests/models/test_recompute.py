@@ -16,7 +16,7 @@ def _frames_in_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(memory: recompute.Memory, dtype: torch.dtype = torch.float32, seed: int = 0) -> Flow:
-    """Weights as at the start of a training, but for the last layers', so that the couplings do something."""
+    """A flow as at the start of a training, except for random last layers, so that the couplings do something."""
     torch.manual_seed(seed)
     flow = Flow(SHAPE, blocks=2, couplings=4, hidden_channels=6, memory=memory)
     with torch.no_grad():
@@ -27,7 +27,7 @@ def make(memory: recompute.Memory, dtype: torch.dtype = torch.float32, seed: int
 
 
 def gradients(flow: Flow, seed: int = 1, device_type: str | None = None) -> tuple[Tensor, Tensor]:
-    """Of encoding and decoding, with respect to weights and frames."""
+    """Gradients of encoding and decoding, with respect to weights and frames."""
     dtype = next(flow.parameters()).dtype
     frames = torch.randn(9, *SHAPE, generator=torch.Generator().manual_seed(seed)).to(dtype)
     frames.requires_grad_()

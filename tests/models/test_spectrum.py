@@ -12,7 +12,7 @@ N = 5
 
 
 def transition(seed: int = 0) -> torch.Tensor:
-    """Two turning modes and one that does not, in no particular basis."""
+    """A transition with two turning modes and one that does not turn, in a random basis."""
     random = np.random.default_rng(seed)
     blocks = np.zeros((N, N))
     for k, (radius, angle) in enumerate([(0.9, 0.4), (0.7, 1.9)]):

@@ -21,7 +21,7 @@ SMALL = IleSettings(dynamics="warp", look_back=2, reach=REACH, motion_channels=4
 
 
 class Known(nn.Module):
-    """A motion that is known, whatever the frames: (T, reach, 2 + C, H, W) for each clip."""
+    """A given motion, whatever the frames: (T, reach, 2 + C, H, W) for each clip."""
 
     def __init__(self, motion: Tensor) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Known(nn.Module):
 
 
 def make(shape: tuple[int, int, int] = SHAPE, motion: Tensor | None = None, **changes: Any) -> WarpPrior:
-    """With parameters drawn at random, and a motion that is known, if one is given."""
+    """A prior with random parameters, and with the given motion, if there is one."""
     torch.manual_seed(1)
     prior = WarpPrior(shape, dataclasses.replace(SMALL, **changes))
     with torch.no_grad():
@@ -136,7 +136,7 @@ def test_the_density_of_a_step_integrates_to_one() -> None:
 
 
 class Following(nn.Module):
-    """A motion that the last frame decides, by no network: for pictures too small for one."""
+    """A motion that depends on the last frame without a network, for pictures too small for one."""
 
     def forward(self, frames: Tensor, actions: Tensor | None = None) -> Tensor:
         shown = frames[:, :, None].expand(-1, -1, REACH, -1, -1, -1)

@@ -1,4 +1,4 @@
-"""What the tests of the pipelines share."""
+"""Fixtures that the tests of the pipelines share."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-DATA = Path("data/test")  # where --env=test keeps what it makes
+DATA = Path("data/test")  # where --env=test writes
 
 
 def kedro(
@@ -31,7 +31,7 @@ def kedro(
 
 
 def begin(project: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a command in a project, without waiting for its end; all that it says is in its ``stdout``."""
+    """Start a command in a project without waiting for its end; all of its output is in ``stdout``."""
     return subprocess.Popen(
         [sys.executable, "-m", "kedro", *arguments],
         cwd=project,
@@ -49,19 +49,19 @@ def _environment() -> dict[str, str]:
 
 
 def interruptible() -> None:
-    """For a process before it starts: it takes Ctrl-C as from a terminal, even if the tests run in the background."""
+    """Called in a process before it starts, so that it accepts Ctrl-C even if the tests run in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def succeeds(project: Path, *arguments: str) -> str:
-    """Run a command that must not fail; return all that it says, without line breaks."""
+    """Run a command that must not fail; return its output, without line breaks."""
     done = kedro(project, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return " ".join((done.stdout + done.stderr).split())
 
 
 def fails(project: Path, *arguments: str) -> str:
-    """Run a command that must end with a message alone; return it, without line breaks."""
+    """Run a command that must end with a single message; return the message, without line breaks."""
     done = kedro(project, *arguments)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
@@ -127,7 +127,7 @@ def write_own_footage(folder: Path) -> None:
 
 
 def write_raw_data(project: Path) -> None:
-    """What the datasets that are read from files need."""
+    """Write the raw data that the datasets from files need."""
     write_footage(project / "data/01_raw/ucf_sports")
     write_own_footage(project / "data/01_raw/own_footage")
     write_textures(project / "data/01_raw/ucla_textures/waves")

@@ -155,5 +155,5 @@ def test_a_sequence_starts_where_the_held_out_clip_does(synthesis: Run) -> None:
 
 
 def test_an_environment_leaves_the_data_of_others_alone(project: Path) -> None:
-    """All that --env=test has made lies in its own folder."""
+    """All results of --env=test are in its own folder."""
     assert [path.name for path in (project / "data").iterdir()] == ["test"]

@@ -1,4 +1,4 @@
-"""A trained model on footage of one's own, as its users run it; and served by MLflow."""
+"""A trained model on your own footage, as users run it; and served by MLflow."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The graph as Kedro's commands show and cut it: tags on nodes, layers on datasets; and what a run says."""
+"""The graph as Kedro's commands show and filter it: tags on nodes, layers on datasets; and the log of a run."""
 
 import re
 from pathlib import Path
@@ -37,7 +37,7 @@ def pipelines() -> dict[str, Pipeline]:
 @pytest.mark.filterwarnings("ignore:One or more dataset names contain")
 def test_every_node_has_the_tag_of_its_step(pipelines: dict[str, Pipeline]) -> None:
     nodes = [node for pipeline in pipelines.values() for node in pipeline.nodes]
-    # Without those of how they run, and not of what they do.
+    # Without the tags for how nodes run.
     tags = {(node.name.rpartition(".")[2], frozenset(node.tags - {ALWAYS, FIRST})) for node in nodes}
     assert tags == {(name, frozenset({tag})) for tag, names in STEPS.items() for name in names}
 

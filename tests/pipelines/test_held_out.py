@@ -25,7 +25,7 @@ HeldOut = Literal["validation", "test"]
 
 
 class Stays(LastFrame, Synthesises):
-    """Shows the first frame for ever."""
+    """A model that repeats the first frame."""
 
     def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
         return start[:, :1].expand(-1, frames, *start.shape[2:])
@@ -35,7 +35,7 @@ class Stays(LastFrame, Synthesises):
 
 
 def clips_of(grey: int) -> ClipSet:
-    """Two turns of 5 views and the first again, all of one colour but for a moving dot."""
+    """Two turns of 5 views and the first again, in one colour except for a moving dot."""
     frames = np.full((2, 6, *SHAPE), grey, np.uint8)
     for view in range(6):
         frames[:, view, :, view % 5, 3] = 255

@@ -1,4 +1,4 @@
-"""What a user gets wrong on the command line or in a file ends in one message, which says what to do."""
+"""Mistakes on the command line or in a file end with one message, which says what to do."""
 
 import json
 import os
@@ -39,7 +39,7 @@ for command in json.loads(sys.argv[1]):
     print(f"<exit {code}>", file=sys.stderr, flush=True)
 """
 NODE = "ile.moving_symbols.train"
-# Commands, and what their message has to name.
+# Commands, and texts that their message must contain.
 COMMANDS: list[tuple[list[str], list[str]]] = [
     (["run", "--env=tset"], ["no environment 'tset'", "did you mean test?"]),
     (["run", "--env=.."], ["no environment '..'", "known here: base, "]),
@@ -60,7 +60,7 @@ COMMANDS: list[tuple[list[str], list[str]]] = [
 
 
 def in_turn(project: Path, commands: list[list[str]], **environment: str) -> list[str]:
-    """What each of the commands, none of which may succeed, says on the error output, without line breaks."""
+    """The error output of each command, without line breaks; no command may succeed."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(commands)],
         cwd=project,

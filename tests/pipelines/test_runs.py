@@ -1,4 +1,4 @@
-"""Several runs at once, runs that are ended, and runs that go on: as their users start them, with ``--env=test``."""
+"""Several runs at once, interrupted runs, and resumed runs, as users start them, with ``--env=test``."""
 
 import signal
 import sqlite3
@@ -37,13 +37,13 @@ def states(project: Path) -> dict[Path, int]:
 
 
 def content(project: Path) -> dict[str, bytes]:
-    """All that has been made and does not tell times."""
+    """The content of all results that contain no times."""
     kept = ("frames.npy", "model.safetensors", "predictions.npy", "scores.json", "filmstrip.png", "synthesised.npy")
     return {str(p.relative_to(project)): p.read_bytes() for p in (project / DATA).rglob("*") if p.name in kept}
 
 
 def ends(process: subprocess.Popen[str]) -> str:
-    """Wait for the end of a run that must end well; return what it says, without line breaks."""
+    """Wait for the end of a run that must succeed; return its output, without line breaks."""
     said, _ = process.communicate(timeout=600)
     assert process.returncode == 0, said
     return " ".join(said.split())

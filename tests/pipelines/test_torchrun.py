@@ -12,8 +12,8 @@ from tests.pipelines.project import DATA, copy_of_project, fails, kedro
 
 MODEL = DATA / "06_models/ile/moving_symbols"
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2")
-# Without noise and moments to forecast from, which each process draws for itself; few steps, since each enlarges what
-# was rounded otherwise.
+# Without noise and random moments to forecast from, which each process draws for itself; with few steps, since each
+# step enlarges differences of rounding.
 PARAMETERS = ",".join(
     f"ile.moving_symbols.{change}"
     for change in (

@@ -1,4 +1,4 @@
-"""Smooth pictures that move, and noise: float32 (h, w, planes) in [0, 1], and footage uint8 (T, h, w, planes)."""
+"""Smooth moving pictures, and noise: float32 (h, w, planes) in [0, 1], and footage uint8 (T, h, w, planes)."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Tiny models of every kind that know waves, and footage of those."""
+"""Tiny models of every kind that know waves, and footage of waves."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def save_model(folder: Path, name: str = "ile", channels: int = 1, **changes: Any) -> Path:
-    """A checkpoint of a model that fits waves; an ILE's flow is not the identity, and so fits them roughly."""
+    """Save a model that fits waves; the flow of an ILE is not the identity, so it fits them only roughly."""
     torch.manual_seed(0)
     shape = (channels, SIDE, SIDE)
     model: Any = build(name, shape, {**SETTINGS[name], **changes})
@@ -91,7 +91,7 @@ def load_small(
 
 
 def waves(frames: int, height: int, width: int, planes: int = 3, phase: float = 0.0) -> NDArray[np.uint8]:
-    """Waves that travel, of another phase in each colour: uint8 (T, h, w, planes)."""
+    """Travelling waves with a different phase in each colour: uint8 (T, h, w, planes)."""
     t, y, x, c = np.meshgrid(*(np.arange(n) for n in (frames, height, width, planes)), indexing="ij")
     values = 127 + 70 * np.sin(0.7 * (x + t) + 0.4 * y + 1.5 * c + phase) + 30 * np.sin(0.23 * t + y)
     return np.asarray(np.rint(values), np.uint8)

@@ -58,7 +58,7 @@ def test_a_method_alone_is_that_guess_exactly(load: Load, method: str, planes: i
 
 @pytest.mark.parametrize("planes", [1, 3])
 def test_the_blend_is_as_good_as_its_guesses(load: Load, planes: int) -> None:
-    """The model knows nothing of this texture, the flow knows all of it."""
+    """The model knows nothing about this texture, and optical flow knows all about it."""
     frames = pan(24 + HORIZON, 32, 40, planes, speed=1.5)
     ahead = Ahead(load(), HORIZON)
     guesses = ahead.run(frames[:24])
@@ -82,7 +82,7 @@ def test_a_model_that_knows_the_scene_is_believed(load: Load) -> None:
 
 
 class Watched(Ahead):
-    """Notes what every window has seen, and what it was tested with."""
+    """Records what every window has seen, and what it was tested with."""
 
     def __init__(self, trained: TrainedModel, horizon: int) -> None:
         super().__init__(trained, horizon)

@@ -12,7 +12,7 @@ HORIZON = 3
 
 
 def surprises(frames: int, seed: int = 0, before: int = 4, likelihood: bool = True) -> Surprises:
-    """As a video of independent frames would have: NaN where too few frames are before one."""
+    """Surprises of a video of independent frames, with NaN where too few frames come before."""
     random = np.random.default_rng(seed)
     errors = random.chisquare(5, (frames, HORIZON)) * [1e-3, 2e-3, 4e-3]
     for lead in range(HORIZON):
@@ -80,7 +80,7 @@ def test_thresholds_are_the_order_statistics_of_split_conformal(
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.3])
 @pytest.mark.parametrize("likelihood", [True, False])
 def test_further_ordinary_frames_are_alarms_at_most_at_the_rate(rate: float, likelihood: bool) -> None:
-    """Many calibrations of their own, with ordinary frames after each."""
+    """Many independent calibrations, each followed by ordinary frames."""
     rates = []
     for seed in range(150):
         found = calibrate([surprises(250, seed, likelihood=likelihood)], rate)

@@ -1,4 +1,4 @@
-"""How a video tells which method to believe, against the same by hand."""
+"""How a video tells which method to trust, against the same computed by hand."""
 
 import logging
 from typing import Any
@@ -19,7 +19,7 @@ Guesses = dict[str, Values]
 
 
 def guessed(seed: int, model: float = 0.02, flow: float = 0.05, mean: float = 0.1) -> tuple[Guesses, Values]:
-    """Guesses of a frame, with noise of those sizes, and the frame."""
+    """Guesses of a frame, with noise of the given sizes, and the frame."""
     truth = texture(32, 40, smooth=2.0, seed=seed)
     sizes = {"model": model, "optical_flow": flow, "mean": mean}
     return {name: noisy(truth, size, 3 * seed + k) for k, (name, size) in enumerate(sizes.items())}, truth
@@ -121,7 +121,7 @@ def test_nothing_is_left_out_before_a_test_nor_the_last_guess() -> None:
 
 
 def test_the_table_has_the_means_and_the_shares_of_each_method() -> None:
-    """Of all tests but the first, of which there is no blend."""
+    """The table covers all tests except the first, which has no blend."""
     backtest = learned(5, distances=(2,))
     table = backtest.table()
     assert list(table.columns) == ["distance", "method", "tests", "psnr", "share"]

@@ -43,7 +43,7 @@ def load(folders: Path) -> Load:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Optical flow takes most of the time; where it does not matter, the mean stands for it."""
+    """Replace optical flow by the mean where it does not matter, since it takes most of the time."""
 
     def mean(before: Values, after: Values, share: float, fine: bool = False) -> Values:
         return references.mean_of_neighbours(before, after, share)
@@ -195,7 +195,7 @@ def test_what_stands_still_stays_so(load: Load) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_a_pause_stays_a_pause(load: Load) -> None:
-    """A scene that stops for a second is not set in motion: its frames are known, they are no repeats of one."""
+    """A scene that stops for a second is not set in motion: its frames are known, and do not count as repeats."""
     before, after = pan(12, 24, 32), np.stack([to_frame(moment(11.0 + k, 24, 32)) for k in range(12)])
     frames = np.concatenate((before, np.stack([before[-1]] * 25), after[1:]))
     found = retime(load("mean"), frames, 2)
@@ -205,7 +205,7 @@ def test_a_pause_stays_a_pause(load: Load) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_guesses_are_of_the_moment_that_was_given(load: Load) -> None:
-    """Or there are none, as of a known frame or across a cut; they are no guesses of an earlier moment."""
+    """For a known frame or across a cut there are no guesses, and never those of an earlier time."""
     frames = np.concatenate((pan(8, 24, 32, speed=0.1), 255 - pan(8, 24, 32, speed=0.1)))
     for number, (_, between) in enumerate(load("mean").retimed(frames, 2)):
         assert between is not None

@@ -42,7 +42,7 @@ def test_a_flat_frame_lies_in_the_coarsest_band_alone() -> None:
 
 
 def guesses(truth: Values, seed: int) -> Guesses:
-    """Some that err in different ways: noise, blur, and another picture mixed in."""
+    """Guesses with different errors: noise, blur, and another picture mixed in."""
     other = texture(truth.shape[0], truth.shape[1], truth.shape[2], seed=seed + 100)
     return {
         "noisy": noisy(truth, 0.05, seed).clip(0, 1),
@@ -136,7 +136,7 @@ def taught_by_wrong_places() -> Blend:
 
 
 def test_detail_at_the_wrong_place_is_left_out() -> None:
-    """Bands that the guesses know nothing of count for nothing, not for one."""
+    """Bands in which all guesses are wrong get weight 0, not 1."""
     blend = taught_by_wrong_places()
     truth = texture(64, 64, smooth=0.5, seed=9)
     made = {"moved": np.roll(truth, 5, 1), "other": texture(64, 64, smooth=0.5, seed=59)}
@@ -211,7 +211,7 @@ def test_the_gain_is_what_would_be_lost_without_a_guess() -> None:
 
 
 def weight_of_one(order: list[str]) -> float:
-    """Its share, after tests in which now one, now the other guess is right."""
+    """The share of one guess, after tests in which one or the other guess is right."""
     blend = Blend(["one", "two"], "one")
     for seed, right in enumerate(order):
         truth = texture(40, 52, seed=seed)

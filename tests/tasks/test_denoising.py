@@ -72,7 +72,7 @@ def test_a_moving_video_without_noise_comes_back_nearly_as_it_was(planes: int) -
 
 
 def test_detail_without_noise_is_not_smoothed_away() -> None:
-    """Something small that comes for one frame is no noise."""
+    """A small object that appears for one frame is not noise."""
     frames = np.stack([to_frame(noisy(texture(48, 64), 0.02, seed)) for seed in range(9)])
     frames[4, 20:26, 30:36] = 255
     found = clean(frames)[4]
@@ -135,7 +135,7 @@ def test_frames_are_given_while_others_are_still_to_be_read() -> None:
 
 
 def test_frames_far_away_hardly_matter() -> None:
-    """Only through how much is believed of each, and the noise."""
+    """They matter only through the weights and the estimated noise."""
     video = noisy_video([texture(32, 40)] * 20, 0.04)
     changed = video.copy()
     changed[10 + AROUND + 1 :] = 0

@@ -135,7 +135,7 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
 
 
 def test_audio_alone_is_no_footage(tmp_path: Path) -> None:
-    """A RIFF file as a video in .avi is one, of sound."""
+    """A RIFF file like a video in .avi, but with sound."""
     for path in (tmp_path / "sound.wav", tmp_path / "sound.avi"):
         with wave.open(str(path), "wb") as sound:
             sound.setnchannels(1)

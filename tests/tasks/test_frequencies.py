@@ -29,7 +29,7 @@ def video(
 
 
 def amplitude(frames: NDArray[np.uint8], frequency: float) -> float:
-    """Of a tone in the mean brightness, in grey levels, by least squares in the middle of the video."""
+    """Amplitude of a tone in the mean brightness, in grey levels, by least squares in the middle of the video."""
     time = np.arange(len(frames)) / FPS
     turns = 2 * np.pi * frequency * time
     regressors = np.stack([np.cos(turns), np.sin(turns), np.ones_like(time)], 1)[20:-20]
@@ -92,7 +92,7 @@ def test_a_still_video_has_no_peak() -> None:
 @pytest.mark.parametrize("magnify", METHODS)
 @pytest.mark.parametrize("planes", [1, 3])
 def test_what_is_in_the_band_grows_by_the_factor(magnify: Callable[..., Iterator[Any]], planes: int) -> None:
-    """And what is out of it stays; the picture too."""
+    """Everything outside the band, and the picture itself, stays the same."""
     frames = video((2, 1.15), (3, 3.5), noise=2, planes=planes)
     made = np.stack(list(magnify(frames, FPS, BAND, 6.0)))
     assert made.shape == frames.shape

@@ -1,4 +1,4 @@
-"""What anybody would guess, against definitions and against pictures that really move."""
+"""References without a model, against definitions and against pictures that really move."""
 
 from collections.abc import Callable
 

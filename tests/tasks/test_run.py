@@ -84,12 +84,12 @@ def write_actions(path: Path, frames: list[int], columns: tuple[str, ...] = ("fr
 
 
 def nothing_is_left(folder: Path, but: str | None = None) -> bool:
-    """No files, apart from those of one piece of footage; folders may be there, which hold nothing."""
+    """Whether there are no files, except those of one piece of footage; empty folders may remain."""
     return not [path for path in folder.rglob("*") if path.is_file() and but not in path.relative_to(folder).parts]
 
 
 def extra(task: str, tmp_path: Path) -> dict[str, Any]:
-    """What a task needs beside footage."""
+    """Settings that a task needs beside footage."""
     return {"actions": str(write_actions(tmp_path / "actions.csv", [15]))} if task == "what_if" else {}
 
 
@@ -222,7 +222,7 @@ def test_magnify_wants_a_band(models: Path, tmp_path: Path, video: Path) -> None
 
 
 def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Of the luma, since the codec halves the resolution of colours."""
+    """PSNR of the luma, since the codec halves the resolution of colours."""
     return float(10 * np.log10(255**2 / np.square(luma(one) - luma(other)).mean()))
 
 
@@ -248,7 +248,7 @@ COLUMNS = [f"{name}_{score}" for name in GUESSES for score in ("psnr", "ssim")]
 
 @pytest.mark.parametrize("method", ["blend", "model"])
 def test_windows_all_over_the_video_are_scored(models: Path, tmp_path: Path, video: Path, method: str) -> None:
-    """A window's blend has learned of the windows before it, of all frames that had come by then, and no others."""
+    """The blend of a window has learned from earlier windows, and only from frames that were known by then."""
     rows, folder = run(models, tmp_path, "extrapolate", video, drawn=True, window_step=2, method=method)
     table = pd.read_csv(folder / "table.csv")
     assert list(table.columns[:5]) == ["frame", "seconds", "lead", "psnr", "ssim"]
@@ -493,7 +493,7 @@ def test_a_model_alone_is_compared_with_nothing(models: Path, tmp_path: Path, vi
 
 @pytest.mark.parametrize("task", ["fill_in", "retime", "denoise"])
 def test_footage_is_mended_whatever_the_model(models: Path, tmp_path: Path, video: Path, task: str) -> None:
-    """A model that knows no moments between is not asked; alone, it is refused."""
+    """A model that cannot make frames between others is not used; alone, it is refused."""
     _, folder = run(models, tmp_path, task, video, "lds")
     assert "model" not in set(pd.read_csv(folder / "backtest.csv")["method"])
     with pytest.raises(InputError, match=f"{task}: the model lds cannot do that"):
@@ -503,7 +503,7 @@ def test_footage_is_mended_whatever_the_model(models: Path, tmp_path: Path, vide
 def test_a_model_that_does_not_help_is_told(
     models: Path, tmp_path: Path, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of these waves, a model that repeats the last frame knows nothing."""
+    """A model that repeats the last frame knows nothing about these waves."""
     caplog.set_level("WARNING", "linear_video")
     run(models, tmp_path, "extrapolate", video, "last_frame")
     assert "film.avi" in caplog.text
@@ -711,7 +711,7 @@ def test_messages_name_the_footage_once(models: Path, tmp_path: Path) -> None:
 
 
 def wrong_footage(kind: str, tmp_path: Path) -> tuple[Path, str]:
-    """A path, and what ought to be said of it."""
+    """A path, and the expected message."""
     path = tmp_path / {"text": "film.mp4", "sound": "film.wav", "array": "film.npy"}.get(kind, "film")
     if kind == "nothing":
         return path, r"film does not exist"
@@ -768,7 +768,7 @@ def test_no_video_is_named_first(models: Path, tmp_path: Path) -> None:
 
 
 def without_times(folder: Path) -> dict[str, bytes | None]:
-    """Files by name, but for those that do not hold the same bytes twice."""
+    """Files by name, except those whose bytes differ between runs."""
     return {name: content for name, content in tree(folder).items() if not name.endswith(".webm")}
 
 

@@ -34,7 +34,7 @@ class Load(Protocol):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of every kind of model."""
+    """Folders of models of every kind."""
     root = tmp_path_factory.mktemp("models")
     for name in ("ile", "dynamic_vae", "lds", "last_frame"):
         save_model(root / name, name)
@@ -83,7 +83,7 @@ def one_by_one(call: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def nearly_equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
-    """But for rounding to grey levels, since float32 sums depend on how many are summed at once."""
+    """Check equality up to rounding to grey levels, since float32 sums depend on the number of summands."""
     assert one.shape == other.shape
     assert np.abs(one.astype(int) - other).max() <= 1
     assert (one != other).mean() < 0.01
@@ -390,7 +390,7 @@ def test_memory_does_not_grow_with_the_video(load: Load, task: str) -> None:
 
 
 def test_projections_of_a_long_video_are_let_go(load: Load) -> None:
-    """What is kept of the window is no view of all that came before."""
+    """The part that is kept for the window is not a view of everything before."""
     trained = load()
     for window, _ in trained._windows("denoise", footage(100)):
         for values in (window.projected.frames, window.projected.embeddings):

@@ -20,7 +20,7 @@ def made_and_used(place: Path) -> bool:
 
 
 def statements_before(place: Path, last: int | None) -> int:
-    """Make a database in another process, killed before a statement; how many there were before that."""
+    """Make a database in another process, killed before a statement; return the number of statements before it."""
     reading, writing = os.pipe()
     if (process := os.fork()) == 0:
         count = 0
@@ -51,7 +51,7 @@ def test_killed_while_the_database_is_made_the_next_one_is_whole(tmp_path: Path)
         place.parent.mkdir()
         assert statements_before(place, round(part * all_of_them)) == round(part * all_of_them)
         assert not place.exists()
-        assert (place.parent / f".{place.name}.part").exists()  # else it was not killed within
+        assert (place.parent / f".{place.name}.part").exists()  # otherwise it was not killed in between
         assert made_and_used(place)
         assert [path.name for path in place.parent.iterdir()] == ["mlflow.db"]
 

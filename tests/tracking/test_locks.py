@@ -1,4 +1,4 @@
-"""Runs of the same things take turns, runs of others do not wait, and the dead do not count."""
+"""Runs that use the same files take turns, other runs do not wait, and ended processes hold no locks."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ def claims(reads: str = "", writes: str = "") -> Claims:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start another process that claims something; it has it when this returns, and lets it go on a line of input."""
+    """Start another process that holds a lock when this returns, and releases it after a line of input."""
     started: list[subprocess.Popen[str]] = []
 
     def start(reads: str = "", writes: str = "", wait: bool = True) -> subprocess.Popen[str]:
@@ -112,7 +112,7 @@ def test_what_is_given_up_is_free_while_the_run_goes_on(lock: RunLock, start: St
 def test_two_that_read_and_want_to_write_do_not_wait_for_each_other(
     lock: RunLock, start: Start, tmp_path: Path
 ) -> None:
-    """The one that waits lets go of what it reads."""
+    """A waiting process releases its locks for reading."""
     other = start(reads="/a")
     assert lock.claim(claims(reads="/a"), wait=False)
     assert not lock.claim(claims(writes="/a"), wait=False)

@@ -23,7 +23,7 @@ def chained(*errors: BaseException) -> BaseException:
 
 
 def fill(path: Path) -> None:
-    """Write to a database as MLflow does; say what the user is told."""
+    """Write to a database as MLflow does; return the message for the user."""
     try:
         with create_engine(f"sqlite:///{path}").begin() as connection:
             connection.execute(text("create table words (word)"))

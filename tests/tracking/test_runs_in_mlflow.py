@@ -1,4 +1,4 @@
-"""What MLflow's runs are called, what belongs to which, and which registered model is the champion."""
+"""The names of MLflow's runs, how runs are nested, and which registered model is the champion."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.MlflowClient]:
-    """A database of MLflow of its own."""
+    """A separate database of MLflow."""
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}")
     yield mlflow.MlflowClient()

@@ -1,4 +1,4 @@
-"""The server of our own, and what it shares with MLflow's: what it answers to what cannot be used."""
+"""The project's server, and what it shares with MLflow's: answers to requests that cannot be used."""
 
 import json
 import re

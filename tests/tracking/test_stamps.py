@@ -1,4 +1,4 @@
-"""A node runs again if and only if something that its outputs depend on, or an output, is another."""
+"""A node runs again if and only if an output, or anything that its outputs depend on, has changed."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def catalog_of(project: Path, steps: int = 3, raw: str = "raw") -> DataCatalog:
 
 
 def run(project: Path, names: list[str], **changes: Any) -> None:
-    """Save what the nodes make, and stamp them, as a run does."""
+    """Save the outputs of the nodes, and stamp them, as a run does."""
     catalog = catalog_of(project, **changes)
     stamps = Stamps(project / "data/.stamps", catalog)
     for one in pipeline().nodes:
@@ -89,7 +89,7 @@ def test_a_killed_run_goes_on_with_the_first_node_that_is_not_stamped(tmp_path: 
 
 
 def edit(path: Path) -> None:
-    """Other content of the same size, at the same time to the nanosecond."""
+    """Write other content of the same size, with the same time to the nanosecond."""
     before = path.stat()
     path.write_bytes(bytes(reversed(path.read_bytes())))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""Files of parameters are looked at before they are read."""
+"""Files of parameters are checked before they are read."""
 
 import tracemalloc
 from pathlib import Path

@@ -89,13 +89,13 @@ class Trained(NamedTuple):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """What the other trainings are compared with."""
+    """The training with which others are compared."""
     folder = tmp_path_factory.mktemp("plain")
     return Trained(*train(folder), folder)
 
 
 class DiesAt(TrainedBySteps):
-    """A model that does something drastic when its loss is asked for the n-th time in training."""
+    """A model that does something drastic when its loss is computed for the n-th time in training."""
 
     def __init__(self, model: Any, calls: int, act: Callable[[Tensor], Tensor]) -> None:
         super().__init__(model.frame_shape, model.settings)
@@ -138,7 +138,7 @@ def test_best_weights_are_kept(tmp_path: Path) -> None:
 
 
 def check_resumed(folder: Path, settings: TrainingSettings, model: Any, history: pd.DataFrame) -> None:
-    """A training goes on from what is in a folder, and ends as the undisturbed one."""
+    """Check that a training resumes from a folder, and ends like the undisturbed one."""
     assert torch.load(folder / "last.ckpt", weights_only=True)["global_step"] == 4
     resumed, resumed_history = train(folder, settings=settings)
     for name, value in model.state_dict().items():
@@ -151,7 +151,7 @@ def check_resumed(folder: Path, settings: TrainingSettings, model: Any, history:
 def test_an_interrupted_training_goes_on_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weight_average: float
 ) -> None:
-    """From what is on disk in the midst of a training, which is what a kill leaves."""
+    """It resumes from the files on disk in the middle of a training, as a kill would leave them."""
     folder, left = tmp_path / "state", tmp_path / "left"
 
     class Copied(TrainingSteps):

@@ -1,4 +1,4 @@
-"""A state that is damaged, in any way, costs at most the rounds since the one before it."""
+"""A damaged state costs at most the rounds since the previous state."""
 
 import logging
 import shutil
@@ -28,7 +28,7 @@ def zero(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit of one weight: PyTorch reads such a file without a word."""
+    """Flip one bit of one weight: PyTorch reads such a file without an error."""
     content, name = bytearray(path.read_bytes()), "prior.theta_alpha"
     weights = torch.load(path, weights_only=True)
     values = next(value for key, value in weights["state_dict"].items() if key.endswith(name))
@@ -53,14 +53,14 @@ Damage = Callable[[Path], None]
 
 @pytest.fixture(scope="module")
 def left(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A training that is over, and its state, which is what one leaves that is killed after its last validation."""
+    """A finished training, and its state, as if it had been killed after its last validation."""
     folder = tmp_path_factory.mktemp("left") / STATE
     return Trained(*train(folder), folder)
 
 
 @pytest.fixture
 def state(left: Trained, tmp_path: Path) -> Iterator[Path]:
-    """That state at its own place, which it knows; as it was again after the test."""
+    """That state in its own place, restored after the test."""
     shutil.copytree(left.folder, tmp_path / "original")
     yield left.folder
     shutil.rmtree(left.folder)
@@ -69,7 +69,7 @@ def state(left: Trained, tmp_path: Path) -> Iterator[Path]:
 
 
 def check_same_as(left: Trained, folder: Path) -> list[int]:
-    """Train again; the weights must be those of the undisturbed training. Returns the steps of the course."""
+    """Train again, and check that the weights equal the undisturbed ones. Returns the steps of the history."""
     model, history = train(folder)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in left.model.state_dict().items())
     assert list(history["val_loss"]) == list(left.history["val_loss"])

@@ -151,7 +151,7 @@ def test_other_references_are_scored_as_the_model_is() -> None:
 @pytest.fixture
 def scored() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores of noise, and the arrays they come from; the horizon is unlike the context."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "predicted": make_frames((6, 3, 3, 9, 8), seed=1),
         "context": make_frames((6, 5, 3, 9, 8), seed=2),
         "truth": make_frames((6, 3, 3, 9, 8), seed=3),

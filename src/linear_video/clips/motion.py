@@ -205,8 +205,8 @@ def draw_trajectory(
             pushes = _draw_pushes(settings, random)
             course = pushed_billiard(start - half, velocity, size - 2 * half, pushes)
         elif settings.generator == "moving_mnist":
-            corner, *others = clamped_walk(start - half, velocity, size - 2 * half, frames)
-            course = np.floor(corner), *others  # whole pixels
+            corner, velocities, wall_hits = clamped_walk(start - half, velocity, size - 2 * half, frames)
+            course = np.floor(corner), velocities, wall_hits  # whole pixels
         else:
             course = billiard(start - half, velocity, size - 2 * half, frames)
         position, velocities, wall_hits = course

@@ -8,7 +8,7 @@ import pandas as pd
 from linear_video.common.commit import git_commit
 from linear_video.common.pages import as_text, rendered
 from linear_video.evaluation.held_out import spread
-from linear_video.evaluation.report import FORMS, as_rows, with_interval
+from linear_video.evaluation.report import FORMS, as_rows, openstl_table, with_interval
 from linear_video.evaluation.scores import references_of
 
 MOST_COLUMNS = 8  # predicted frames in a table
@@ -82,7 +82,10 @@ def _intro(scores: Mapping[str, Any]) -> str:
 
 
 def _frames(scores: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
-    """By metric, a row for the model and each reference, a column for each predicted frame (or some, of many)."""
+    """By metric, a row for the model and each reference, a column for each predicted frame (or some, of many).
+
+    Last, if there are such scores, those in OpenSTL's conventions.
+    """
     for metric, (label, form) in FORMS.items():
         rows = []
         for name, row in rows_of(scores).items():
@@ -91,6 +94,8 @@ def _frames(scores: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
                 cells[f"frame {k + 1}"] = with_interval(row[metric][k], row[f"{metric}_ci95"][k], form)
             rows.append(cells)
         yield pd.DataFrame(rows)
+    if "openstl" in scores:
+        yield openstl_table({name: row["openstl"] for name, row in rows_of(scores).items()})
 
 
 def _sequences(scores: Mapping[str, Any], beside: Mapping[str, Any] | None) -> Iterator[pd.DataFrame]:

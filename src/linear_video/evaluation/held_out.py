@@ -20,6 +20,7 @@ class EvaluationSettings:
         sequences: number of held-out clips that are scored, spread evenly over all of them; all, if there are fewer.
         clips_per_batch: clips that are predicted at once.
         held_out: which clips are scored, for synthesis too: ``"test"``, or ``"validation"`` to choose settings.
+        openstl: whether frames are scored in the conventions of OpenSTL's benchmarks as well (``judge_as_openstl``).
     """
 
     context: int = 10
@@ -27,6 +28,7 @@ class EvaluationSettings:
     sequences: int = 100
     clips_per_batch: int = 50
     held_out: Literal["validation", "test"] = "test"
+    openstl: bool = False
 
     def __post_init__(self) -> None:
         check_least(self, 1, "context", "horizon", "sequences", "clips_per_batch")

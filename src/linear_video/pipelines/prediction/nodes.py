@@ -71,7 +71,10 @@ def evaluate(
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value."""
+    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value.
+
+    And OpenSTL's scores, if the evaluation asks for them.
+    """
     from linear_video.evaluation.predictions import optical_flow
     from linear_video.evaluation.scores import score
 
@@ -79,7 +82,8 @@ def evaluate(
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
     facts: dict[str, Any] = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
     facts["bits_per_value"] = prediction_facts.get("bits_per_value")  # of clips, not of predictions
-    return facts | score(predictions, context, truth, mean_frame, **optical_flow(context, evaluation.horizon))
+    references = optical_flow(context, evaluation.horizon)
+    return facts | score(predictions, context, truth, mean_frame, evaluation.openstl, **references)
 
 
 def draw(

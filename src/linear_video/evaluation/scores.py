@@ -22,7 +22,7 @@ Frames = NDArray[np.floating[Any]]  # (N, T, C, H, W)
 PSNR_CEILING = 100.0  # dB given to a frame that is predicted exactly, whose PSNR would be infinite
 SSIM_WINDOW = 7  # scikit-image's default, as the two constants of Wang et al. 2004 for a range of 1
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
-OPENSTL_RANGE = 2.0  # of floats, -1 to 1, for scikit-image before version 0.20
+OPENSTL_RANGE = 2.0  # of floats, -1 to 1, for scikit-image where none was given
 REFERENCES = ("last_frame", "mean_frame", "optical_flow")  # that may stand in scores beside the model's
 
 
@@ -55,8 +55,8 @@ def judge_as_openstl(predicted: Frames, truth: Frames) -> dict[str, NDArray[np.f
     Its tables have their means over all frames and clips.
 
     - ``mse`` and ``mae``: squared and absolute errors, summed over the values of a frame.
-    - ``ssim``: scikit-image's, without a data range. Floats had a range of 2 there, until version 0.20 refused to guess
-      one. It is above the SSIM for a range of 1, since its two constants are four times as large.
+    - ``ssim``: scikit-image's, without a data range. Older versions took a range of 2 for floats then, newer ones
+      refuse to guess. Its two constants are four times those for a range of 1, which makes it higher.
     - ``psnr``: from the mean squared error of a frame with a range of 1, as ``judge_frames`` has it.
     - ``psnr_uint8``: as OpenSTL had it before version 0.2, from E3D-LSTM: frames are cut to 8 bits, and differences and
       squares overflow in 8 bits. So it is far higher than a PSNR; some tables still have it.

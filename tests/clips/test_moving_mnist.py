@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from linear_video.clips.base import ClipSet
 from linear_video.clips.motion import clamped_walk
-from linear_video.clips.moving_symbols import MovingSymbolsSettings, simulate
+from linear_video.clips.moving_symbols import MovingSymbolsSettings
 from linear_video.clips.readers.moving_mnist import read_test_clips
-from linear_video.clips.readers.symbols import load_symbols
 from linear_video.common.errors import InputError
 
 SHAPE = (1, 64, 64)
@@ -54,9 +54,9 @@ def test_digits_walk_as_in_the_published_generator(seed: int) -> None:
 
 
 def mnist_files(folder: Path, count: int = 40) -> np.ndarray:
-    """MNIST's four files, of noise that no two images share and that reaches all edges; the images of ``train``."""
-    random = np.random.default_rng(0)
-    images = random.integers(1, 256, (2, count, 28, 28), dtype=np.uint8)
+    """MNIST's four files, of noise that no two images share, with black edges; the images of ``train``."""
+    images = np.zeros((2, count, 28, 28), np.uint8)
+    images[..., 4:25, 6:20] = np.random.default_rng(0).integers(1, 256, (2, count, 21, 14))
     for part, pixels in zip(("train", "t10k"), images, strict=True):
         head = struct.pack(">HBBIII", 0, 8, 3, count, 28, 28)
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
@@ -67,8 +67,10 @@ def mnist_files(folder: Path, count: int = 40) -> np.ndarray:
 
 def test_clips_are_whole_digits_at_whole_pixels_and_the_brighter_one_shows(tmp_path: Path) -> None:
     images = mnist_files(tmp_path)
-    settings = MovingSymbolsSettings(symbols_folder=str(tmp_path), **MOVING_MNIST)
-    clips = simulate(settings, load_symbols("mnist", tmp_path, 28, "train", cropped=False), "train", 0, range(4))
+    counts = {"train": 4, "validation": 1, "test": 1}
+    settings = MovingSymbolsSettings(clips=counts, symbols_folder=str(tmp_path), **MOVING_MNIST)
+    clips = settings.make("moving_symbols", 0, tmp_path).clips["train"]
+    assert isinstance(clips, ClipSet)
     states = clips.states
     assert states is not None
     overlaps = 0

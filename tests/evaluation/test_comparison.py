@@ -1,6 +1,7 @@
 """The comparison against scores recomputed one by one."""
 
 import re
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,17 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from linear_video.evaluation.comparison import compare, fingerprint
 from linear_video.evaluation.figures import comparison_strip, horizon_plot
-from linear_video.evaluation.report import QUOTED_NOTE, markdown, metric_tables, models_table, page
-from linear_video.evaluation.scores import sharpness
+from linear_video.evaluation.report import (
+    OPENSTL_LABEL,
+    QUOTED_NOTE,
+    QUOTED_OPENSTL_NOTE,
+    markdown,
+    metric_tables,
+    models_table,
+    openstl_tables,
+    page,
+)
+from linear_video.evaluation.scores import judge_as_openstl, sharpness
 
 CLIPS, CONTEXT, HORIZON = 4, 3, 2
 
@@ -119,6 +129,23 @@ def test_the_page_is_whole_in_itself_and_says_what_is_quoted(table: pd.DataFrame
         assert value in text
     assert QUOTED_NOTE in html
     assert QUOTED_NOTE in text
+
+
+def test_openstls_scores_stand_beside_its_published_ones_if_they_are_asked_for(table: pd.DataFrame) -> None:
+    context, truth, shown = frames(CONTEXT, 1), frames(HORIZON, 2), frames(HORIZON, 3)
+    found = openstl_tables(compare({"dynamic_vae": shown}, context, truth, openstl=True))
+    rows = {row[OPENSTL_LABEL]: row for row in found[0].to_dict("records")}
+    assert list(rows) == ["last frame", "dynamic vae"]
+    means = {metric: values.mean() for metric, values in judge_as_openstl(shown, truth).items()}
+    columns = {"MSE": ("mse", 1), "MAE": ("mae", 1), "SSIM": ("ssim", 4), "PSNR / dB": ("psnr", 2)}
+    for column, (metric, digits) in columns.items():
+        assert rows["dynamic vae"][column] == f"{means[metric]:.{digits}f}"
+    for text in (markdown("Models", [], found, True), unescape(page("Models", [], found, {}, True))):
+        assert QUOTED_OPENSTL_NOTE in text
+        assert re.search(r"TAU\W.*44\.7M\W.*24\.60\W.*71\.93\W.*0\.9454\W.*23\.19", text, re.DOTALL)
+        assert rows["dynamic vae"]["SSIM"] in text
+    assert openstl_tables(table) == []
+    assert QUOTED_OPENSTL_NOTE not in markdown("Models", [], []) + unescape(page("Models", [], [], {}))
 
 
 def test_a_strip_shows_context_truth_and_models_below_each_other() -> None:

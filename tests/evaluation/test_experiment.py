@@ -34,10 +34,10 @@ CONFIG = {
 }
 
 
-def scores_of(clips: int, horizon: int = 3, **names: str) -> dict[str, Any]:
+def scores_of(clips: int, horizon: int = 3, openstl: bool = False, **names: str) -> dict[str, Any]:
     frames = np.random.default_rng(0).random((3, clips, horizon, 1, 9, 8))
     facts = {"model": "ile", "dataset": "dots", "held_out": "test", **names}
-    return facts | score(frames[0], frames[1], frames[2], frames[0, 0, 0], optical_flow=frames[1])
+    return facts | score(frames[0], frames[1], frames[2], frames[0, 0, 0], openstl, optical_flow=frames[1])
 
 
 class Tables(HTMLParser):
@@ -74,6 +74,14 @@ def test_the_tables_show_the_scores_beside_the_references() -> None:
             pairs = zip(row[metric], row[f"{metric}_ci95"], strict=True)
             expected.append([name, *(f"{value:.{digits}f} ± {half:.{digits}f}" for value, half in pairs)])
     assert Tables(page(scores, CONFIG, 10, {}, {}, PICTURES)).rows == expected
+
+
+def test_scores_in_openstls_conventions_have_a_table_of_their_own() -> None:
+    scores = scores_of(clips=4, openstl=True)
+    *_, head, ours, last, mean, flow = Tables(page(scores, CONFIG, 10, {}, {}, PICTURES)).rows
+    assert head[:5] == ["in OpenSTL's conventions", "MSE", "MAE", "SSIM", "PSNR / dB"]
+    for row, of_model in ((ours, scores), *((r, scores[r[0].replace(" ", "_")]) for r in (last, mean, flow))):
+        assert row[1:4] == [f"{of_model['openstl'][m]:.{d}f}" for m, d in (("mse", 1), ("mae", 1), ("ssim", 4))]
 
 
 def test_a_single_clip_has_no_intervals_and_the_page_says_so() -> None:

@@ -10,7 +10,14 @@ from scipy import stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from linear_video.common.errors import InputError
-from linear_video.evaluation.scores import PSNR_CEILING, confidence95, judge_frames, score, score_frames
+from linear_video.evaluation.scores import (
+    PSNR_CEILING,
+    confidence95,
+    judge_as_openstl,
+    judge_frames,
+    score,
+    score_frames,
+)
 
 
 def make_frames(shape: tuple[int, ...] = (4, 3, 1, 9, 8), seed: int = 0) -> np.ndarray:
@@ -118,6 +125,39 @@ def test_frames_smaller_than_the_window_of_ssim_are_refused(scored: Scored, size
         scored(frames, frames)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_openstls_scores_are_those_of_its_formulas(channels: int) -> None:
+    truth = make_frames((4, 3, channels, 9, 8))
+    predicted = truth + 0.3 * (make_frames(truth.shape, seed=1) - 0.5)  # beyond [0, 1], too
+    found, shown = judge_as_openstl(predicted, truth), predicted.clip(0, 1)
+    assert found["mse"].mean() == pytest.approx(np.mean((predicted - truth) ** 2, axis=(0, 1)).sum())
+    assert found["mae"].mean() == pytest.approx(np.mean(np.abs(predicted - truth), axis=(0, 1)).sum())
+    # A range of 2 is a range of 1 for values half as large.
+    np.testing.assert_allclose(found["ssim"], judge_frames(shown / 2, truth / 2)[1])
+    np.testing.assert_allclose(found["psnr"], psnr(shown, truth))
+    for index in np.ndindex(4, 3):
+        pairs = zip((255 * shown[index]).ravel(), (255 * truth[index]).ravel(), strict=True)
+        squares = [(int(one) - int(other)) ** 2 % 256 for one, other in pairs]  # all that is left in 8 bits
+        assert found["psnr_uint8"][index] == pytest.approx(10 * np.log10(255**2 / np.mean(squares)))
+
+
+def test_openstls_range_is_what_scikit_image_took_for_floats() -> None:
+    from skimage.util.dtype import dtype_range
+
+    least, greatest = dtype_range[np.float32]
+    truth, predicted = make_frames(seed=0), make_frames(seed=1)
+    expected = structural_similarity(truth[0, 0, 0], predicted[0, 0, 0], data_range=greatest - least)
+    assert judge_as_openstl(predicted, truth)["ssim"][0, 0] == pytest.approx(expected)
+    assert expected > judge_frames(predicted, truth)[1][0, 0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_perfect_prediction_has_finite_scores_in_openstls_conventions() -> None:
+    truth = make_frames()
+    found = {name: values.mean() for name, values in judge_as_openstl(truth, truth).items()}
+    assert found == {"mse": 0, "mae": 0, "ssim": 1, "psnr": PSNR_CEILING, "psnr_uint8": PSNR_CEILING}
+
+
 @pytest.mark.parametrize("count", [2, 5, 300])
 def test_confidence_interval_is_students(count: int) -> None:
     values = np.random.default_rng(0).normal(20, 3, (count, 4))
@@ -151,7 +191,7 @@ def test_other_references_are_scored_as_the_model_is() -> None:
 @pytest.fixture
 def scored() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Scores of noise, and the arrays they come from; the horizon is unlike the context."""
-    arrays = {
+    arrays: dict[str, Any] = {
         "predicted": make_frames((6, 3, 3, 9, 8), seed=1),
         "context": make_frames((6, 5, 3, 9, 8), seed=2),
         "truth": make_frames((6, 3, 3, 9, 8), seed=3),
@@ -190,3 +230,19 @@ def test_scores_are_what_the_file_promises(scored: Any) -> None:
     for row in (scores, scores["last_frame"], scores["mean_frame"]):
         for name in ("psnr", "ssim", "psnr_ci95", "ssim_ci95"):
             assert len(row[name]) == 3
+
+
+def test_openstls_scores_are_there_for_each_row_if_they_are_asked_for() -> None:
+    frames = [make_frames((6, 3, 1, 9, 8), seed) for seed in range(3)]
+    assert "openstl" not in score(frames[0], frames[1], frames[2], frames[0][0, 0])
+    scores = score(frames[0], frames[1], frames[2], frames[0][0, 0], openstl=True, optical_flow=frames[1])
+    shown = {
+        "model": frames[0],
+        "last_frame": np.broadcast_to(frames[1][:, -1:], frames[2].shape),
+        "mean_frame": np.broadcast_to(frames[0][0, 0], frames[2].shape),
+        "optical_flow": frames[1],
+    }
+    for name, predicted in shown.items():
+        row = json.loads(json.dumps((scores | {"model": scores})[name]["openstl"], allow_nan=False))
+        expected = {metric: values.mean() for metric, values in judge_as_openstl(predicted, frames[2]).items()}
+        assert row == pytest.approx(expected)

@@ -80,6 +80,20 @@ def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
     assert sections == ["evaluation", *footage, "loss", "loss_parts", "reference", "training", "video"]
 
 
+def test_scores_in_openstls_conventions_are_metrics_of_the_model_and_of_its_references() -> None:
+    row = {"psnr": [20.0], "ssim": [0.5]}
+    rows = [{**row, "openstl": {"mse": value, "ssim": 0.9}} for value in (30.0, 40.0, 50.0)]
+    scores = {"model": "ile", **rows[0], "last_frame": rows[1], "mean_frame": rows[2]}
+    measures = REPORTS["scores"].measures
+    assert measures is not None
+    found = {measure.name: measure.value for measure in measures(scores) if measure.name.endswith("openstl_mse")}
+    assert found == {
+        "evaluation/openstl_mse": 30.0,
+        "reference/last_frame_openstl_mse": 40.0,
+        "reference/mean_frame_openstl_mse": 50.0,
+    }
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[mlflow.MlflowClient]:
     """A separate database of MLflow."""

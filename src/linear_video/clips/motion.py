@@ -69,6 +69,26 @@ def billiard(
     )
 
 
+def clamped_walk(
+    start: NDArray[np.float64], velocity: NDArray[np.float64], length: NDArray[np.float64], frames: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Motion as Moving MNIST's generator has it (Srivastava et al. 2015), of which ``billiard`` is the exact form.
+
+    A step that would cross a wall ends on the wall, and the velocity is reversed. Frame 0 is one step after ``start``.
+    Arguments and results are those of ``billiard``.
+    """
+    position, velocity = start.astype(np.float64), velocity.astype(np.float64)
+    positions, velocities = np.empty((2, frames, *start.shape))
+    hits = np.zeros((frames, *start.shape), np.int64)
+    for t in range(frames):
+        moved = position + velocity
+        position = np.clip(moved, 0, length)
+        crossed = (moved <= 0) | (moved >= length)
+        velocity = np.where(crossed, -velocity, velocity)
+        positions[t], velocities[t], hits[t] = position, velocity, crossed
+    return positions, velocities, hits
+
+
 def pushed_billiard(
     start: NDArray[np.float64], velocity: NDArray[np.float64], length: NDArray[np.float64], pushes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
@@ -184,6 +204,9 @@ def draw_trajectory(
         if settings.pushes[1]:  # nothing more is drawn otherwise
             pushes = _draw_pushes(settings, random)
             course = pushed_billiard(start - half, velocity, size - 2 * half, pushes)
+        elif settings.generator == "moving_mnist":
+            corner, velocities, wall_hits = clamped_walk(start - half, velocity, size - 2 * half, frames)
+            course = np.floor(corner), velocities, wall_hits  # whole pixels
         else:
             course = billiard(start - half, velocity, size - 2 * half, frames)
         position, velocities, wall_hits = course

@@ -1,12 +1,13 @@
 """Moving Symbols (Szeto et al. 2018), simulated exactly: symbols that drift, turn, grow and bounce inside a frame.
 
-The module ``motion`` computes where they are; this module draws them, with sub-pixel precision.
+The module ``motion`` computes where they are; this module draws them, with sub-pixel precision. Moving MNIST
+(Srivastava et al. 2015) is made by the same code, in whole pixels.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings, Made, Split, check_each_split
 from linear_video.clips.motion import Trajectory, draw_trajectory
+from linear_video.clips.readers.moving_mnist import read_test_clips
 from linear_video.clips.readers.symbols import Symbol, load_symbols, split_images
 from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
 from linear_video.common.errors import InputError
@@ -31,7 +33,13 @@ class MovingSymbolsSettings(DatasetSettings):
         clips: number of clips in each split.
         symbols: where the symbols come from: ``"digits"``, ``"mnist"`` or ``"folder"``, see ``load_symbols``.
         symbols_folder: folder of MNIST's files or of the pictures; unused by ``"digits"``.
-        symbol_size: longer side of a tightly cropped symbol, in pixels of the rendered frame.
+        generator: how symbols are drawn and moved. ``"exact"``: cropped tightly, in sub-pixel steps, with exact
+            reflections, each over those before it. ``"moving_mnist"``: as Moving MNIST is made (Srivastava et al.
+            2015): whole images, at whole pixels; a step across a wall ends on the wall; where symbols overlap, the
+            brighter pixel shows. It knows no rotation, scale, collisions, pushes or backgrounds.
+        test_file: Moving MNIST's own test clips, ``mnist_test_seq.npy``, which are read in place of simulated ones;
+            None to simulate them. Only for the generator ``"moving_mnist"``.
+        symbol_size: longer side of a symbol (or of its whole image, see ``generator``) in pixels of the rendered frame.
         backgrounds_folder: folder of pictures, from which each clip draws its background; None for plain grey.
         frames: number of frames in a clip.
         render_size: side of the square frame in which symbols move, in pixels.
@@ -54,6 +62,8 @@ class MovingSymbolsSettings(DatasetSettings):
     clips: dict[Split, int] = field(default_factory=lambda: {"train": 10_000, "validation": 100, "test": 100})
     symbols: Literal["digits", "mnist", "folder"] = "digits"
     symbols_folder: str = "data/01_raw/mnist"
+    generator: Literal["exact", "moving_mnist"] = "exact"
+    test_file: str | None = None
     symbol_size: int = 20
     backgrounds_folder: str | None = None
     frames: int = 15
@@ -88,13 +98,32 @@ class MovingSymbolsSettings(DatasetSettings):
             raise ValueError(f"pushes must be fewer than the frames, {self.frames}, not {self.pushes[1]}.")
         if self.pushes[1] and self.collisions:
             raise ValueError("pushes and collisions cannot be combined; leave one out.")
+        if self.generator == "moving_mnist":
+            self._check_moving_mnist()
+        elif self.test_file is not None:
+            raise ValueError("test_file is for the generator moving_mnist alone; set generator, or test_file to null.")
+
+    def _check_moving_mnist(self) -> None:
+        still: dict[str, Any] = {"rotation_speed": (0, 0), "scale": (1, 1), "collisions": False, "pushes": (0, 0)}
+        given = [name for name, value in still.items() if getattr(self, name) != value]
+        if self.backgrounds_folder is not None:
+            given.append("backgrounds_folder")
+        if given:
+            raise ValueError(f"the generator moving_mnist does not know {', '.join(given)}; leave them out.")
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
-        """Simulate the clips of all splits, which share no symbols, and no backgrounds if there are enough of them."""
-        return Made({split: self._simulate(split, seed) for split in SPLITS})
+        """Simulate the clips of all splits, which share no symbols, and no backgrounds if there are enough of them.
 
-    def _simulate(self, split: Split, seed: int) -> ClipSet:
-        symbols = load_symbols(self.symbols, Path(self.symbols_folder), self.symbol_size, split)
+        Test clips are read from ``test_file``, if there is one.
+        """
+        return Made({split: self._clips(split, seed) for split in SPLITS})
+
+    def _clips(self, split: Split, seed: int) -> ClipSet:
+        if split == "test" and self.test_file is not None:
+            shape = (self.channels, self.frame_size, self.frame_size)
+            return read_test_clips(Path(self.test_file), self.clips[split], self.frames, shape)
+        cropped = self.generator == "exact"
+        symbols = load_symbols(self.symbols, Path(self.symbols_folder), self.symbol_size, split, cropped)
         backgrounds = load_backgrounds(Path(self.backgrounds_folder), self, split) if self.backgrounds_folder else None
         return simulate(self, symbols, split, seed, range(self.clips[split]), backgrounds)
 
@@ -126,6 +155,9 @@ def render(
         for t in range(settings.frames):
             drawn = cv2.warpAffine(planes, maps[t], (size, size), flags=cv2.INTER_LINEAR)
             drawn = drawn.reshape(size, size, -1)
+            if settings.generator == "moving_mnist":
+                np.maximum(canvas[t], drawn[..., :channels], out=canvas[t])
+                continue
             canvas[t] *= 1 - drawn[..., -1:]
             canvas[t] += drawn[..., :channels]  # for a white symbol in grey, colour and opacity are one plane
     if settings.frame_size != size:

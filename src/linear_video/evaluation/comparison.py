@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linear_video.common.errors import InputError
-from linear_video.evaluation.scores import Frames, confidence95, judge_frames, sharpness
+from linear_video.evaluation.scores import Frames, confidence95, judge_as_openstl, judge_frames, sharpness
 
 BASELINE = "last_frame"
+OPENSTL = "openstl_"  # what the names of columns start with whose scores have OpenSTL's conventions
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,12 @@ def fingerprint(frames: NDArray[np.uint8]) -> str:
     return f"{'x'.join(map(str, frames.shape))} {hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest()}"
 
 
-def compare(predictions: Mapping[str, Frames], context: Frames, truth: Frames) -> pd.DataFrame:
+def compare(predictions: Mapping[str, Frames], context: Frames, truth: Frames, openstl: bool = False) -> pd.DataFrame:
     """Score the predictions of several models, all (N, horizon, C, H, W), after the last frame of the context.
 
     Returns a row for each model and predicted frame: means of ``psnr`` (dB), ``ssim`` and ``sharpness`` (dB), and of
     the clip-by-clip gains in PSNR and SSIM over the last frame. ``*_ci95`` are half-widths of their 95 % intervals.
+    With ``openstl``, there are means of ``judge_as_openstl`` as well, in columns ``openstl_*``.
     """
     shown = {BASELINE: np.broadcast_to(context[:, -1:], truth.shape), **predictions}
     values = {name: dict(zip(("psnr", "ssim"), judge_frames(p, truth), strict=True)) for name, p in shown.items()}
@@ -67,6 +69,9 @@ def compare(predictions: Mapping[str, Frames], context: Frames, truth: Frames) -
             for label, quantity in ((metric, value), (f"{metric}_gain", gain)):
                 columns[label], columns[f"{label}_ci95"] = quantity.mean(axis=0), confidence95(quantity)
         columns["sharpness"] = sharpness(shown[name], truth).mean(axis=0)
+        if openstl:
+            judged = judge_as_openstl(shown[name], truth)
+            columns |= {f"{OPENSTL}{metric}": value.mean(axis=0) for metric, value in judged.items()}
         for k in range(truth.shape[1]):
             rows.append({"model": name, "frame": k + 1, **{label: float(value[k]) for label, value in columns.items()}})
     return pd.DataFrame(rows)

@@ -9,7 +9,7 @@ from linear_video.common.commit import git_commit
 from linear_video.common.pages import as_text, rendered
 from linear_video.evaluation import anomalies
 from linear_video.evaluation.held_out import spread
-from linear_video.evaluation.report import FORMS, as_rows, with_interval
+from linear_video.evaluation.report import FORMS, as_rows, openstl_table, with_interval
 from linear_video.evaluation.scores import references_of
 
 MOST_COLUMNS = 8  # predicted frames in a table
@@ -89,7 +89,10 @@ def _intro(scores: Mapping[str, Any]) -> str:
 
 
 def _frames(scores: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
-    """For each metric, rows for the model and the references, and columns for all or some predicted frames."""
+    """For each metric, rows for the model and the references, and columns for all or some predicted frames.
+
+    Scores in OpenSTL's conventions come last, if there are any.
+    """
     for metric, (label, form) in FORMS.items():
         rows = []
         for name, row in rows_of(scores).items():
@@ -98,6 +101,8 @@ def _frames(scores: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
                 cells[f"frame {k + 1}"] = with_interval(row[metric][k], row[f"{metric}_ci95"][k], form)
             rows.append(cells)
         yield pd.DataFrame(rows)
+    if "openstl" in scores:
+        yield openstl_table({name: row["openstl"] for name, row in rows_of(scores).items()})
 
 
 def _sequences(scores: Mapping[str, Any], beside: Mapping[str, Any] | None) -> Iterator[pd.DataFrame]:

@@ -21,6 +21,7 @@ class EvaluationSettings:
             them.
         clips_per_batch: number of clips that are predicted at once.
         held_out: which clips are scored, for synthesis too: ``"test"``, or ``"validation"`` to choose settings.
+        openstl: whether frames are scored in the conventions of OpenSTL's benchmarks as well (``judge_as_openstl``).
     """
 
     context: int = 10
@@ -28,6 +29,7 @@ class EvaluationSettings:
     sequences: int = 100
     clips_per_batch: int = 50
     held_out: Literal["validation", "test"] = "test"
+    openstl: bool = False
 
     def __post_init__(self) -> None:
         check_least(self, 1, "context", "horizon", "sequences", "clips_per_batch")

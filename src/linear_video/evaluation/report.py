@@ -1,8 +1,8 @@
 """The comparison of models as Markdown and as one self-contained HTML page."""
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from linear_video.common.markup import escaped, markdown_table
 from linear_video.common.pages import as_text, rendered
-from linear_video.evaluation.comparison import BASELINE
+from linear_video.evaluation.comparison import BASELINE, OPENSTL
 
 # Pottorff, Nielsen, Wingate 2019 (arXiv 1903.00133): Moving Symbols with MNIST at 32x32, 10 frames seen.
 QUOTED = pd.DataFrame(
@@ -26,8 +26,52 @@ QUOTED_NOTE = (
     "32x32, ten frames seen. Its clips, sizes and budgets are not those above, so compare within a table only."
 )
 
+# OpenSTL (Tan et al. 2023), docs/en/model_zoos/video_benchmarks.md at commit 8cac7418. Of SimVP, the PSNR is that of
+# its second table; the first one still has the PSNR of 8 bits that overflow, 37.97 and 38.35.
+QUOTED_OPENSTL = pd.DataFrame(
+    [
+        ["ConvLSTM-S", "15.0M", "29.80", "90.64", "0.9288", "22.10"],
+        ["PredRNN", "23.8M", "23.97", "72.82", "0.9462", "23.28"],
+        ["PredRNN++", "38.6M", "22.06", "69.58", "0.9509", "23.65"],
+        ["MIM", "38.0M", "22.55", "69.97", "0.9498", "23.56"],
+        ["E3D-LSTM", "51.0M", "35.97", "78.28", "0.9320", "21.11"],
+        ["PredRNN.V2", "23.9M", "24.13", "73.73", "0.9453", "23.21"],
+        ["SimVP (IncepU)", "58.0M", "32.15", "89.05", "0.9268", "21.84"],
+        ["SimVP.V2 (gSTA)", "46.8M", "26.69", "77.19", "0.9402", "22.78"],
+        ["TAU", "44.7M", "24.60", "71.93", "0.9454", "23.19"],
+    ],
+    columns=["quoted from OpenSTL, 200 epochs", "parameters", "MSE", "MAE", "SSIM", "PSNR / dB"],
+)
+QUOTED_OPENSTL_NOTE = (
+    "Quoted from the benchmarks of OpenSTL (Tan et al. 2023, arXiv 2306.11249), not measured here: Moving MNIST, two "
+    "digits at 64x64, ten frames seen and ten predicted, the 10,000 test clips of Srivastava et al. 2015; trained for "
+    "200 epochs of 10,000 clips on a GPU. They compare with the scores above that have OpenSTL's conventions, and only "
+    "where the clips above are those, or re-generated in the same way."
+)
+
+
+class Quoted(NamedTuple):
+    """What others have published: a note that says what it is, and a table."""
+
+    note: str
+    table: pd.DataFrame
+
+
+def quoted(openstl: bool) -> list[Quoted]:
+    """What is quoted in a comparison, with or without OpenSTL's scores."""
+    return [Quoted(QUOTED_NOTE, QUOTED), *([Quoted(QUOTED_OPENSTL_NOTE, QUOTED_OPENSTL)] if openstl else [])]
+
 
 FORMS = {"psnr": ("PSNR / dB", ".1f"), "ssim": ("SSIM", ".3f")}
+
+OPENSTL_FORMS = {
+    "mse": ("MSE", ".1f"),
+    "mae": ("MAE", ".1f"),
+    "ssim": ("SSIM", ".4f"),
+    "psnr": ("PSNR / dB", ".2f"),
+    "psnr_uint8": ("PSNR of overflowing 8 bits / dB", ".2f"),
+}
+OPENSTL_LABEL = "in OpenSTL's conventions"
 
 
 def metric_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -50,6 +94,23 @@ def metric_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
             rows.append(row)
         tables[label] = pd.DataFrame(rows)
     return tables
+
+
+def openstl_table(rows: Mapping[str, Mapping[Any, float]]) -> pd.DataFrame:
+    """A row for each model, as text: its scores in OpenSTL's conventions, means over clips and frames."""
+    return pd.DataFrame(
+        {OPENSTL_LABEL: name, **{label: f"{row[metric]:{form}}" for metric, (label, form) in OPENSTL_FORMS.items()}}
+        for name, row in rows.items()
+    )
+
+
+def openstl_tables(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The same of the table of ``comparison.compare``, if that has such scores."""
+    columns = [name for name in table.columns if name.startswith(OPENSTL)]
+    if not columns:
+        return []
+    means = table.groupby("model", sort=False)[columns].mean().rename(columns=lambda name: name.removeprefix(OPENSTL))
+    return [openstl_table({str(name).replace("_", " "): row.to_dict() for name, row in means.iterrows()})]
 
 
 def with_interval(value: float, half: float | None, form: str, sign: str = "") -> str:
@@ -81,14 +142,22 @@ def models_table(table: pd.DataFrame, models: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).fillna("")
 
 
-def markdown(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame]) -> str:
+def markdown(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], openstl: bool = False) -> str:
     """The tables one after the other, with the notes above them and the quoted scores at the end."""
     texts = [escaped(note) for note in notes]
-    parts = [f"# {escaped(title)}", *texts, *map(markdown_table, tables), QUOTED_NOTE, markdown_table(QUOTED)]
+    parts = [f"# {escaped(title)}", *texts, *map(markdown_table, tables)]
+    for note, table in quoted(openstl):
+        parts += [note, markdown_table(table)]
     return "\n\n".join(parts) + "\n"
 
 
-def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictures: dict[str, Figure]) -> str:
+def page(
+    title: str,
+    notes: Sequence[str],
+    tables: Sequence[pd.DataFrame],
+    pictures: dict[str, Figure],
+    openstl: bool = False,
+) -> str:
     """The same as an HTML page that contains its pictures; nothing is loaded from elsewhere."""
     return rendered(
         "evaluation/comparison.html",
@@ -96,8 +165,7 @@ def page(title: str, notes: Sequence[str], tables: Sequence[pd.DataFrame], pictu
         notes=notes,
         tables=[as_rows(table) for table in tables],
         pictures={caption: _png(figure) for caption, figure in pictures.items()},
-        quoted=as_rows(QUOTED),
-        quoted_note=QUOTED_NOTE,
+        quoted=[(note, as_rows(table)) for note, table in quoted(openstl)],
     )
 
 

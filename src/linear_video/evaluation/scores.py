@@ -4,6 +4,7 @@ What is reported is computed by scikit-image (``judge_frames``). Where many fram
 else, a form of our own for many frames at once takes its place (``score_frames``); tests hold them to be equal.
 
 Frames are float in [0, 1], ``data_range`` is 1, and each score is the mean over sequences of one predicted frame.
+``judge_as_openstl`` has the conventions of OpenSTL's benchmarks, for comparison with what is published there.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ Frames = NDArray[np.floating[Any]]  # (N, T, C, H, W)
 PSNR_CEILING = 100.0  # dB, for a frame that is predicted exactly, since its PSNR would be infinite
 SSIM_WINDOW = 7  # scikit-image's default, like the two constants of Wang et al. 2004 for a range of 1
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+OPENSTL_RANGE = 2.0  # of floats, -1 to 1, for scikit-image where none was given
 REFERENCES = ("last_frame", "mean_frame", "optical_flow")  # that may be in scores beside the model
 
 
@@ -45,6 +47,38 @@ def judge_frames(predicted: Frames, truth: Frames) -> tuple[NDArray[np.float64],
             psnr[index] = min(peak_signal_noise_ratio(one, other, data_range=1), PSNR_CEILING)
         ssim[index] = structural_similarity(one, other, data_range=1, channel_axis=0)
     return psnr, ssim
+
+
+def judge_as_openstl(predicted: Frames, truth: Frames) -> dict[str, NDArray[np.float64]]:
+    """Scores of every frame in the conventions of OpenSTL (Tan et al. 2023): arrays (N, horizon) by name.
+
+    Its tables have their means over all frames and clips.
+
+    - ``mse`` and ``mae``: squared and absolute errors, summed over the values of a frame.
+    - ``ssim``: scikit-image's, without a data range. Older versions took a range of 2 for floats then, newer ones
+      refuse to guess. Its two constants are four times those for a range of 1, which makes it higher.
+    - ``psnr``: from the mean squared error of a frame with a range of 1, as ``judge_frames`` has it.
+    - ``psnr_uint8``: as OpenSTL had it before version 0.2, from E3D-LSTM: frames are cut to 8 bits, and differences and
+      squares overflow in 8 bits. So it is far higher than a PSNR; some tables still have it.
+
+    Raises:
+        InputError: as ``judge_frames`` does.
+    """
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    _check(predicted, truth)
+    shape = truth.shape[:2]
+    found = {name: np.empty(shape) for name in ("mse", "mae", "ssim", "psnr", "psnr_uint8")}
+    for index in np.ndindex(shape):
+        one, other = truth[index].astype(np.float64), predicted[index].astype(np.float64)  # (C, H, W)
+        found["mse"][index], found["mae"][index] = np.square(other - one).sum(), np.abs(other - one).sum()
+        other = other.clip(0, 1)
+        found["ssim"][index] = structural_similarity(one, other, data_range=OPENSTL_RANGE, channel_axis=0)
+        overflowing = (np.uint8(255 * other) - np.uint8(255 * one)) ** 2  # uint8 as well
+        with np.errstate(divide="ignore"):  # of an exact prediction
+            found["psnr"][index] = peak_signal_noise_ratio(one, other, data_range=1)
+            found["psnr_uint8"][index] = 20 * np.log10(255) - 10 * np.log10(overflowing.mean())
+    return found | {name: np.minimum(found[name], PSNR_CEILING) for name in ("psnr", "psnr_uint8")}
 
 
 def score_frames(predicted: Frames, truth: Frames) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -115,14 +149,19 @@ def confidence95(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def score(
-    predicted: Frames, context: Frames, truth: Frames, mean_frame: Frames, **references: Frames
+    predicted: Frames,
+    context: Frames,
+    truth: Frames,
+    mean_frame: Frames,
+    openstl: bool = False,
+    **references: Frames,
 ) -> dict[str, Any]:
     """Scores of a model and of two constant predictions: the last frame seen, and the mean training frame (C, H, W).
 
     ``references`` are further predictions, by name, in the same form as the model's.
 
     Returns the body of ``scores.json``: lists with one entry for each predicted frame. ``*_ci95`` are half-widths, or
-    None if there is a single sequence.
+    None if there is a single sequence. With ``openstl``, there are the means of ``judge_as_openstl`` as well.
     """
     constant = {"last_frame": context[:, -1:], "mean_frame": mean_frame}
     references = {name: np.broadcast_to(frames, truth.shape) for name, frames in constant.items()} | references
@@ -131,14 +170,16 @@ def score(
         "context": context.shape[1],
         "horizon": truth.shape[1],
         "frame_shape": list(truth.shape[2:]),
-        **_summary(predicted, truth),
-        **{name: _summary(frames, truth) for name, frames in references.items()},
+        **_summary(predicted, truth, openstl),
+        **{name: _summary(frames, truth, openstl) for name, frames in references.items()},
     }
 
 
-def _summary(predicted: Frames, truth: Frames) -> dict[str, list[float | None]]:
-    summary: dict[str, list[float | None]] = {}
+def _summary(predicted: Frames, truth: Frames, openstl: bool) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
     for name, values in zip(("psnr", "ssim"), judge_frames(predicted, truth), strict=True):
         summary[name] = values.mean(axis=0).tolist()
         summary[f"{name}_ci95"] = [None if np.isnan(half) else half for half in confidence95(values).tolist()]
+    if openstl:
+        summary["openstl"] = {name: float(values.mean()) for name, values in judge_as_openstl(predicted, truth).items()}
     return summary

@@ -49,6 +49,10 @@ def _tell_scores(scores: dict[str, Any], path: Path) -> None:
             f"{name}, predicted frame {frame}: PSNR {psnr:.1f} dB, SSIM {ssim:.3f} "
             f"(last frame: {last_psnr:.1f} dB, {last_ssim:.3f})"
         )
+    if "openstl" in scores:
+        ours, theirs = (row["openstl"] for row in (scores, last))
+        values = (f"{metric.upper()} {ours[metric]:.4g} ({theirs[metric]:.4g})" for metric in ours)
+        logger.info(f"{name}, in OpenSTL's conventions (last frame): {', '.join(values)}")
     if scores.get("bits_per_value") is not None:
         logger.info(f"{name}: {scores['bits_per_value']:.2f} bits per value of held-out clips")
     areas = {score: areas["auroc"] for score, areas in _anomaly_scores(scores).items() if areas["auroc"] is not None}
@@ -79,6 +83,8 @@ def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
                 yield Measure(f"{prefix}{metric}", value, frame)
                 if frame in (1, 5):
                     yield Measure(f"{prefix}{metric}_frame_{frame}", value)
+        for metric, value in row.get("openstl", {}).items():
+            yield Measure(f"{prefix}openstl_{metric}", value)
     if scores.get("bits_per_value") is not None:
         yield Measure("evaluation/bits_per_value", scores["bits_per_value"])
     for score, areas in _anomaly_scores(scores).items():

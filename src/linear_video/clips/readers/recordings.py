@@ -276,7 +276,7 @@ def _arrays(path: Path, name: str, channels: int | None) -> Iterator[Recording]:
         for part, values in _matlab(path):
             yield Recording(f"{name}/{part}", None, _array_frames(values, channels))
         return
-    values = _open_array(path)
+    values = open_array(path)
     colour = values.shape[-1:] == (3,)
     if values.ndim == 3 + colour:
         yield Recording(name, None, _array_frames(values, channels))
@@ -287,7 +287,7 @@ def _arrays(path: Path, name: str, channels: int | None) -> Iterator[Recording]:
         raise InputError(f"holds an array of the shape {values.shape}, not (T, h, w), (T, h, w, 3) or several such")
 
 
-def _open_array(path: Path) -> NDArray[Any]:
+def open_array(path: Path) -> NDArray[Any]:
     """Memory-map a NumPy file; never unpickles."""
     with reading():
         try:
@@ -316,7 +316,7 @@ def _matlab(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         found = False
         files = {file.relative_to(folder).with_suffix("").as_posix(): file for file in Path(folder).rglob("*.npy")}
         for name in sorted(files, key=natural_order):
-            values = _open_array(files[name])  # as MATLAB has it: (h, w, T)
+            values = open_array(files[name])  # as MATLAB has it: (h, w, T)
             if values.ndim == 3:
                 yield name, values.transpose(2, 0, 1)
             elif values.ndim == 4 and values.shape[2] == 3:

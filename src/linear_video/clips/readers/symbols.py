@@ -18,7 +18,7 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 @dataclass(frozen=True)
 class Symbol:
-    """One symbol, cropped tightly.
+    """One symbol, cropped tightly or as a whole image.
 
     Attributes:
         planes: float32 (h, w, 1), the opacity of a white symbol; or (h, w, 4), red, green and blue (each already
@@ -32,8 +32,8 @@ class Symbol:
     source: str
 
 
-def load_symbols(source: str, folder: Path, size: int, split: Split) -> list[Symbol]:
-    """Symbols of one split, cropped tightly, their longer side resized to ``size`` pixels.
+def load_symbols(source: str, folder: Path, size: int, split: Split, cropped: bool = True) -> list[Symbol]:
+    """Symbols of one split, cropped tightly or as whole images, their longer side resized to ``size`` pixels.
 
     Raises:
         InputError: as ``load_images`` does, and if size is not positive or every image is empty.
@@ -42,7 +42,7 @@ def load_symbols(source: str, folder: Path, size: int, split: Split) -> list[Sym
         raise InputError(f"symbol size must be at least 1 pixel, not {size}.")
     symbols = []
     for image, label, name in zip(*load_images(source, folder, split), strict=True):
-        planes = crop_and_resize(image, size)
+        planes = crop_and_resize(image, size, cropped)
         if planes is not None:
             symbols.append(Symbol(planes, label, name))
     if not symbols:
@@ -147,12 +147,12 @@ def _to_planes(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.fl
     return np.asarray(np.concatenate((colour * alpha, alpha), axis=2), np.float32)
 
 
-def crop_and_resize(planes: NDArray[np.float32], size: int) -> NDArray[np.float32] | None:
-    """Cut away empty borders and resize the longer side to ``size``; None for an empty image."""
+def crop_and_resize(planes: NDArray[np.float32], size: int, cropped: bool = True) -> NDArray[np.float32] | None:
+    """Cut away empty borders (if ``cropped``) and resize the longer side to ``size``; None for an empty image."""
     rows, columns = np.nonzero(planes[..., -1])
     if not len(rows):
         return None
-    tight = planes[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    tight = planes[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] if cropped else planes
     factor = size / max(tight.shape[:2])
     height, width = (max(1, round(factor * side)) for side in tight.shape[:2])
     return np.ascontiguousarray(resized(tight, height, width))

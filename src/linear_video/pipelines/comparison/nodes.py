@@ -51,7 +51,8 @@ def compare(
             f"--from-nodes={others[0]}.{dataset}.predict, if the training is still valid)."
         )
     context, truth = evaluation.context_and_truth(clips)
-    return compare({model: predictions[model]() for model in facts}, context, truth), pd.DataFrame(facts.values())
+    shown = {model: predictions[model]() for model in facts}
+    return compare(shown, context, truth, evaluation.openstl), pd.DataFrame(facts.values())
 
 
 def report(
@@ -67,7 +68,7 @@ def report(
     """The comparison as Markdown, and as an HTML page with curves and film strips."""
     from linear_video.evaluation import figures
     from linear_video.evaluation.comparison import BASELINE
-    from linear_video.evaluation.report import markdown, metric_tables, models_table, page
+    from linear_video.evaluation.report import markdown, metric_tables, models_table, openstl_tables, page
     from linear_video.evaluation.scores import score_frames
 
     clips = evaluation.scored_frames(validation_clips, test_clips)
@@ -86,7 +87,7 @@ def report(
     if missing:
         commands = "; ".join(f"kedro run --pipelines={model}.{dataset}" for model in missing)
         notes.append(f"Not shown, since not trained yet: {', '.join(missing)}. To add: {commands}.")
-    tables = [*metric_tables(scores).values(), models_table(scores, facts)]
+    tables = [*metric_tables(scores).values(), *openstl_tables(scores), models_table(scores, facts)]
     by_model = {
         str(name): {str(column): values.to_numpy() for column, values in of_model.items()}
         for name, of_model in scores.groupby("model", sort=False)
@@ -104,4 +105,5 @@ def report(
         context[few], truth[few], strip, f"Models on {dataset}", list(captions.values())
     )
     title = f"Models compared on {dataset}"
-    return markdown(title, notes, tables), page(title, notes, tables, pictures)
+    openstl = evaluation.openstl
+    return markdown(title, notes, tables, openstl), page(title, notes, tables, pictures, openstl)

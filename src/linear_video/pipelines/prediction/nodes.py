@@ -92,7 +92,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value.
 
-    Also how well anomalous frames are distinguished from others, where frames of test videos have been ``watched``.
+    Also OpenSTL's scores, if the evaluation asks for them; and how well anomalous frames are distinguished from others,
+    where frames of test videos have been ``watched``.
     """
     from linear_video.evaluation.anomalies import score_anomalies
     from linear_video.evaluation.predictions import optical_flow
@@ -102,9 +103,9 @@ def evaluate(
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
     facts: dict[str, Any] = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
     facts["bits_per_value"] = prediction_facts.get("bits_per_value")  # of clips, not of predictions
-    scores = score(predictions, context, truth, mean_frame, **optical_flow(context, evaluation.horizon))
+    references = optical_flow(context, evaluation.horizon)
     found = {"anomalies": score_anomalies(watched)} if watched is not None and len(watched) else {}
-    return facts | scores | found
+    return facts | score(predictions, context, truth, mean_frame, evaluation.openstl, **references) | found
 
 
 def draw(

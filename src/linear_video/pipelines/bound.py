@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
-# Tags of nodes: those that run whatever has been made before, and those that run before all that have it not.
-ALWAYS, FIRST = "always", "first"
+# Tags of nodes: those that run whatever has been made before; those that run before all others; those that share the
+# folder they are given with other runs.
+ALWAYS, FIRST, SHARING = "always", "first", "sharing"
 
 
 def bound(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:

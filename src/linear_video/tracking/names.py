@@ -10,14 +10,19 @@ from linear_video.common.checks import hint
 from linear_video.common.errors import InputError
 
 
-def check_names(options: Mapping[str, Any]) -> None:
+def check_names(options: Mapping[str, Any], *, sharded: bool = False) -> None:
     """Look for every name that the options of ``kedro run`` ask for, before Kedro does.
+
+    ``sharded`` says that only a part of the recordings is to be read, which few pipelines can do.
 
     Raises:
         InputError: naming the option, the name that is unknown, and one like it.
     """
     old, new = options.get("pipeline"), options.get("pipelines")
     asked = [*([old] if isinstance(old, str) else []), *(new or [])]
+    if sharded:
+        asked = asked or ["__default__"]
+        _check("--pipelines", "pipeline that can be read in shards (parameter shard)", asked, pipelines)
     _check("--pipelines", "pipeline", asked, pipelines)
     chosen = sum((pipelines[name] for name in asked or ["__default__"]), Pipeline([]))
     nodes = [node.name for node in chosen.nodes]

@@ -1,11 +1,15 @@
 """Make, count and show the clips of a dataset."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings
+from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings, Shard
+from linear_video.clips.footage import FootageSettings
+
+logger = logging.getLogger(__name__)
 
 CLIPS_SHOWN = 4  # of each split
 
@@ -18,6 +22,14 @@ def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tu
     made = settings.make(dataset, seed, folder)
     clips = tuple(made.clips[split] for split in SPLITS)
     return (*clips, made.sources) if settings.lists_sources else clips
+
+
+def read_shard(settings: FootageSettings, shard: str, folder: Path, dataset: str) -> None:
+    """Read one part of the recordings into ``folder``, where ``make`` finds them once all parts are read."""
+    done = settings.read_shard(dataset, folder, Shard.parse(shard))
+    logger.info(
+        "Shard %s of %s: %s. When all shards are done, run the same command without shard.", shard, dataset, done
+    )
 
 
 def summarise(

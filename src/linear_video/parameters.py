@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from linear_video.clips.base import DatasetSettings
+from linear_video.clips.base import DatasetSettings, Shard
 from linear_video.clips.registry import KINDS
 from linear_video.common.checks import check_within
 from linear_video.common.errors import InputError, shown
@@ -23,7 +23,7 @@ from linear_video.models.registry import MODELS, model_class
 from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
 from linear_video.training.fit import TrainingSettings
 
-GENERAL = ("seed", "fresh", "system_metrics_every", "evaluation", "synthesis", "predict", "footage")
+GENERAL = ("seed", "fresh", "shard", "system_metrics_every", "evaluation", "synthesis", "predict", "footage")
 GREATEST = 2**31 - 1  # largest absolute value of a parameter
 DOWNLOAD = "download_"  # names of downloads start with this
 
@@ -58,6 +58,17 @@ class Rerun:
 
 
 @dataclass(frozen=True)
+class Sharded:
+    """Which part of a dataset's recordings this run reads, and nothing else: ``i/n``; None for an ordinary run."""
+
+    shard: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.shard is not None:
+            Shard.parse(self.shard)
+
+
+@dataclass(frozen=True)
 class SystemMetrics:
     """Seconds between measurements of the use of processor, memory and GPU, for MLflow; None for no measurements."""
 
@@ -80,6 +91,7 @@ class Parameters:
 
     Attributes:
         random: the seed.
+        sharded: which part of the recordings is read, if only one.
         datasets: settings of each dataset, by name.
         evaluation: for each dataset, what is predicted and scored.
         synthesis: for each dataset, what is synthesised and scored.
@@ -90,6 +102,7 @@ class Parameters:
     """
 
     random: Seed
+    sharded: Sharded
     datasets: dict[str, DatasetSettings]
     evaluation: dict[str, EvaluationSettings]
     synthesis: dict[str, SynthesisSettings]
@@ -108,6 +121,8 @@ class Parameters:
             **self.downloads,
             **self.experiments,
         }
+        if self.sharded.shard is not None:
+            named["shard"] = self.sharded.shard
         for group, members in (("evaluation", self.evaluation), ("synthesis", self.synthesis)):
             named |= {f"{group}.{dataset}": settings for dataset, settings in members.items()}
         return named
@@ -175,6 +190,7 @@ class _Reading:
         judges = {name: JUDGES[kind.judge].defaults for name, kind in self.datasets.items() if kind.judge in JUDGES}
         checked = Parameters(
             self.settings(Seed, {"seed": self.parameters.get("seed", 0)}, ""),
+            self.settings(Sharded, {"shard": self.parameters.get("shard")}, ""),
             {
                 name: self.settings(kind, {k: v for k, v in self.parameters[name].items() if k != "kind"}, name)
                 for name, kind in self.datasets.items()

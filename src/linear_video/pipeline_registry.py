@@ -12,6 +12,7 @@ from kedro.utils import find_kedro_project
 from linear_video.experiments import (
     DEFAULT_PREDICTED,
     SYNTHESIS_REFERENCE,
+    Datasets,
     Experiment,
     all_experiments,
     declared_datasets,
@@ -43,6 +44,8 @@ def register_pipelines() -> dict[str, Pipeline]:
     """Pipelines for ``kedro run --pipelines``; an experiment includes making its dataset."""
     parameters = _parameters if _parameters is not None else _default_parameters()
     datasets = declared_datasets(parameters)
+    if parameters.get("shard") is not None:
+        return _reading(datasets)
     pipelines = {
         name: ingestion.create_pipeline(name, lists_sources=kind.lists_sources, labels_anomalies=kind.labels_anomalies)
         for name, kind in datasets.items()
@@ -81,6 +84,13 @@ def register_pipelines() -> dict[str, Pipeline]:
         if of in pipelines:
             pipelines[name] = pipelines[of]
     return pipelines
+
+
+def _reading(datasets: Datasets) -> dict[str, Pipeline]:
+    """What the commands of datasets and experiments do where only a part of the recordings is to be read: no more."""
+    pipelines = {name: ingestion.create_shard_pipeline(name) for name, kind in datasets.items() if kind.in_shards}
+    experiments = [one for one in all_experiments(datasets) if one.dataset in pipelines]
+    return pipelines | {one.name: pipelines[one.dataset] for one in experiments}
 
 
 def _default_parameters() -> Mapping[str, Any]:

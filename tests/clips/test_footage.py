@@ -561,7 +561,7 @@ def test_killed_at_any_change_reading_is_continued_as_if_nothing_had_been(tmp_pa
         pd.testing.assert_frame_equal(extract(choice, out), undisturbed)
         assert tree(out) == tree(tmp_path / "undisturbed")  # and nothing beside
         shutil.rmtree(out)
-    assert kills > 12
+    assert kills > 10  # every change of a folder, a name or a file of two recordings
 
 
 def test_nothing_is_read_again_unless_it_changed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The base of every dataset: its settings, and the clips that are made from them."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,12 +96,33 @@ class Made(NamedTuple):
     videos: ClipSet | ClipStream | None = None
 
 
+class Shard(NamedTuple):
+    """One of several parts into which the recordings of a dataset are divided; numbered from 1."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """The shard of ``i/n``.
+
+        Raises:
+            ValueError: if the text does not name one.
+        """
+        parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+        shard = cls(int(parts[1]), int(parts[2])) if parts else cls(0, 0)
+        if not 1 <= shard.number <= shard.of:
+            raise ValueError(f"shard must be i/n with i from 1 to n, as in 3/8, not {text!r}.")
+        return shard
+
+
 class DatasetSettings(ABC):
     """Settings of one kind of dataset, and how its clips are made. A subclass is a frozen dataclass.
 
     Attributes:
         judge: how models are judged on the clips.
         lists_sources: whether ``make`` says what became of each recording or object.
+        in_shards: whether the dataset has ``read_shard``, which does a part of the reading for ``make``.
         labels_anomalies: whether ``make`` gives whole test videos, and says which of their frames are anomalous.
         frames: number of frames in a clip.
     """
@@ -108,6 +130,7 @@ class DatasetSettings(ABC):
     judge: ClassVar[Judge] = "prediction"
     lists_sources: ClassVar[bool] = False
     labels_anomalies: ClassVar[bool] = False
+    in_shards: ClassVar[bool] = False
     frames: int
 
     @abstractmethod

@@ -9,10 +9,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import cv2
@@ -20,6 +21,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from linear_video.clips.base import Shard
+from linear_video.clips.engines import finished
 from linear_video.clips.readers.recordings import (
     ARRAY_SUFFIXES,
     KNOWN_SUFFIXES,
@@ -58,38 +61,89 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
     Raises:
         InputError: if nothing is found, nothing can be used, or something cannot and ``unusable`` is ``"fail"``.
     """
+    sources = _sources(settings, hint)
+    rows, keep = _read(_included(sources, settings), settings, folder)
+    table = pd.DataFrame(_without_copies(rows), columns=COLUMNS).astype({"fps": np.float64})
+    if not len(table):
+        names = ", ".join(source.name for source in sources[:5])
+        raise InputError(
+            f"none of the names in {settings.raw_folder} fits include ({', '.join(settings.include)}): {names}, ..."
+        )
+    remove_all_but(folder, keep)
+    _report(table, settings)
+    return table
+
+
+def read_shard(settings: "FootageSettings", folder: Path, shard: Shard, hint: str = "") -> str:
+    """Read one part of the recordings into ``folder``, for a later ``extract``; remove nothing.
+
+    Recording k of all, in natural order, belongs to part k modulo n. Returns one line that says what was read.
+
+    Raises:
+        InputError: if nothing is found, or something cannot be used and ``unusable`` is ``"fail"``.
+    """
+    sources = _included(_sources(settings, hint), settings)
+    part = sources[shard.number - 1 :: shard.of]
+    rows, _ = _read(part, settings, folder)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    _report(table, settings, whole=False)
+    unusable = table[table["reason"] != ""]["source"].nunique()
+    return f"{len(part)} of {len(sources)} recordings are read, and {unusable} of these cannot be used"
+
+
+def _sources(settings: "FootageSettings", hint: str) -> list[Source]:
+    """All that the raw folder holds, in natural order."""
     root = Path(settings.raw_folder)
     check_path(root)
     sources = find_sources(root) if root.is_dir() else []
     if root.is_file() and root.suffix.lower() in KNOWN_SUFFIXES:
-        sources = [Source(root.name, "", (root,))]
+        sources = [Source(root.name, "", (root.absolute(),))]
     if not sources:
         raise InputError(f"{root} holds no recordings. {hint}".rstrip())
+    return sources
+
+
+def _included(sources: list[Source], settings: "FootageSettings") -> list[Source]:
+    """The sources that may hold what the settings include."""
     # An array may hold several recordings, with names of their own.
     array = [any(path.suffix.lower() in ARRAY_SUFFIXES for path in source.paths) for source in sources]
-    chosen = [s for s, several in zip(sources, array, strict=True) if several or matches(s.name, settings.include)]
+    return [s for s, several in zip(sources, array, strict=True) if several or matches(s.name, settings.include)]
+
+
+def _read(sources: list[Source], settings: "FootageSettings", folder: Path) -> tuple[list[dict[str, Any]], set[str]]:
+    """Rows of the sources in their order, as far as they are included, and the names of their folders."""
+    work = partial(_extracted_quietly, settings=settings, folder=folder.absolute())
+    shown = {"desc": "reading recordings", "unit": "file", "mininterval": 0.5}
+    results: dict[int, tuple[list[dict[str, Any]], str]] = {}
+    with quiet_opencv(), closing(finished(work, sources, settings.workers)) as done:
+        seen = False
+        for number, (of_source, key) in tqdm(done, total=len(sources), **shown):
+            if not seen and any(row["file"] for row in of_source):
+                _check_shared(folder, key)
+                seen = True
+            results[number] = of_source, key
     rows: list[dict[str, Any]] = []
-    keep = set()
-    workers = settings.workers or os.cpu_count()
-    with quiet_opencv(), ThreadPoolExecutor(workers) as pool:
-        try:
-            extracted = pool.map(lambda source: _extracted(source, settings, folder), chosen)
-            shown = {"desc": "reading recordings", "unit": "file", "mininterval": 0.5}
-            for of_source, key in tqdm(extracted, total=len(chosen), **shown):
-                keep.add(key)
-                for row in of_source:
-                    name = row["source"]  # or one within it is wanted, had the file been sound
-                    if matches(name, settings.include) or any(p.startswith(f"{name}/") for p in settings.include):
-                        rows.append(row)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    table = pd.DataFrame(_without_copies(rows), columns=COLUMNS).astype({"fps": np.float64})
-    if not len(table):
-        names = ", ".join(source.name for source in sources[:5])
-        raise InputError(f"none of the names in {root} fits include ({', '.join(settings.include)}): {names}, ...")
-    remove_all_but(folder, keep)
-    _report(table, settings)
-    return table
+    for number in range(len(sources)):
+        for row in results[number][0]:
+            name = row["source"]  # or one within it is wanted, had the file been sound
+            if matches(name, settings.include) or any(p.startswith(f"{name}/") for p in settings.include):
+                rows.append(row)
+    return rows, {key for _, key in results.values()}
+
+
+def _check_shared(folder: Path, key: str) -> None:
+    """Raise InputError if what a worker has read cannot be seen from here."""
+    if not (folder / key).exists():
+        raise InputError(
+            f"a Dask worker has read {key} into {folder}, but it is not there. The workers must see the same folders "
+            "as this machine, under the same paths."
+        )
+
+
+def _extracted_quietly(source: Source, settings: "FootageSettings", folder: Path) -> tuple[list[dict[str, Any]], str]:
+    """What ``_extracted`` gives, in a process of its own, too."""
+    with quiet_opencv():
+        return _extracted(source, settings, folder)
 
 
 def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tuple[list[dict[str, Any]], str]:
@@ -102,7 +156,7 @@ def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tup
         recover(folder / key)
         facts = _kept(folder / key)
         if not facts:
-            with replacing_folder(folder / key) as part:
+            with replacing_folder(folder / key, several=True) as part:
                 facts = _extract_with_fallback(source, settings, part)
                 (part / FACTS).write_text(json.dumps(facts, indent=1))
     except (InputError, cv2.error) as error:
@@ -286,28 +340,41 @@ def _without_copies(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _report(table: pd.DataFrame, settings: "FootageSettings") -> None:
+def _report(table: pd.DataFrame, settings: "FootageSettings", *, whole: bool = True) -> None:
     unusable = table[table["reason"] != ""]
     listed = [f"  - {row.source}: {row.reason}" for row in unusable.head(REASONS_SHOWN).itertuples()]
     if len(unusable) > REASONS_SHOWN:
         listed.append(f"  and {len(unusable) - REASONS_SHOWN} more")
     count = f"{len(unusable)} of {len(table)} recordings in {settings.raw_folder} cannot be used:"
     message = "\n".join([count, *listed])
-    if len(unusable) == len(table) or (len(unusable) and settings.unusable == "fail"):
+    if (whole and len(unusable) == len(table)) or (len(unusable) and settings.unusable == "fail"):
         raise InputError(message)
     if len(unusable):
         logger.info(message)
 
 
+class _Quiet:
+    """How many are reading in this process, and OpenCV's settings from before."""
+
+    lock, readers = Lock(), 0
+    level = threads = 0
+
+
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
-    """Leave it to us to tell what is broken, and one thread to each recording."""
+    """Leave it to us to tell what is broken, and one thread to each recording; several may be in here at once."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # read when the first video is opened
-    level, threads = cv2.utils.logging.getLogLevel(), cv2.getNumThreads()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    cv2.setNumThreads(1)
+    with _Quiet.lock:
+        if not _Quiet.readers:
+            _Quiet.level, _Quiet.threads = cv2.utils.logging.getLogLevel(), cv2.getNumThreads()
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            cv2.setNumThreads(1)
+        _Quiet.readers += 1
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
-        cv2.setNumThreads(threads)
+        with _Quiet.lock:
+            _Quiet.readers -= 1
+            if not _Quiet.readers:
+                cv2.utils.logging.setLogLevel(_Quiet.level)
+                cv2.setNumThreads(_Quiet.threads)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from linear_video.clips.base import DatasetSettings, Judge, Made
-from linear_video.clips.extraction import extract
+from linear_video.clips.base import DatasetSettings, Judge, Made, Shard
+from linear_video.clips.extraction import extract, read_shard
 from linear_video.clips.windows import cut
 from linear_video.common.checks import check_choice, check_least, check_within
 
@@ -38,10 +38,12 @@ class FootageSettings(DatasetSettings):
         validation_share: share of the recordings used for validation; with ``"time"``, share of each recording's
             frames; with ``"folder"``, share of the recordings that are not in the test.
         test_share: the same for the test; unused with ``"folder"``.
-        workers: recordings read side by side; None for as many as there are processors.
+        workers: recordings read side by side; None for as many as there are processors. Where Dask reads, its workers
+            decide.
     """
 
     lists_sources: ClassVar[bool] = True
+    in_shards: ClassVar[bool] = True
     room_decides: ClassVar[bool] = False
     where_to_get: ClassVar[str] = (
         "Put videos or folders of images into it, in a folder for each class (UCF Sports Action is at "
@@ -87,9 +89,19 @@ class FootageSettings(DatasetSettings):
 
     def make(self, name: str, seed: int, folder: Path) -> Made:
         """Read every recording once into ``folder``, and cut the clips; nothing is random."""
-        hint = f"{self.where_to_get}; or name another folder with --params={name}.raw_folder=..."
-        clips, sources = cut(extract(self, folder, hint), folder, self)
+        clips, sources = cut(extract(self, folder, self._hint(name)), folder, self)
         return Made(clips, sources)
+
+    def read_shard(self, name: str, folder: Path, shard: Shard) -> str:
+        """Read one part of the recordings into ``folder``, which ``make`` will find there; say in a line what was read.
+
+        Raises:
+            InputError: if there are no recordings, or some cannot be used and ``unusable`` is ``"fail"``.
+        """
+        return read_shard(self, folder, shard, self._hint(name))
+
+    def _hint(self, name: str) -> str:
+        return f"{self.where_to_get}; or name another folder with --params={name}.raw_folder=..."
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from linear_video.common.errors import InputError, NoRoomError
 
@@ -49,27 +50,38 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, *, several: bool = False) -> Iterator[Path]:
     """Give an empty folder. It replaces the folder ``path`` if the block succeeds, and is deleted otherwise.
+
+    With ``several``, others may write the same folder at the same time, each beside its place under its own name. Any
+    of them may be there in the end. ``remove_all_but`` removes what a killed writer leaves.
 
     Raises:
         NoRoomError: if the disk is full, or a quota or limit is reached; what was there before stays.
     """
     place = path.resolve()
-    part = _beside(place, "part")
+    part = _beside(place, f"{uuid4().hex}.part" if several else "part")
     try:
         with telling_no_room(path, part):
             place.parent.mkdir(parents=True, exist_ok=True)
-            _remove_remains(place)
+            if not several:
+                _remove_remains(place)
             part.mkdir()
             yield part
             for file in (part, *part.rglob("*")):
                 if not file.is_symlink() and (file.is_file() or file.is_dir()):
                     _sync(file)
-            _put(part, place)
+            if several:
+                _put_among_others(part, place)
+            else:
+                _put(part, place)
             _sync(place.parent)
     finally:
-        _remove_remains(place)
+        if several:
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part.with_suffix(".old"), ignore_errors=True)
+        else:
+            _remove_remains(place)
 
 
 def recover(path: Path) -> None:
@@ -104,6 +116,24 @@ def _put(part: Path, place: Path) -> None:
         else:
             return
         # Between the two steps, a reader saw no folder and put the old one back. Move it aside again.
+
+
+def _put_among_others(part: Path, place: Path) -> None:
+    """Let one folder take the place of another, where somebody else may put the same at the same time."""
+    old = part.with_suffix(".old")
+    while True:
+        try:
+            part.rename(place)  # where nothing is, or an empty folder
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        if _exchange(part, place):
+            return
+        shutil.rmtree(old, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another one was faster
+            place.rename(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:

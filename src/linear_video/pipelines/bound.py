@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial, update_wrapper
 from typing import Any
 
-# Tags of nodes: ALWAYS runs even if its outputs exist, and FIRST runs before all nodes without this tag.
-ALWAYS, FIRST = "always", "first"
+# Tags of nodes: ALWAYS runs even if its outputs exist, FIRST runs before all nodes without this tag, and SHARING shares
+# its folder with other runs.
+ALWAYS, FIRST, SHARING = "always", "first", "sharing"
 
 
 def bound(function: Callable[..., Any], **arguments: Any) -> Callable[..., Any]:

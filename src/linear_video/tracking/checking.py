@@ -42,7 +42,7 @@ class ParameterHooks:
         use_parameters(context.params)
         command = click.get_current_context(silent=True)
         if command is not None:
-            check_names(command.params)
+            check_names(command.params, sharded=context.params.get("shard") is not None)
         try:
             yield
         except Exception as error:

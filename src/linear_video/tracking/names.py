@@ -10,14 +10,19 @@ from linear_video.common.checks import hint
 from linear_video.common.errors import InputError
 
 
-def check_names(options: Mapping[str, Any]) -> None:
+def check_names(options: Mapping[str, Any], *, sharded: bool = False) -> None:
     """Check every name in the options of ``kedro run``, before Kedro does.
+
+    ``sharded`` says that only a part of the recordings is read, which few pipelines can do.
 
     Raises:
         InputError: if a name is unknown. The message names the option, the name, and a similar one.
     """
     old, new = options.get("pipeline"), options.get("pipelines")
     asked = [*([old] if isinstance(old, str) else []), *(new or [])]
+    if sharded:
+        asked = asked or ["__default__"]
+        _check("--pipelines", "pipeline that can be read in shards (parameter shard)", asked, pipelines)
     _check("--pipelines", "pipeline", asked, pipelines)
     chosen = sum((pipelines[name] for name in asked or ["__default__"]), Pipeline([]))
     nodes = [node.name for node in chosen.nodes]

@@ -25,7 +25,7 @@ from kedro.runner import AbstractRunner, SequentialRunner
 
 from linear_video.io.folders import FolderDataset, StateFolderDataset
 from linear_video.parameters import SystemMetrics
-from linear_video.pipelines.bound import FIRST
+from linear_video.pipelines.bound import FIRST, SHARING
 from linear_video.tracking.database import make_database
 from linear_video.tracking.environments import data_folder
 from linear_video.tracking.locks import FOLDER, Claims, RunLock
@@ -122,8 +122,9 @@ class RunHooks:
             logger.info("Up to date, and not run again (--params=fresh=true runs all): %s.", names)
         elif self.passed_over:
             logger.info("Everything is up to date, and nothing is run; --params=fresh=true runs it all the same.")
+        if all(SHARING in node.tags for node in self.left.values()):  # nothing is made, or a part of something
             tracking: Any = self.context
-            tracking.mlflow.tracking.disable_tracking.pipelines = pipelines  # nothing is made, so nothing is tracked
+            tracking.mlflow.tracking.disable_tracking.pipelines = pipelines
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
@@ -267,13 +268,17 @@ def _tracking_uri(context: KedroContext) -> str:
 
 
 def _claims(nodes: Iterable[Node], catalog: CatalogProtocol[Any, Any], *, writing: bool = True) -> Claims:
-    """What nodes read and write, on this machine's disk; all of it to be read alone, if not for ``writing``."""
+    """What nodes read and write, on this machine's disk; all of it to be read alone, if not for ``writing``.
+
+    To claim a folder for reading keeps others from writing it alone: so do those that share it.
+    """
     reads, writes = set[str](), set[str]()
     for node in nodes:
         for name in {*node.inputs, *node.outputs}:
             dataset: Any = catalog.get(name)
             if (place := place_of(dataset)) is not None:
-                written = name in node.outputs or isinstance(dataset, FolderDataset)
+                given = isinstance(dataset, FolderDataset) and SHARING not in node.tags
+                written = given or name in node.outputs
                 (writes if written and writing else reads).add(place)
     return Claims(frozenset(reads), frozenset(writes))
 

@@ -1,11 +1,15 @@
 """Make, count and show the clips of a dataset."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings
+from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings, Shard
+from linear_video.clips.footage import FootageSettings
+
+logger = logging.getLogger(__name__)
 
 CLIPS_SHOWN = 4  # of each split
 
@@ -19,6 +23,14 @@ def make(settings: DatasetSettings, seed: int, folder: Path, dataset: str) -> tu
     clips = tuple(made.clips[split] for split in SPLITS)
     sources = (made.sources,) if settings.lists_sources else ()
     return (*clips, *sources, *((made.videos,) if settings.labels_anomalies else ()))
+
+
+def read_shard(settings: FootageSettings, shard: str, folder: Path, dataset: str) -> None:
+    """Read one part of the recordings into ``folder``, where ``make`` finds them once all parts are read."""
+    done = settings.read_shard(dataset, folder, Shard.parse(shard))
+    logger.info(
+        "Shard %s of %s: %s. When all shards are done, run the same command without shard.", shard, dataset, done
+    )
 
 
 def summarise(

@@ -3,8 +3,8 @@
 from kedro.pipeline import Pipeline, node
 
 from linear_video.clips.base import SPLITS
-from linear_video.pipelines.bound import FIRST, bound
-from linear_video.pipelines.ingestion.nodes import make, summarise
+from linear_video.pipelines.bound import ALWAYS, FIRST, SHARING, bound
+from linear_video.pipelines.ingestion.nodes import make, read_shard, summarise
 
 
 def create_pipeline(dataset: str, *, lists_sources: bool, labels_anomalies: bool) -> Pipeline:
@@ -32,3 +32,15 @@ def create_pipeline(dataset: str, *, lists_sources: bool, labels_anomalies: bool
         ),
     ]
     return Pipeline(nodes, namespace=dataset, parameters={f"params:{dataset}", "params:seed"})
+
+
+def create_shard_pipeline(dataset: str) -> Pipeline:
+    """Node ``<dataset>.read``: one part of the reading, for runs side by side on one machine or many."""
+    read = node(
+        bound(read_shard, dataset=dataset),
+        inputs={"settings": f"params:{dataset}", "shard": "params:shard", "folder": "frames_folder"},
+        outputs=None,
+        name="read",
+        tags=["ingest", FIRST, ALWAYS, SHARING],
+    )
+    return Pipeline([read], namespace=dataset, parameters={f"params:{dataset}", "params:shard"})

@@ -31,6 +31,7 @@ from linear_video.clips.readers.recordings import (
     read_source,
     reading,
 )
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.common.files import check_path, recover, remove_all_but, replacing_folder
 from linear_video.common.images import resized
@@ -88,6 +89,7 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
         names = ", ".join(source.name for source in sources[:5])
         raise InputError(f"none of the names in {root} fits include ({', '.join(settings.include)}): {names}, ...")
     remove_all_but(folder, keep)
+    storage.remove_all_but(folder, keep)
     _report(table, settings)
     return table
 
@@ -95,16 +97,19 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
 def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tuple[list[dict[str, Any]], str]:
     """Rows of one source, read from it or from what an earlier run has left, and the name of its folder."""
     key = ""
+    folder = storage.here(folder)  # which may have its place on another machine
     try:
         if source.reason:
             raise InputError(source.reason)
         key = _key(source, settings)
+        storage.fetch_folder(folder / key)
         recover(folder / key)
         facts = _kept(folder / key)
         if not facts:
             with replacing_folder(folder / key) as part:
                 facts = _extract_with_fallback(source, settings, part)
                 (part / FACTS).write_text(json.dumps(facts, indent=1))
+            storage.put_folder(folder / key)
     except (InputError, cv2.error) as error:
         facts = [{"source": source.name, "crop": 0, "frames": 0, "fps": None, "file": "", "reason": str(error)}]
     rows = []

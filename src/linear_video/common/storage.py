@@ -57,11 +57,16 @@ def place(where: str | Path) -> Path:
 
 def url_of(path: Path) -> str | None:
     """The URL of a place; None of any other path."""
-    parts = path.parts
-    if MARK not in parts[:-2]:
-        return None
-    protocol, *rest = parts[parts.index(MARK) + 1 :]
-    return f"{protocol}://{'/'.join(rest)}"
+    below = _below_mark(path)
+    return None if len(below) < 2 else f"{below[0]}://{'/'.join(below[1:])}"
+
+
+def _below_mark(path: Path) -> tuple[str, ...]:
+    """The protocol and what follows of a place; empty of any other path."""
+    if MARK not in path.parts:
+        return ()
+    parts = Path(os.path.normpath(path)).parts  # a stamp names files from where it lies: ../08_reporting/...
+    return parts[parts.index(MARK) + 1 :] if MARK in parts else ()
 
 
 def here(path: Path) -> Path:
@@ -365,10 +370,8 @@ def _note(path: Path, known: dict[str, Any]) -> None:
 
 
 def _note_of(path: Path) -> Path:
-    parts = path.parts
-    index = parts.index(MARK)
-    folder = Path(*parts[:index], KNOWN, *parts[index + 1 : -1])
-    return folder / f"{path.name}.json"
+    *folders, name = _below_mark(path)
+    return _cache() / KNOWN / Path(*folders, f"{name}.json")
 
 
 def _cache() -> Path:

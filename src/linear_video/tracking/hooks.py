@@ -177,6 +177,7 @@ class TrackingHooks:
         from linear_video.models.checkpoint import load_config
 
         folder = self._path(f"{experiment}.checkpoint")
+        storage.fetch_folder(folder)
         digest = digest_of(folder)
         if self._used_model(digest, run) is not None:
             return
@@ -193,7 +194,11 @@ class TrackingHooks:
         facts = {}
         if "psnr" in scores:  # the predictions may be older than the checkpoint that is there now
             facts = self.catalog.load(f"{experiment}.prediction_facts")
-        digest = facts.get("checkpoint") or digest_of(self._path(f"{experiment}.checkpoint"))
+        digest = facts.get("checkpoint")
+        if not digest:
+            folder = self._path(f"{experiment}.checkpoint")
+            storage.fetch_folder(folder)
+            digest = digest_of(folder)
         return self._used_model(digest, run), self._clips(scores["dataset"], scores["held_out"])
 
     def _used_model(self, digest: str, run: TrackedRun) -> str | None:

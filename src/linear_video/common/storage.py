@@ -29,6 +29,7 @@ CACHE = "LINEAR_VIDEO_CACHE"  # environment variable: the folder of the copies o
 MARK = "linear_video_store"  # folder in there, below which a path tells a URL
 KNOWN = f"{MARK}.known"  # folder beside it: what is known of each copy
 LIST = ".files.json"  # in a folder at a URL: the SHA-256 of its files by name
+PROBE = ".writable"  # what a run writes first
 OTHERS = ("file", "local", "mlflow-artifacts")  # protocols of URLs that are not for us
 TRIES = 3  # to fetch what somebody else is replacing
 BLOCK = 2**23  # bytes
@@ -91,9 +92,8 @@ def check(url: str) -> None:
     Raises:
         InputError: if it does not, or needs a package that is not installed.
     """
-    probe = place(url) / ".writable"
-    with _reached(probe) as (store, key):
-        store.pipe_file(key, b"")
+    with _reached(place(url)) as (store, key):
+        store.pipe_file(f"{key}/{PROBE}", b"")
 
 
 def use_credentials(credentials: dict[str, Any]) -> None:
@@ -294,13 +294,10 @@ def _reached(path: Path) -> Iterator[tuple[Any, str]]:
         raise
     except Exception as error:
         if isinstance(error, ImportError) or "Protocol not known" in str(error):
-            told = (
-                f"{error}. For s3:// install linear-video with its extra storage: pip install 'linear-video[storage]'"
-            )
+            told = f"{error}. What s3:// needs comes with the extra storage: pip install 'linear-video[storage]'"
         elif isinstance(error, OSError) or type(error).__module__ != "builtins":  # of the library of that store
-            told = (
-                f"{' '.join(str(error).split()) or type(error).__name__}. See that the store is there and may be used"
-            )
+            told = " ".join(str(error).split()) or type(error).__name__
+            told = f"{told.rstrip('.')}. See that the store is there and may be used"
         else:
             raise
         raise InputError(f"{url} cannot be read or written: {told} (docs/how_to/storage.md).") from error

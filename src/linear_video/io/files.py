@@ -20,11 +20,6 @@ class _Whole:
     def __init__(self: Any, *, filepath: str, **others: Any) -> None:
         super().__init__(filepath=str(storage.place(filepath)), **others)  # type: ignore[call-arg]
 
-    def _init_config(self: Any) -> dict[str, Any]:
-        config: dict[str, Any] = super()._init_config()  # type: ignore[misc]
-        others: dict[str, Any] = config.pop("others")
-        return config | others
-
     def load(self: Any) -> Any:
         """Read the file."""
         storage.fetch_file(Path(self._filepath))

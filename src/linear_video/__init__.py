@@ -23,7 +23,8 @@ def load(
     """Read a trained model, ready for footage.
 
     Args:
-        source: folder of a trained model (``data/06_models/ile/moving_symbols``), or its address in MLflow
+        source: folder of a trained model (``data/06_models/ile/moving_symbols``), its URL in a store
+            (``s3://bucket/06_models/ile/moving_symbols``), or its address in MLflow
             (``runs:/<run>/model``, ``models:/<name>/1``, ``models:/ile-moving_symbols@champion``).
         fit: how the model sees frames that do not have its own size: ``"whole"``, if it takes any size; ``"resize"``,
             made larger or smaller; ``"tile"``, cut into tiles. ``"auto"`` is ``"whole"`` if possible, and ``"resize"``

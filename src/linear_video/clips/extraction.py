@@ -34,6 +34,7 @@ from linear_video.clips.readers.recordings import (
     read_source,
     reading,
 )
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.common.files import check_path, recover, remove_all_but, replacing_folder
 from linear_video.common.images import resized
@@ -70,6 +71,7 @@ def extract(settings: "FootageSettings", folder: Path, hint: str = "") -> pd.Dat
             f"none of the names in {settings.raw_folder} fits include ({', '.join(settings.include)}): {names}, ..."
         )
     remove_all_but(folder, keep)
+    storage.remove_all_but(folder, keep)
     _report(table, settings)
     return table
 
@@ -116,11 +118,9 @@ def _read(sources: list[Source], settings: "FootageSettings", folder: Path) -> t
     shown = {"desc": "reading recordings", "unit": "file", "mininterval": 0.5}
     results: dict[int, tuple[list[dict[str, Any]], str]] = {}
     with quiet_opencv(), closing(finished(work, sources, settings.workers)) as done:
-        seen = False
         for number, (of_source, key) in tqdm(done, total=len(sources), **shown):
-            if not seen and any(row["file"] for row in of_source):
-                _check_shared(folder, key)
-                seen = True
+            if any(row["file"] for row in of_source):
+                _check_shared(folder / key)
             results[number] = of_source, key
     rows: list[dict[str, Any]] = []
     for number in range(len(sources)):
@@ -131,12 +131,14 @@ def _read(sources: list[Source], settings: "FootageSettings", folder: Path) -> t
     return rows, {key for _, key in results.values()}
 
 
-def _check_shared(folder: Path, key: str) -> None:
-    """Raise InputError if what a worker has read cannot be seen from here."""
-    if not (folder / key).exists():
+def _check_shared(folder: Path) -> None:
+    """Raise InputError if what a worker has read into a folder cannot be seen from here."""
+    if not folder.exists():
+        storage.fetch_folder(folder)  # what a worker on another machine has put into the store
+    if not folder.exists():
         raise InputError(
-            f"a Dask worker has read {key} into {folder}, but it is not there. The workers must see the same folders "
-            "as this machine, under the same paths."
+            f"a Dask worker has read {folder}, but it is not there. The workers must see the same folders as this "
+            "machine, under the same paths, or the data must lie at a URL (docs/how_to/storage.md)."
         )
 
 
@@ -149,16 +151,19 @@ def _extracted_quietly(source: Source, settings: "FootageSettings", folder: Path
 def _extracted(source: Source, settings: "FootageSettings", folder: Path) -> tuple[list[dict[str, Any]], str]:
     """Rows of one source, read from it or from what an earlier run has left, and the name of its folder."""
     key = ""
+    folder = storage.here(folder)  # which may have its place on another machine
     try:
         if source.reason:
             raise InputError(source.reason)
         key = _key(source, settings)
+        storage.fetch_folder(folder / key)
         recover(folder / key)
         facts = _kept(folder / key)
         if not facts:
             with replacing_folder(folder / key, several=True) as part:
                 facts = _extract_with_fallback(source, settings, part)
                 (part / FACTS).write_text(json.dumps(facts, indent=1))
+            storage.put_folder(folder / key)
     except (InputError, cv2.error) as error:
         facts = [{"source": source.name, "crop": 0, "frames": 0, "fps": None, "file": "", "reason": str(error)}]
     rows = []

@@ -11,28 +11,60 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from linear_video.clips.base import ClipSet, ClipStream
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.common.files import recover, replacing_file, replacing_folder
 from linear_video.io.base import PathDataset
 from linear_video.io.files import JSONDataset
+from linear_video.io.zarr_frames import ARRAY, StoredFrames, packed, unpack
 
 
 class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
     """A folder with ``frames.npy`` (memory-mapped when loaded) and ``clips.parquet``.
 
-    And, if known, ``states.parquet`` and ``actions.npy``.
+    And, if known, ``states.parquet`` and ``actions.npy``. At a URL, the frames are a Zarr array in place of
+    ``frames.npy``; the copy on this machine is as a local folder. With ``by_clip``, there is no copy of the frames:
+    each clip is read from the store when it is asked for.
     """
 
     witness = "clips.parquet"
 
+    def __init__(self, *, filepath: str, by_clip: bool = False, metadata: dict[str, Any] | None = None) -> None:
+        super().__init__(filepath=filepath, metadata=metadata)
+        self._by_clip = by_clip and self._stored
+
+    def _fetch(self) -> None:
+        storage.fetch_folder(self._filepath, unpack)
+        recover(self._filepath)
+
+    def _put(self) -> None:
+        if self._stored:
+            with packed(self._filepath) as folder:
+                storage.put_folder(self._filepath, folder)
+
     def load(self) -> ClipSet:
         """Open the clips without reading their frames."""
-        folder = self._filepath
-        recover(folder)
+        if self._by_clip:
+            return self._open_stored()
+        self._fetch()
+        return self._open(self._filepath)
+
+    def _open_stored(self) -> ClipSet:
+        """Fetch all but the frames."""
+        names = storage.names_in(self._filepath) or []
+        for name in names:
+            if not name.startswith(f"{ARRAY}/"):
+                storage.fetch_file(self._filepath / name)
+        frames: Any = StoredFrames(storage.name_of(self._filepath)) if names else None
+        return self._open(self._filepath, frames)
+
+    def _open(self, folder: Path, frames: NDArray[np.uint8] | None = None) -> ClipSet:
         states, actions = folder / "states.parquet", folder / "actions.npy"
         try:
+            if frames is None:
+                frames = np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False)
             return ClipSet(
-                np.load(folder / "frames.npy", mmap_mode="r", allow_pickle=False),
+                frames,
                 pd.read_parquet(folder / "clips.parquet"),
                 pd.read_parquet(states) if states.exists() else None,
                 np.load(actions, allow_pickle=False) if actions.exists() else None,
@@ -46,12 +78,13 @@ class ClipSetDataset(PathDataset[ClipSet | ClipStream, ClipSet]):
             data.table.to_parquet(folder / "clips.parquet")
             if isinstance(data, ClipStream):
                 _write_stream(folder / "frames.npy", data)
-                return
-            np.save(folder / "frames.npy", data.frames, allow_pickle=False)
-            if data.states is not None:
-                data.states.to_parquet(folder / "states.parquet")
-            if data.actions is not None:
-                np.save(folder / "actions.npy", data.actions, allow_pickle=False)
+            else:
+                np.save(folder / "frames.npy", data.frames, allow_pickle=False)
+                if data.states is not None:
+                    data.states.to_parquet(folder / "states.parquet")
+                if data.actions is not None:
+                    np.save(folder / "actions.npy", data.actions, allow_pickle=False)
+        self._put()
 
 
 def _write_stream(path: Path, clips: ClipStream) -> None:
@@ -75,10 +108,14 @@ class ResultsDataset(PartitionedDataset):
 
     def load(self) -> dict[str, Any]:
         """What reads each file when it is called."""
+        self._invalidate_caches()
         return super().load() if self.exists() else {}
 
     def files(self) -> list[Path]:
         """The files that are there now."""
+        if storage.is_url(self._path):
+            self._invalidate_caches()
+            return sorted(storage.place(self._join_protocol(path)) for path in self._list_partitions())
         return sorted(Path(self._path).rglob(f"*{self._filename_suffix}"))
 
 
@@ -87,6 +124,7 @@ class ArrayDataset(PathDataset[NDArray[Any], NDArray[Any]]):
 
     def load(self) -> NDArray[Any]:
         """Read the array."""
+        self._fetch()
         try:
             return np.asarray(np.load(self._filepath, allow_pickle=False))
         except (ValueError, EOFError) as error:
@@ -96,6 +134,7 @@ class ArrayDataset(PathDataset[NDArray[Any], NDArray[Any]]):
         """Replace the file."""
         with replacing_file(self._filepath) as part, part.open("wb") as file:
             np.save(file, data, allow_pickle=False)
+        self._put()
 
 
 class FactsDataset(JSONDataset):

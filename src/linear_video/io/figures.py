@@ -11,6 +11,7 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import ImagePreview
 from numpy.typing import NDArray
 
+from linear_video.common import storage
 from linear_video.common.files import replacing_file
 from linear_video.io.base import PathDataset
 
@@ -56,7 +57,9 @@ class _PictureDataset(PathDataset[Any, None]):
 
     def preview(self) -> ImagePreview:
         """The picture for kedro viz, in base64; of several, the film strip, which every experiment has."""
-        return ImagePreview(base64.b64encode((self._filepath / self.witness).read_bytes()).decode())
+        picture = self._filepath / self.witness
+        storage.fetch_file(picture)
+        return ImagePreview(base64.b64encode(picture.read_bytes()).decode())
 
 
 class FigureDataset(_PictureDataset):
@@ -69,6 +72,7 @@ class FigureDataset(_PictureDataset):
         """Draw the figure into the file."""
         with replacing_file(self._filepath) as part:
             part.write_bytes(encoded(data).content)
+        self._put()
 
 
 class FiguresDataset(_PictureDataset):
@@ -79,8 +83,13 @@ class FiguresDataset(_PictureDataset):
     def save(self, data: Mapping[str, Any]) -> None:
         """Write each; pictures of before that are not among them stay."""
         for name, picture in data.items():
-            with replacing_file(self._filepath / _file_name(name, picture)) as part:
+            path = self._filepath / _file_name(name, picture)
+            with replacing_file(path) as part:
                 part.write_bytes(encoded(picture).content)
+            storage.put_file(path)
+
+    def _exists(self) -> bool:
+        return storage.state(self._filepath / self.witness) is not None if self._stored else super()._exists()
 
 
 def written_files(path: Path, data: Any) -> list[Path]:

@@ -1,16 +1,20 @@
 """Kedro datasets of folders."""
 
-import shutil
+import os
 from pathlib import Path
 
 from kedro.io import DatasetError
 
+from linear_video.common import storage
 from linear_video.common.files import recover
 from linear_video.io.base import PathDataset
 
 
 class FolderDataset(PathDataset[None, Path]):
-    """A folder's path, for what writes files of its own there."""
+    """A folder's path, for what writes files of its own there.
+
+    Of a URL, whoever is given the place on this machine fetches from the store and puts into it.
+    """
 
     def load(self) -> Path:
         """Give the path."""
@@ -30,8 +34,17 @@ class FolderDataset(PathDataset[None, Path]):
 
 
 class StateFolderDataset(FolderDataset):
-    """A folder for the state of work that may be interrupted; of no use once all that the work makes is saved."""
+    """A folder for the state of work that may be interrupted; of no use once all that the work makes is saved.
+
+    Whoever works there puts each file into the store when it has been written.
+    """
+
+    def load(self) -> Path:
+        """Give the path, with what another machine may have left."""
+        if not int(os.environ.get("RANK", 0)):  # the first of the processes that torchrun starts, or the only one
+            storage.fetch_files(self._filepath)
+        return super().load()
 
     def discard(self) -> None:
         """Delete it."""
-        shutil.rmtree(self._filepath, ignore_errors=True)
+        storage.remove(self._filepath)

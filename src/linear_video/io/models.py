@@ -2,7 +2,6 @@
 
 from typing import Any, NamedTuple
 
-from linear_video.common.files import recover
 from linear_video.io.base import PathDataset
 
 
@@ -22,7 +21,7 @@ class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
         """Read a model that is ready to predict."""
         from linear_video.models.checkpoint import load_checkpoint, load_config
 
-        recover(self._filepath)
+        self._fetch()
         config = load_config(self._filepath)
         return Checkpoint(load_checkpoint(self._filepath, config), config)
 
@@ -31,3 +30,4 @@ class CheckpointDataset(PathDataset[Checkpoint, Checkpoint]):
         from linear_video.models.checkpoint import save_checkpoint
 
         save_checkpoint(self._filepath, data.model, data.config)
+        self._put()

@@ -1,10 +1,11 @@
-"""Find a trained model: in its folder, or where MLflow keeps one."""
+"""Find a trained model: in its folder, at a URL, or where MLflow keeps one."""
 
 from pathlib import Path
 
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.common.files import recover
-from linear_video.models.checkpoint import load_checkpoint, load_config
+from linear_video.models.checkpoint import CONFIG, load_checkpoint, load_config
 from linear_video.tasks.settings import Fit
 from linear_video.tasks.trained import TrainedModel
 
@@ -12,15 +13,28 @@ from linear_video.tasks.trained import TrainedModel
 def load_model(
     source: str | Path, fit: Fit = "auto", context: int = 10, device: str | None = None, method: str = "blend"
 ) -> TrainedModel:
-    """Read a trained model from its folder, or from where MLflow keeps one; see ``linear_video.load``."""
-    folder = Path(source)
-    if isinstance(source, str) and ":/" in source:
-        folder = _from_mlflow(source)
+    """Read a trained model from its folder, from a URL, or from where MLflow keeps one; see ``linear_video.load``."""
+    if isinstance(source, str) and storage.is_url(source):
+        folder = _from_store(source)
+    else:
+        folder = _from_mlflow(source) if isinstance(source, str) and ":/" in source else Path(source)
     recover(folder)
     if (folder / "MLmodel").is_file():  # the artifact of a model in MLflow that is our checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
     config = load_config(folder)
     return TrainedModel(load_checkpoint(folder, config), config, fit, context, device, method)
+
+
+def _from_store(url: str) -> Path:
+    """The copy on this machine; of a folder without a list of its files, which somebody has copied there, too."""
+    folder = storage.place(url)
+    if storage.names_in(folder) is None:
+        storage.fetch_files(folder)
+    else:
+        storage.fetch_folder(folder)
+    if not (folder / CONFIG).is_file() and not (folder / "MLmodel").is_file():
+        raise InputError(f"{url} holds no trained model: there is no {CONFIG}; train one first, or name another URL.")
+    return folder
 
 
 def _from_mlflow(uri: str) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from linear_video.clips.writing import VideoWriter
+from linear_video.common import storage
 from linear_video.common.pages import as_text, rendered
 from linear_video.tasks.between import CALM
 from linear_video.tasks.footage import FPS, find_footage, open_footage
@@ -39,7 +40,7 @@ def page(results: pd.DataFrame, told: Mapping[str, Any], frames: Iterable[Frame]
 
     ``told`` are facts by name, shown at the top, above the video itself: ``frames`` uint8 (h, w, planes).
     """
-    sections = [_section(Path(row["folder"]), str(row["task"])) for row in results.to_dict("records")]
+    sections = [_section(storage.place(row["folder"]), str(row["task"])) for row in results.to_dict("records")]
     return rendered(
         "tasks/report.html",
         title=f"{results['footage'].iloc[0]}",

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from linear_video.clips.readers.recordings import Recording, Source
 from linear_video.clips.writing import VideoWriter
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.common.files import recover, replacing_folder
 from linear_video.models.checkpoint import SIGNATURE
@@ -69,6 +70,7 @@ def run_all(settings: PredictSettings, trained: TrainedModel, folder: Path, seed
                 place = folder / settings.task / name / variant(settings)
                 try:
                     rows.append(_run_one(settings, trained, recording, again, place, seed, calibration))
+                    storage.put_folder(place)
                 finally:
                     with suppress(OSError):  # it is not empty
                         place.parent.rmdir()
@@ -115,7 +117,7 @@ def _run_one(
         (part / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
     bar.close()
     row = {name: facts[name] for name in ("footage", "model", "frames", "fps")}
-    row |= {"task": settings.task, "folder": str(place)}
+    row |= {"task": settings.task, "folder": storage.name_of(place)}
     row |= {name: float(table[name].mean()) for name in map(str, table) if name.endswith("psnr") or name == "spread"}
     if result.backtest is not None and len(result.backtest):
         means = result.backtest.groupby("method")["psnr"].mean()
@@ -130,6 +132,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         InputError: if the file is missing, or holds something else.
     """
     path = folder / FACTS
+    storage.fetch_folder(folder)
     recover(folder)
     try:
         facts = json.loads(path.read_bytes())

@@ -11,6 +11,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import CatalogProtocol, DatasetError
 from kedro.pipeline import Pipeline
 
+from linear_video.common import storage
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.pipeline_registry import use_parameters
 from linear_video.tracking import room
@@ -84,7 +85,7 @@ def show_mistakes_without_trace() -> None:
 def _show_error(previous: Any) -> Any:
     def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if isinstance(error, InputError | TrainingError | DatasetError | OSError):
-            print(f"\nError: {room.told(error) or error}", file=sys.stderr)
+            print(f"\nError: {storage.with_urls(str(room.told(error) or error))}", file=sys.stderr)
         elif isinstance(error, KeyboardInterrupt):
             print("\nInterrupted.", file=sys.stderr)
         elif (message := room.told(error)) is not None:

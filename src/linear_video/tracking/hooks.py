@@ -11,6 +11,7 @@ from kedro.io import CatalogProtocol
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from linear_video.common import storage
 from linear_video.common.commit import git_commit
 from linear_video.io.figures import written_files
 from linear_video.models.registry import MODELS
@@ -154,6 +155,7 @@ class TrackingHooks:
         # A dataset that an experiment only uses has a folder there; its numbers are in the dataset's own run.
         used = kind in OF_CLIPS and run.subject != subject
         for file in files:
+            storage.fetch_file(file)
             run.log_file(file, subject if used else None)
         if used:
             return
@@ -175,6 +177,7 @@ class TrackingHooks:
         from linear_video.models.checkpoint import load_config
 
         folder = self._path(f"{experiment}.checkpoint")
+        storage.fetch_folder(folder)
         digest = digest_of(folder)
         if self._used_model(digest, run) is not None:
             return
@@ -191,7 +194,11 @@ class TrackingHooks:
         facts = {}
         if "psnr" in scores:  # the predictions may be older than the checkpoint that is there now
             facts = self.catalog.load(f"{experiment}.prediction_facts")
-        digest = facts.get("checkpoint") or digest_of(self._path(f"{experiment}.checkpoint"))
+        digest = facts.get("checkpoint")
+        if not digest:
+            folder = self._path(f"{experiment}.checkpoint")
+            storage.fetch_folder(folder)
+            digest = digest_of(folder)
         return self._used_model(digest, run), self._clips(scores["dataset"], scores["held_out"])
 
     def _used_model(self, digest: str, run: TrackedRun) -> str | None:
@@ -209,11 +216,12 @@ class TrackingHooks:
         from linear_video.tasks.runner import PICTURE, read_facts
 
         several = len(set(results["task"])) > 1
-        for folder, task in zip(map(Path, results["folder"]), results["task"], strict=True):
+        for folder, task in zip(map(storage.place, results["folder"]), results["task"], strict=True):
+            storage.fetch_folder(folder)
             run.log_file(folder, f"{task}/{folder.parent.name}" if several else folder.parent.name)
             self._used_model(read_facts(folder).get("checkpoint", ""), run)
         run.set_tags({name: ", ".join(results[name].unique()) for name in ("task", "model", "footage")})
-        run.describe(picture=Path(results["folder"].iloc[0]) / PICTURE)
+        run.describe(picture=storage.place(results["folder"].iloc[0]) / PICTURE)
 
     def _describe(self, subject: str, table: Any, run: TrackedRun) -> None:
         """Describe a run by its table, and the parent by those of all its experiments."""

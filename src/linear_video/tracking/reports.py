@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from linear_video.common import storage
 from linear_video.common.markup import escaped, markdown_table
 from linear_video.tracking.runs import Measure
 
@@ -187,10 +188,10 @@ def _headline(row: dict[Any, Any]) -> dict[str, float]:
     return {name: float(row[name]) for name in known if math.isfinite(row[name])}
 
 
-def _shown(path: str | Path) -> Path:
-    """A path as short as possible, relative to the user's folder if it is below it."""
-    found, here = Path(path), Path.cwd()
-    return found.relative_to(here) if found.is_relative_to(here) else found
+def _shown(path: str | Path) -> str:
+    """A path as short as possible, relative to the user's folder if it is below it; or the URL that it stands for."""
+    found, here = storage.place(path), Path.cwd()
+    return str(found.relative_to(here)) if found.is_relative_to(here) else storage.name_of(found)
 
 
 # The reports, by the last part of a result's name in the catalog.

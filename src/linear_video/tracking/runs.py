@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from linear_video.clips.base import ClipSet
+from linear_video.common import storage
 from linear_video.experiments import main_experiment
 from linear_video.models.registry import MODELS
 from linear_video.parameters import DOWNLOAD
@@ -96,7 +97,7 @@ class TrackedRun:
             known.name,
             known.digest,
             "local",
-            json.dumps({"uri": str(folder)}),
+            json.dumps({"uri": storage.name_of(folder)}),
             json.dumps(schema),
             json.dumps(profile),
         )

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,6 +23,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 from kedro.runner import AbstractRunner, SequentialRunner
 
+from linear_video.common import storage
 from linear_video.io.folders import FolderDataset, StateFolderDataset
 from linear_video.parameters import SystemMetrics
 from linear_video.pipelines.bound import FIRST, SHARING
@@ -77,6 +78,8 @@ class RunHooks:
     def after_context_created(self, context: KedroContext) -> Generator[None, Any, Any]:
         """Let one process at a time set up MLflow's database and experiment: the first two would hinder each other."""
         self.context = context
+        with suppress(MissingConfigException):
+            storage.use_credentials(context.config_loader["credentials"])
         if not LEADS:
             return (yield)
         (context.project_path / FOLDER).mkdir(exist_ok=True)
@@ -92,7 +95,10 @@ class RunHooks:
         if not LEADS:
             return
         project = Path(run_params["project_path"])
-        stamps = Stamps(project / data_folder(run_params["env"]) / STAMPS, catalog)
+        data = data_folder(run_params["env"])
+        if storage.is_url(data):
+            storage.check(data)
+        stamps = Stamps(project / storage.place(data) / STAMPS, catalog)
         lock = RunLock(project, typed_command() or "started from Python")
         self.lock, self._stamps, self._catalog = lock, stamps, catalog
         parameters: Any = catalog.get("parameters")
@@ -113,8 +119,8 @@ class RunHooks:
         measure_system(parameters.load().get("system_metrics_every", SystemMetrics.system_metrics_every))
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of a file, which is read once."""
-        return "" if self._stamps is None else self._stamps.digest(path)
+        """SHA-256 of a file on this machine, which is read once; "" if there is none."""
+        return "" if self._stamps is None else self._stamps.digest_here(path)
 
     def _tell(self, pipelines: list[str]) -> None:
         if self.left and self.passed_over:

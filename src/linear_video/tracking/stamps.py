@@ -3,13 +3,15 @@
 A stamp is written once all outputs of a node are saved. It tells the code, parameters, raw files and inputs that the
 node had, and the outputs as they were left, each by its content. A node that differs in any of that, or whose stamp
 cannot be read, or that leaves anything that is not a file of this project, runs.
+
+Where data lie at a URL, so do the stamps: another machine passes over what is up to date, too.
 """
 
 import hashlib
 import json
 import os
 import platform
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +22,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 import linear_video
+from linear_video.common import storage
 from linear_video.common.files import replacing_file, sha256_of
 from linear_video.io.base import PathDataset
 from linear_video.io.clips import ResultsDataset
@@ -88,10 +91,11 @@ class Stamps:
     def write(self, node: Node, made_of: dict[str, Any], saved: dict[str, list[Path]]) -> None:
         """Stamp a node that has run, by what it was made of and the files of each output."""
         outputs = {name: self._digests_of(paths) for name, paths in saved.items()}
-        states = {self._key(path): _state(path) for paths in saved.values() for path in paths}
+        states = {self._key(path): _state(path) or "" for paths in saved.values() for path in paths}
         stamp = {"format": FORMAT, "made_of": made_of, "outputs": outputs, "states": states}
         with replacing_file(self._path(node)) as part:
             part.write_text(json.dumps(stamp, indent=1))
+        storage.put_file(self._path(node))
 
     def outputs(self, node: Node) -> dict[str, list[Path]]:
         """The files of each output of a node that has a stamp."""
@@ -103,6 +107,7 @@ class Stamps:
 
     def _read(self, node: Node) -> dict[str, Any] | None:
         """A node's stamp; None if there is none of this format."""
+        storage.fetch_file(self._path(node))
         try:
             stamp: dict[str, Any] = json.loads(self._path(node).read_text())
             if stamp["format"] != FORMAT:
@@ -126,11 +131,18 @@ class Stamps:
 
     def digest(self, path: Path) -> str:
         """Digest of a file's content, which is read unless it is known to be as it was; "" if there is none."""
-        if not path.is_file():
+        if (state := _state(path)) is None:
             return ""
-        key = (self._key(path), _state(path))
+        return self._known(path, state, storage.sha256 if storage.url_of(path) else sha256_of)
+
+    def digest_here(self, path: Path) -> str:
+        """The same of a file on this machine, which may be a copy of what the store has in another form."""
+        return self._known(path, _state_here(path), sha256_of) if path.is_file() else ""
+
+    def _known(self, path: Path, state: str, read: Callable[[Path], str]) -> str:
+        key = (self._key(path), state)
         if key not in self._digests:
-            self._digests[key] = sha256_of(path)
+            self._digests[key] = read(path)
         return self._digests[key]
 
 
@@ -176,8 +188,17 @@ def _states_below(root: Path) -> Iterator[tuple[str, int, int]]:
                 yield str(path), path.stat().st_size, path.stat().st_mtime_ns
 
 
-def _state(path: Path) -> str:
-    """What changes with a file: its size, and when its content and its entry were changed last."""
+def _state(path: Path) -> str | None:
+    """What changes with a file: its size, and when its content and its entry were changed last; None if there is none.
+
+    Of a file at a URL, it is what the store says.
+    """
+    if storage.url_of(path):
+        return storage.state(path)
+    return _state_here(path) if path.is_file() else None
+
+
+def _state_here(path: Path) -> str:
     state = path.stat()
     return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
 

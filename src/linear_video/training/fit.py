@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from linear_video.common import storage
 from linear_video.common.checks import check_least, check_within
 from linear_video.common.errors import InputError
 
@@ -103,7 +104,8 @@ def fit(
 
     The state is written to ``folder`` at each validation. If ``folder`` holds the state of the same training
     (settings, seed, clips and ``identity`` are all equal), training continues from it; otherwise it starts afresh. With
-    the strategy ``"ddp"``, all processes need access to the folder, and only the first one returns; the others exit.
+    the strategy ``"ddp"``, all processes need access to the folder or its URL, and only the first one returns; the
+    others exit.
 
     Args:
         model: the model to train.
@@ -143,10 +145,14 @@ def fit(
         first = trainer.global_rank == 0
         clips: list[NDArray[Any]] = [train, validation, *(of_split for of_split in actions if of_split is not None)]
         resume = state.prepare(folder, settings, seed, clips, identity) if first else None
-        resume = trainer.strategy.broadcast(resume) if shared else resume
+        if shared:
+            resume = trainer.strategy.broadcast(resume)
+            _share(trainer, folder)
         data = Clips(train, validation, settings, seed, actions)
         with lightning.processor(settings):
-            trainer.fit(fitting, data, ckpt_path=resume, weights_only=True)
+            trainer.fit(fitting, data, ckpt_path=resume and storage.here(resume), weights_only=True)
+    if shared:
+        _share(trainer, folder)
     # Read from the files, since with several devices the training took place in other processes.
     best, last = (torch.load(folder / f"{k}.ckpt", map_location="cpu", weights_only=True) for k in ("best", "last"))
     fitting.load_state_dict(best["state_dict"])
@@ -156,3 +162,13 @@ def fit(
         if not first:
             raise SystemExit(0)
     return pd.DataFrame(last["history"])
+
+
+def _share(trainer: Any, folder: Path) -> None:
+    """Let every machine have the state that the first process has put into the store, if the folder lies in one."""
+    if trainer.global_rank == 0:
+        storage.put_files(folder)
+    trainer.strategy.barrier()
+    if trainer.local_rank == 0 and trainer.global_rank != 0:
+        storage.fetch_files(folder)
+    trainer.strategy.barrier()

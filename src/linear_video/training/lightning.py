@@ -20,12 +20,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from linear_video.common import storage
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.common.files import replacing_file
 from linear_video.models.base import KnowsActions, TrainedBySteps
 from linear_video.training.data import Batch, to_unit_range
 from linear_video.training.fit import TrainingSettings
-from linear_video.training.state import before_replacing
+from linear_video.training.state import DIGESTS, before_replacing
 
 VALIDATION_STREAM = 2**31  # seeds of the validation noise, distinct from those of the training steps
 CHECK_EVERY = 50  # steps between two checks whether a GPU's losses were finite; each check waits for the GPU
@@ -156,6 +157,7 @@ class WholeFiles(TorchCheckpointIO):
         with replacing_file(Path(path)) as part:
             torch.save(checkpoint, part)
             before_replacing(Path(path), part)
+        storage.put_files(Path(path).parent, (DIGESTS,))
 
 
 class Progress(pl.Callback):

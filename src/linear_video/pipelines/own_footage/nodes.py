@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.io.models import Checkpoint
 from linear_video.tasks.settings import OwnFootageSettings, PredictSettings
@@ -72,7 +73,7 @@ def write_report(results: pd.DataFrame, footage: OwnFootageSettings) -> str:
     from linear_video.tasks.runner import read_facts
 
     of_first = results[results["footage"] == results["footage"].iloc[0]]
-    facts = read_facts(Path(of_first["folder"].iloc[0]))
+    facts = read_facts(storage.place(of_first["folder"].iloc[0]))
     training = facts["training"]
     shortened = f" (players show the first {PLAYED})" if facts["frames"] > PLAYED else ""
     told = {

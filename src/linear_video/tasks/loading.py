@@ -1,6 +1,7 @@
 """Find a trained model: in its folder, or where MLflow keeps one."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from linear_video.common.errors import InputError
 from linear_video.common.files import recover
@@ -13,9 +14,13 @@ def load_model(
     source: str | Path, fit: Fit = "auto", context: int = 10, device: str | None = None, method: str = "blend"
 ) -> TrainedModel:
     """Read a trained model from its folder, or from where MLflow keeps one; see ``linear_video.load``."""
-    folder = Path(source)
     if isinstance(source, str) and ":/" in source:
-        folder = _from_mlflow(source)
+        with TemporaryDirectory(prefix="linear_video_") as place:
+            return _load(_from_mlflow(source, place), fit, context, device, method)
+    return _load(Path(source), fit, context, device, method)
+
+
+def _load(folder: Path, fit: Fit, context: int, device: str | None, method: str) -> TrainedModel:
     recover(folder)
     if (folder / "MLmodel").is_file():  # of the artifacts that MLflow keeps with a model, the one that is a checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
@@ -23,10 +28,10 @@ def load_model(
     return TrainedModel(load_checkpoint(folder, config), config, fit, context, device, method)
 
 
-def _from_mlflow(uri: str) -> Path:
+def _from_mlflow(uri: str, place: str) -> Path:
     import mlflow
 
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place))
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise InputError(f"{uri} cannot be had from MLflow ({error}).") from error

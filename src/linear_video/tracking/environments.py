@@ -1,5 +1,6 @@
 """Each environment of ``conf/`` has a folder of data of its own, so that none touches what another has made."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,17 @@ from linear_video.common.checks import hint
 from linear_video.common.errors import InputError
 from linear_video.tracking.yaml_files import check_yaml
 
+DATA = "LINEAR_VIDEO_DATA"  # environment variable: the folder in place of data/
 SHARED = (None, "base", "local")  # environments that work in data/ itself
 
 
 def data_folder(environment: str | None) -> str:
-    """Where an environment keeps what it makes: ``data``, or a folder of its name in there."""
-    return "data" if environment in SHARED else f"data/{environment}"
+    """Where an environment keeps what it makes: ``data``, or a folder of its name in there.
+
+    The environment variable ``LINEAR_VIDEO_DATA`` names another folder than ``data``, which machines may share.
+    """
+    place = os.environ.get(DATA) or "data"
+    return place if environment in SHARED else f"{place}/{environment}"
 
 
 class ProjectConfigLoader(OmegaConfigLoader):

@@ -54,7 +54,7 @@ class TrackingHooks:
         self._models: dict[str, LoggedModel | None] = {}  # by the digest of a checkpoint's config
         self._tables: dict[str, Any] = {}  # of scores, by experiment
         if self.run.lock is not None:
-            _close_killed(Path(run_params["project_path"]) / FOLDER, self.run.lock.ended)
+            close_killed(Path(run_params["project_path"]) / FOLDER, self.run.lock.ended)
         active = mlflow.active_run()
         if active is None:
             return
@@ -234,7 +234,7 @@ def _of_model(measure: Measure) -> bool:
     return measure.name.startswith("evaluation/")
 
 
-def _close_killed(folder: Path, ended: Collection[Path]) -> None:
+def close_killed(folder: Path, ended: Collection[Path]) -> None:
     """Close MLflow's runs whose process, known by its lock in the folder, was killed before it could do so.
 
     Another machine may have a folder at the same path, and its runs in the same MLflow. Whether a process of another

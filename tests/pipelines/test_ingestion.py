@@ -21,7 +21,7 @@ from tests.pipelines.project import DATA, copy_of_project, fails, kedro, succeed
 from tests.test_parameters import load
 
 # Real downloads, kept apart from the project: a folder with ucf_sports_like, textures, coil20 and mnist in it.
-REAL_DATA = os.environ.get("LINEAR_VIDEO_DATA")
+REAL_DATA = os.environ.get("LINEAR_VIDEO_REAL_DATA")
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_counting_needs_no_download(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL_DATA is None, reason="LINEAR_VIDEO_DATA names no folder of real data")
+@pytest.mark.skipif(REAL_DATA is None, reason="LINEAR_VIDEO_REAL_DATA does not name a folder of real data")
 @pytest.mark.parametrize("dataset", ["ucf_sports", "ucla_textures", "small_norb", "digit_cycles", "moving_symbols"])
 def test_real_data_is_counted_as_an_independent_count_does(tmp_path: Path, dataset: str) -> None:
     folder, data = copy_of_project(tmp_path), Path(str(REAL_DATA)).resolve()

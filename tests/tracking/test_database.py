@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from linear_video.common.errors import NoRoomError
-from linear_video.tracking.database import make_database
+from linear_video.tracking.database import make_database, make_experiment
 
 
 def made_and_used(place: Path) -> bool:
@@ -77,3 +77,37 @@ def test_a_database_that_is_there_is_left_alone(tmp_path: Path) -> None:
     place.write_bytes(b"mine")
     make_database(f"sqlite:///{place}", tmp_path / "mlruns")
     assert place.read_bytes() == b"mine"
+
+
+def test_the_experiment_is_made_once_though_two_machines_find_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    asked: list[str] = []
+
+    class Behind(mlflow.MlflowClient):  # of a server, whose answer is as old as can be
+        def __init__(self, uri: str) -> None:
+            asked.append(uri)
+            super().__init__(f"sqlite:///{tmp_path}/mlflow.db")
+
+        def get_experiment_by_name(self, name: str) -> None:
+            return None
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Behind)
+    for _ in range(2):
+        make_experiment("http://server:5000", "here")
+    assert asked == ["http://server:5000"] * 2
+    assert sorted(experiment.name for experiment in store.search_experiments()) == ["Default", "here"]
+    make_experiment(f"sqlite:///{tmp_path}/another.db", "here")
+    make_experiment("", "")
+    assert len(asked) == 2
+
+
+def test_a_server_that_refuses_the_experiment_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Refusing(mlflow.MlflowClient):
+        def __init__(self, uri: str) -> None:
+            super().__init__(f"sqlite:///{tmp_path}/mlflow.db")
+
+    monkeypatch.setattr(mlflow, "MlflowClient", Refusing)
+    with pytest.raises(mlflow.MlflowException, match="name"):
+        make_experiment("http://server:5000", "")

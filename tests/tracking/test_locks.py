@@ -99,6 +99,7 @@ def test_a_killed_run_is_in_nobodys_way(lock: RunLock, start: Start, tmp_path: P
     assert lock.claim(claims(writes="/a"), wait=False)
     assert not file.exists()
     assert not file.with_suffix(".json").exists()
+    assert lock.ended == {file}
 
 
 def test_what_is_given_up_is_free_while_the_run_goes_on(lock: RunLock, start: Start) -> None:

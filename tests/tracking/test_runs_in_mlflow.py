@@ -1,5 +1,6 @@
 """The names of MLflow's runs, how runs are nested, and which registered model is the champion."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import mlflow
 import pandas as pd
 import pytest
 
+from linear_video.tracking.hooks import HOST, LOCK, close_killed
 from linear_video.tracking.models import LoggedModel, register, registered_name
 from linear_video.tracking.reports import REPORTS
 from linear_video.tracking.runs import kind_of, prefix, subjects, title
@@ -129,6 +131,56 @@ def test_only_a_better_score_on_the_same_clips_makes_a_champion(
     assert "models:/ile-waves/7, the champion with a PSNR of 20.60 dB" in told[6]
     version = store.get_model_version("ile-waves", "5")
     assert version.tags == {"environment": "base", "validation_clips": "clips", "validation_psnr": "20.500000"}
+
+
+@pytest.mark.parametrize("scores", [(20.0, 21.0), (21.0, 20.0), (20.0, 20.0)])
+@pytest.mark.parametrize("before", [None, 19.0])
+def test_the_better_of_two_that_register_at_once_is_the_champion(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: tuple[float, float],
+    before: float | None,
+) -> None:  # fmt: skip
+    name = "-".join(map(str, ("ile", *scores, before)))
+    experiment = store.create_experiment(name, artifact_location=str(tmp_path))
+    run = store.create_run(experiment).info.run_id
+
+    def trained(score: float) -> None:
+        model = store.create_logged_model(experiment, source_run_id=run)
+        register(LoggedModel(model.model_id, run), name, score, "clips", {})
+
+    really, others = mlflow.MlflowClient.set_registered_model_alias, [scores[1]]
+
+    def set_late(client: mlflow.MlflowClient, *arguments: str) -> None:
+        """As if the other machine had done all of its registration after this one had looked."""
+        if others:
+            trained(others.pop())
+        really(client, *arguments)
+
+    if before is not None:
+        trained(before)
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", set_late)
+    trained(scores[0])
+    assert not others
+    champion = store.get_model_version_by_alias(name, "champion")
+    assert float(champion.tags["validation_psnr"]) == max(scores)
+    assert int(champion.version) == (before is not None) + 1 + scores.index(max(scores))
+
+
+def test_runs_of_another_machine_at_the_same_path_are_left_to_it(store: mlflow.MlflowClient, tmp_path: Path) -> None:
+    experiment = store.create_experiment("two machines")
+    file, here, there = tmp_path / "1-a.lock", socket.gethostname(), "elsewhere"
+
+    def running(host: str, lock: Path) -> str:
+        run_id: str = store.create_run(experiment, tags={HOST: host, LOCK: str(lock)}).info.run_id
+        return run_id
+
+    cases = {
+        running(here, file): "KILLED",
+        running(there, file): "RUNNING",  # at work, for all that this machine can know
+        running(there, tmp_path / "2-b.lock"): "KILLED",  # its lock file was found here, and nobody had it
+        running(here, tmp_path / "another/3-c.lock"): "RUNNING",
+    }
+    close_killed(tmp_path, {tmp_path / "2-b.lock"})
+    assert {run_id: store.get_run(run_id).info.status for run_id in cases} == cases
 
 
 @pytest.mark.parametrize("model", ["last_frame", "optical_flow"])

@@ -126,6 +126,20 @@ def test_raw_files_are_looked_at(project: Path, change: str) -> None:
     assert stale(project) == NAMES
 
 
+def test_a_machine_without_the_raw_files_passes_over_what_was_made_of_them(project: Path) -> None:
+    (project / "raw").rename(project / "elsewhere")
+    assert stale(project) == []
+    (project / "raw").mkdir()  # which is here, and holds other files
+    assert stale(project) == NAMES
+
+
+def test_raw_files_that_were_not_there_yet_count(tmp_path: Path) -> None:
+    run(tmp_path, NAMES)
+    assert stale(tmp_path) == []
+    (tmp_path / "raw").mkdir()
+    assert stale(tmp_path) == NAMES
+
+
 def test_links_among_raw_files_that_go_round_are_followed_once(project: Path) -> None:
     (project / "raw/again").symlink_to(project / "raw")
     assert stale(project) == []

@@ -1,6 +1,7 @@
 """Find a trained model: in its folder, at a URL, or where MLflow keeps one."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from linear_video.common import storage
 from linear_video.common.errors import InputError
@@ -15,9 +16,14 @@ def load_model(
 ) -> TrainedModel:
     """Read a trained model from its folder, from a URL, or from where MLflow keeps one; see ``linear_video.load``."""
     if isinstance(source, str) and storage.is_url(source):
-        folder = _from_store(source)
-    else:
-        folder = _from_mlflow(source) if isinstance(source, str) and ":/" in source else Path(source)
+        return _load(_from_store(source), fit, context, device, method)
+    if isinstance(source, str) and ":/" in source:
+        with TemporaryDirectory(prefix="linear_video_") as place:
+            return _load(_from_mlflow(source, place), fit, context, device, method)
+    return _load(Path(source), fit, context, device, method)
+
+
+def _load(folder: Path, fit: Fit, context: int, device: str | None, method: str) -> TrainedModel:
     recover(folder)
     if (folder / "MLmodel").is_file():  # the artifact of a model in MLflow that is our checkpoint
         folder = next((path.parent for path in folder.glob("artifacts/*/config.json")), folder)
@@ -37,10 +43,10 @@ def _from_store(url: str) -> Path:
     return folder
 
 
-def _from_mlflow(uri: str) -> Path:
+def _from_mlflow(uri: str, place: str) -> Path:
     import mlflow
 
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place))
     except (mlflow.exceptions.MlflowException, OSError) as error:
         raise InputError(f"{uri} cannot be loaded from MLflow ({error}).") from error

@@ -1,4 +1,4 @@
-"""Create the file of MLflow's database, if there is none yet."""
+"""Prepare MLflow for a run: its database in a file, and the experiment on a server."""
 
 from pathlib import Path
 
@@ -30,3 +30,31 @@ def make_database(uri: str, artifacts: Path) -> None:
     with replacing_file(place) as part:
         store = SqlAlchemyStore(f"sqlite:///{part}", artifacts.as_uri())
         store.engine.dispose()
+
+
+def make_experiment(uri: str, name: str) -> None:
+    """Make an experiment, unless it is there or the database is a file.
+
+    Processes of one machine take turns before a file. Those of several machines do not, and the second of two that
+    ask at the same moment whether a server has the experiment would fail to make it.
+
+    Args:
+        uri: of MLflow's tracking.
+        name: of the experiment.
+
+    Raises:
+        MlflowException: if the server cannot be used.
+    """
+    if "://" not in uri or uri.startswith(("sqlite:", "file:")):
+        return
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient(uri)
+    if client.get_experiment_by_name(name) is not None:
+        return
+    try:
+        client.create_experiment(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":  # made by another machine at the same moment
+            raise

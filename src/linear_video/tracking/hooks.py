@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from linear_video.tracking.reports import OF_CLIPS, PICTURES, REPORTS, tables_in
 from linear_video.tracking.runs import Clips, Measure, TrackedRun, kind_of, prefix, subjects, title
 from linear_video.tracking.session import RunHooks, measure_system, typed_command
 
+HOST = "host"  # tag of the machine's name
 LOCK = "lock"  # tag of what tells whether the process is still there
 TASKS = ("predict", "footage")  # namespaces of tasks on footage, and the parameters that say what they do
 DIGEST = 12  # characters of the SHA-256 of clips, which MLflow shows beside the name
@@ -54,7 +55,7 @@ class TrackingHooks:
         self._models: dict[str, LoggedModel | None] = {}  # by the digest of a checkpoint's config
         self._tables: dict[str, Any] = {}  # of scores, by experiment
         if self.run.lock is not None:
-            _close_killed(Path(run_params["project_path"]) / FOLDER)
+            close_killed(Path(run_params["project_path"]) / FOLDER, self.run.lock.ended)
         active = mlflow.active_run()
         if active is None:
             return
@@ -86,7 +87,7 @@ class TrackingHooks:
         if dataset and not tasks:
             tags |= {"dataset": dataset} | ({"model": model} if model in MODELS else {})
         if self.run.lock is not None:
-            tags |= {"host": socket.gethostname(), "process": os.getpid(), LOCK: self.run.lock.file}
+            tags |= {HOST: socket.gethostname(), "process": os.getpid(), LOCK: self.run.lock.file}
         if (command := typed_command()) is not None:
             tags["kedro_command"] = command
         return tags
@@ -241,8 +242,12 @@ def _of_model(measure: Measure) -> bool:
     return measure.name.startswith("evaluation/")
 
 
-def _close_killed(folder: Path) -> None:
-    """Close MLflow's runs whose process, known by its lock in the folder, was killed before it could do so."""
+def close_killed(folder: Path, ended: Collection[Path]) -> None:
+    """Close MLflow's runs whose process, known by its lock in the folder, was killed before it could do so.
+
+    Another machine may have a folder at the same path, and its runs in the same MLflow. Whether a process of another
+    machine is still there can be told only by a lock file that lies here.
+    """
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -251,5 +256,6 @@ def _close_killed(folder: Path) -> None:
     )
     for run in running:
         file = Path(run.data.tags.get(LOCK, ""))
-        if file.parent == folder and not is_alive(file):
+        here = run.data.tags.get(HOST) == socket.gethostname() or file in ended
+        if here and file.parent == folder and not is_alive(file):
             client.set_terminated(run.info.run_id, "KILLED")

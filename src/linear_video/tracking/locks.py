@@ -46,7 +46,12 @@ class Other(NamedTuple):
 
 
 class RunLock:
-    """The run of this process, known to the others from now until ``release``, or until the process ends."""
+    """The run of this process, known to the others from now until ``release``, or until the process ends.
+
+    Attributes:
+        file: the lock file of this run.
+        ended: lock files of killed runs that this run has found and removed.
+    """
 
     def __init__(self, project: Path, command: str) -> None:
         self.folder = project / FOLDER
@@ -57,6 +62,7 @@ class RunLock:
         self._gate = FileLock(self.folder / "gate.lock", thread_local=False)
         self._lock = FileLock(self.file, thread_local=False)
         self._lock.acquire(blocking=False)
+        self.ended = set[Path]()
 
     def claim(self, claims: Claims, *, wait: bool = True) -> bool:
         """Take these in place of what was claimed before, once no other run is in the way.
@@ -99,6 +105,7 @@ class RunLock:
                 continue
             if not is_alive(file):
                 _remove(file)
+                self.ended.add(file)
             elif (path := file.with_suffix(".json")).exists():
                 note: dict[str, Any] = json.loads(path.read_text())
                 host = "" if note["host"] == self.who["host"] else f" on {note['host']}"

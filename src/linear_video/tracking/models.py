@@ -107,8 +107,11 @@ def register(model: LoggedModel, name: str, score: float | None, clips: str, tag
     if score is None:
         logger.info("%s.", told)
     elif champion is None or (champion.tags.get(CLIPS) == clips and score > float(champion.tags[SCORE])):
-        client.set_registered_model_alias(name, CHAMPION, version)
-        logger.info("%s, the champion with a PSNR of %.2f dB on validation clips.", told, score)
+        crowned = _crown_best(client, name, clips, 0 if champion is None else int(champion.version))
+        if crowned == int(version):
+            logger.info("%s, the champion with a PSNR of %.2f dB on validation clips.", told, score)
+        else:
+            logger.info("%s; version %s, registered at the same time, is better and the champion.", told, crowned)
     elif champion.tags.get(CLIPS) == clips:
         best = float(champion.tags[SCORE])
         logger.info("%s; the champion stays version %s (%.2f, not %.2f dB).", told, champion.version, best, score)
@@ -118,6 +121,26 @@ def register(model: LoggedModel, name: str, score: float | None, clips: str, tag
             "mlflow.MlflowClient().set_registered_model_alias(%r, %r, %s)",
             *(told, champion.version, name, CHAMPION, version),
         )
+
+
+def _crown_best(client: Any, name: str, clips: str, since: int) -> int:
+    """Make the best of the versions after ``since`` the champion, and return its number.
+
+    Other machines may do the same at the same time. Each looks again after it has set the alias, so that the last one
+    that sets it knows all the others.
+    """
+    crowned = 0
+    while True:
+        versions = [
+            (float(found.tags[SCORE]), -int(found.version))  # of two that are equal, the first
+            for found in client.search_model_versions(f"name = '{name}'")
+            if int(found.version) > since and SCORE in found.tags and found.tags.get(CLIPS) == clips
+        ]
+        best = -max(versions)[1]
+        if best == crowned:
+            return best
+        client.set_registered_model_alias(name, CHAMPION, str(best))
+        crowned = best
 
 
 def _champion(client: Any, name: str) -> Any:

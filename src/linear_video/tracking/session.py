@@ -27,7 +27,7 @@ from linear_video.common import storage
 from linear_video.io.folders import FolderDataset, StateFolderDataset
 from linear_video.parameters import SystemMetrics
 from linear_video.pipelines.bound import FIRST, SHARING
-from linear_video.tracking.database import make_database
+from linear_video.tracking.database import make_database, make_experiment
 from linear_video.tracking.environments import data_folder
 from linear_video.tracking.locks import FOLDER, Claims, RunLock
 from linear_video.tracking.stamps import Stamps, files_of, place_of
@@ -84,7 +84,9 @@ class RunHooks:
             return (yield)
         (context.project_path / FOLDER).mkdir(exist_ok=True)
         with FileLock(context.project_path / FOLDER / "tracking.lock"):
-            make_database(_tracking_uri(context), context.project_path / "mlruns")
+            uri, experiment = _tracking(context)
+            make_database(uri, context.project_path / "mlruns")
+            make_experiment(uri, experiment)
             return (yield)
 
     @hook_impl(tryfirst=True)
@@ -265,12 +267,15 @@ def _asked_to_end() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tracking_uri(context: KedroContext) -> str:
+def _tracking(context: KedroContext) -> tuple[str, str]:
+    """Address and experiment of MLflow; no address, if nothing is said of it."""
+    from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
+
     try:
-        settings = context.config_loader["mlflow"]
+        settings = KedroMlflowConfig.model_validate(context.config_loader["mlflow"])
     except MissingConfigException:  # kedro-mlflow does without
-        return ""
-    return (settings.get("server") or {}).get("mlflow_tracking_uri") or ""
+        return "", ""
+    return settings.server.mlflow_tracking_uri or "", settings.tracking.experiment.name
 
 
 def _claims(nodes: Iterable[Node], catalog: CatalogProtocol[Any, Any], *, writing: bool = True) -> Claims:

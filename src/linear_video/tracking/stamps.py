@@ -29,7 +29,7 @@ from linear_video.io.clips import ResultsDataset
 from linear_video.io.figures import FiguresDataset, written_files
 from linear_video.pipelines.bound import ALWAYS
 
-FORMAT = 1  # of stamps; another number makes all anew
+FORMAT = 2  # of stamps; another number makes all anew
 PARAMETERS = ("params:", "parameters")
 # Other versions of these may give other numbers or other pictures.
 LIBRARIES = ("torch", "lightning", "numpy", "scipy", "pandas", "scikit-learn", "opencv-python-headless", "matplotlib")
@@ -57,7 +57,7 @@ class Stamps:
         if stamp is None or ALWAYS in node.tags or set(stamp["outputs"]) != set(node.outputs):
             return False
         intact = all(self._intact(name, files) for name, files in stamp["outputs"].items())
-        return intact and stamp["made_of"] == self.made_of(node)
+        return intact and _same(stamp["made_of"], self.made_of(node))
 
     def _intact(self, name: str, files: Files) -> bool:
         """Whether a dataset consists of these files."""
@@ -73,7 +73,7 @@ class Stamps:
         """All that a node's outputs depend on; None if that cannot be told."""
         parameters = {name: self._parameter(name) for name in node.inputs if name.startswith(PARAMETERS)}
         given = getattr(node.func, "keywords", {})  # what a template's stamp gives
-        raw = [path for value in _texts(parameters) if value and (path := Path(value)).exists()]
+        raw = {value: path for value in _texts(parameters) if value and (path := Path(value)).exists()}
         inputs: dict[str, Files] = {}
         for name in node.inputs:
             if name not in parameters:
@@ -84,7 +84,7 @@ class Stamps:
         return {
             "code": _code(),
             "parameters": _digest_of([parameters, given]),
-            "raw": _digest_of([list(_states_below(path)) for path in raw]),
+            "raw": {value: _digest_of(list(_states_below(path))) for value, path in raw.items()},
             "inputs": inputs,
         }
 
@@ -144,6 +144,17 @@ class Stamps:
         if key not in self._digests:
             self._digests[key] = read(path)
         return self._digests[key]
+
+
+def _same(then: dict[str, Any], now: dict[str, Any] | None) -> bool:
+    """Whether a node would make now what it made then.
+
+    Raw files that are not here are not looked at: they may lie on the machine that read them, and this one has only
+    what was made of them. A path that was nothing then, and is now, counts.
+    """
+    if now is None or not isinstance(then.get("raw"), dict):
+        return False
+    return {**then, "raw": {}} == {**now, "raw": {}} and now["raw"].items() <= then["raw"].items()
 
 
 def place_of(dataset: Any) -> str | None:

@@ -1,17 +1,23 @@
-"""The project's own ``kedro run``: Kedro's, which knows a misspelt runner, and says so when it is interrupted."""
+"""The project's own commands.
+
+``kedro run`` is Kedro's, which knows a misspelt runner, and says so when it is interrupted; ``kedro sweep`` is new.
+"""
 
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, cast
 
 import click
 from kedro.framework.cli.project import run as kedro_run
+from kedro.framework.cli.utils import _split_params as split_params
 from kedro.utils import load_obj
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from linear_video.common.checks import hint
+from linear_video.common.errors import InputError
 
 RUNNERS = ("SequentialRunner", "ThreadRunner", "ParallelRunner")
 INTERRUPTED = 130  # exit status, as shells have it
@@ -67,3 +73,27 @@ run = _Run(
     help=kedro_run.help,
 )
 cli.add_command(run)
+
+
+@cli.command(cls=_Run)
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Trials at once.")
+@click.option("--folder", type=click.Path(path_type=Path), help="For results; data/sweeps/<study> by default.")
+@click.option("--storage", help="Optuna's database, such as postgresql://...; a file in the folder by default.")
+@click.option("--params", default="", callback=split_params, help="For every trial, as for kedro run.")
+@click.option("--retry", is_flag=True, help="Run trials that failed once more.")
+@_interruptible
+def sweep(
+    study: Path, workers: int, folder: Path | None, storage: str | None, params: dict[str, Any], retry: bool
+) -> None:
+    """Run a pipeline with many settings, as the file STUDY says.
+
+    The same command goes on where a sweep has stopped, and joins one that is at work, also on another machine.
+    """
+    try:
+        from linear_video.sweeps.command import Options, sweep
+    except ModuleNotFoundError as error:
+        if error.name != "optuna":
+            raise
+        raise InputError('kedro sweep needs Optuna: pip install "linear-video[sweeps]".') from error
+    sweep(study, Options(workers, folder, storage, params, retry))

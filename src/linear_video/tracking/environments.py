@@ -1,5 +1,6 @@
 """Each environment of ``conf/`` has a folder of data of its own, so that none touches what another has made."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,13 @@ from linear_video.common.errors import InputError
 from linear_video.tracking.yaml_files import check_yaml
 
 SHARED = (None, "base", "local")  # environments that work in data/ itself
+DATA = "LINEAR_VIDEO_DATA"  # variable that names another folder, whatever the environment
 
 
 def data_folder(environment: str | None) -> str:
     """Where an environment keeps what it makes: ``data``, or a folder of its name in there."""
+    if place := os.environ.get(DATA):
+        return place
     return "data" if environment in SHARED else f"data/{environment}"
 
 

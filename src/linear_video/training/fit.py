@@ -1,7 +1,7 @@
 """Fit any model to clips with Lightning: resumable at any moment, the same weights with or without interruption."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Frames = NDArray[np.uint8]  # (N, T, C, H, W)
 Actions = NDArray[np.float32]  # (N, T, m)
+
+# Told of each validation in this process, by its step and loss; one that raises an exception ends the training.
+watchers: list[Callable[[int, float], None]] = []
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ import optuna
 from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.project import settings as kedro_settings
+from kedro.pipeline import Pipeline
 from optuna.exceptions import DuplicatedStudyError
 from optuna.samplers import RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from linear_video.common.errors import InputError
@@ -79,7 +80,7 @@ def sweep(path: Path, options: Options) -> None:
     session_class: Any = kedro_settings.SESSION_CLASS
     with asked_to_end(), session_class.create(project, env=study.environment) as session:
         context = session.load_context()
-        experiments = check_study(study, context, options.parameters)
+        experiments = check_study(study, context.params, pipelines, options.parameters)
         folder.mkdir(parents=True, exist_ok=True)
         sweeping = Sweep(study, folder, options, context, experiments)
         try:
@@ -98,8 +99,16 @@ def sweep(path: Path, options: Options) -> None:
         )
 
 
-def check_study(study: Study, context: KedroContext, further: Mapping[str, Any]) -> list[str]:
+def check_study(
+    study: Study, base: Mapping[str, Any], pipelines: Mapping[str, Pipeline], further: Mapping[str, Any]
+) -> list[str]:
     """Find what is wrong before anything runs; the experiments that have scores, first the one that is judged.
+
+    Args:
+        study: the study.
+        base: parameters of its environment.
+        pipelines: all that follow from these, by name.
+        further: parameters from the command line.
 
     Raises:
         InputError: naming what is wrong.
@@ -121,7 +130,7 @@ def check_study(study: Study, context: KedroContext, further: Mapping[str, Any])
             f"pruner needs one training by steps, and the pipelines train {', '.join(stepwise) or 'none'}."
         )
     for settings in study.corners():
-        checked = _checked(study, settings, context, further)
+        checked = _checked(study, settings, base, further)
         held_out = checked.evaluation[Experiment(*judged.split(".")).dataset].held_out
         if held_out == "test" and study.metric != VAL_LOSS and not study.report:
             raise InputError(
@@ -131,8 +140,8 @@ def check_study(study: Study, context: KedroContext, further: Mapping[str, Any])
     return experiments
 
 
-def _checked(study: Study, settings: Settings, context: KedroContext, further: Mapping[str, Any]) -> Parameters:
-    tree = merged(context.params, study.parameters_of(settings, further))
+def _checked(study: Study, settings: Settings, base: Mapping[str, Any], further: Mapping[str, Any]) -> Parameters:
+    tree = merged(base, study.parameters_of(settings, further))
     try:
         return check_parameters(tree)
     except InputError as error:
@@ -148,6 +157,7 @@ class Sweep:
         self.study, self.folder, self.options, self.context = study, folder, options, context
         self.experiments = experiments
         self.storage = options.storage or study.storage or str(folder / JOURNAL)
+        self.mended = False  # whether all trials failed so far, and the study is another one now
         in_optuna, is_new = self._open()
         self.trials = Trials(study, in_optuna)
         self.results = Results(study, self.trials, folder, experiments)
@@ -165,10 +175,14 @@ class Sweep:
         except DuplicatedStudyError:
             found, is_new = optuna.load_study(**named), False
         if found.user_attrs.get(IDENTITY, identity) != identity:
-            raise InputError(
-                f"The sweep {self.folder.name} was begun with another study or other parameters. Name another --folder "
-                "for this one. Only cases, seeds and trials may change while a sweep goes on."
-            )
+            begun = any(trial.state in (*DONE, *IN_WORK) for trial in found.get_trials(deepcopy=False))
+            if begun or found.direction.name.lower() != self.study.direction:
+                raise InputError(
+                    f"The sweep {self.folder.name} was begun with another study or other parameters. Name another "
+                    "--folder for this one. Only cases, columns, seeds and trials may change while a sweep goes on."
+                )
+            found.set_user_attr(IDENTITY, identity)
+            self.mended = True
         found.sampler = RandomSampler()
         if not self.study.is_grid:  # another start must not draw what the first one drew
             found.sampler = TPESampler(seed=len(found.get_trials(deepcopy=False)), constant_liar=True)
@@ -196,7 +210,7 @@ class Sweep:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # trials share the processors
         starting = multiprocessing.get_context("forkserver")
         starting.set_forkserver_preload(list(PRELOADED))
-        if self.options.retry:
+        if self.options.retry or self.mended:
             self.trials.forgive()
         self.results.write()
         with tqdm(total=self.trials.wanted(), desc=self.folder.name, unit="trial") as bar:
@@ -209,7 +223,8 @@ class Sweep:
                         process.start()
                         self.processes[trial.number] = process
                     trials = self.trials.all()
-                    bar.update(sum(trial.state in DONE for trial in trials) - bar.n)
+                    if done := sum(trial.state in DONE for trial in trials) - bar.n:
+                        bar.update(done)
                     if not self.processes and not any(trial.state in IN_WORK for trial in trials):
                         break
                     wait([process.sentinel for process in self.processes.values()], timeout=LOOK_EVERY)
@@ -228,6 +243,11 @@ class Sweep:
                 del self.processes[number]
                 self.trials.fail(number)
                 self.trials.own.discard(number)
+                trial = self.trials.optuna.get_trials(deepcopy=False)[number]
+                if trial.state == TrialState.FAIL:
+                    why = trial.user_attrs.get(ERROR, "its process was killed.")
+                    log = os.path.relpath(self.place(trial).with_suffix(".log"))
+                    logger.warning("Trial %d failed: %s See %s.", number, why, log)
 
     def place(self, trial: FrozenTrial) -> Path:
         """Folder of a trial's data."""
@@ -237,7 +257,7 @@ class Sweep:
         settings = settings_of(trial)
         assert settings is not None
         parameters = self.study.parameters_of(settings, self.options.parameters)
-        checked = _checked(self.study, settings, self.context, self.options.parameters)
+        checked = _checked(self.study, settings, self.context.params, self.options.parameters)
         made = {node.namespace for name in self.study.names for node in pipelines[name].nodes}
         datasets = {name: kind for name, kind in checked.datasets.items() if name in made}
         (self.folder / "locks").mkdir(exist_ok=True)

@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from linear_video.common.commit import git_commit
 from linear_video.common.files import replacing_file
 from linear_video.common.markup import markdown_table
 from linear_video.sweeps.running import SCORES
-from linear_video.sweeps.study import Settings, Study
+from linear_video.sweeps.study import Study
 from linear_video.sweeps.trials import Trials, settings_of
 from linear_video.tracking.session import typed_command
 
@@ -56,21 +56,21 @@ class Results:
         """Write the table and the plots of the trials that are done so far."""
         import mlflow
 
-        rows = list(self._rows())
+        table = self.table()
         files = [self._write_text("study.json", self.study.model_dump_json(indent=1))]
-        if rows:
-            files.append(self._write_text("table.csv", pd.DataFrame(rows).to_csv(index=False)))
-            text = markdown_table(pd.DataFrame([self._shown(row) for row in rows]))
+        if len(table):
+            files.append(self._write_text("table.csv", table.to_csv(index=False)))
+            text = markdown_table(self.shown(table))
             files.append(self._write_text("table.md", text + "\n"))
             files += self._plots()
             mlflow.MlflowClient().set_tag(self.run_id, "mlflow.note.content", text)
             self._log_best()
         for file in files:
             mlflow.MlflowClient().log_artifact(self.run_id, str(file))
-        if rows:
+        if len(table):
             logger.info("See %s.", os.path.relpath(self.folder / "table.md"))
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def table(self) -> pd.DataFrame:
         """For all trials that differ in their seed alone, and each experiment: means, least and greatest values.
 
         Those of a grid come in its order, those of a search from the best to the worst.
@@ -86,23 +86,24 @@ class Results:
         else:
             sign = -1 if self.study.direction == "maximize" else 1
             keys = sorted(groups, key=lambda group: sign * _mean([t.value or 0.0 for t in groups[group].values()]))
-        for key in keys:
-            trials = list(groups[key].values())
-            settings = settings_of(trials[0])
-            assert settings is not None
-            for experiment in self.experiments:
-                yield self._row(settings, experiment, trials)
+        found = [list(groups[key].values()) for key in keys]
+        return pd.DataFrame([self._row(experiment, trials) for trials in found for experiment in self.experiments])
 
-    def _row(self, settings: Settings, experiment: str, trials: list[FrozenTrial]) -> dict[str, Any]:
+    def _row(self, experiment: str, trials: list[FrozenTrial]) -> dict[str, Any]:
+        settings = settings_of(trials[0])
+        assert settings is not None
         row: dict[str, Any] = {"case": settings.case} if settings.case else {}
         row |= {**settings.values, "model": experiment.partition(".")[0], "trials": len(trials)}
         for column in self.study.shown:
-            values = [trial.user_attrs[SCORES][experiment][column] for trial in trials]
+            values = [trial.user_attrs[SCORES][experiment].get(column, math.nan) for trial in trials]
             row |= {column: _mean(values), f"{column} least": min(values), f"{column} greatest": max(values)}
         return row
 
-    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row for people: numbers in one cell, and parameters by the last part of their names."""
+    def shown(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table for people: numbers in one cell, and parameters by the last part of their names."""
+        return pd.DataFrame([self._shown(row) for row in table.to_dict("records")])
+
+    def _shown(self, row: Mapping[Any, Any]) -> dict[str, Any]:
         found = {}
         for name, value in row.items():
             base, _, kind = name.rpartition(" ")

@@ -28,7 +28,7 @@ from linear_video.tracking.environments import DATA
 from linear_video.tracking.session import RUN as SESSION_RUN
 from linear_video.training.fit import watchers
 
-SCORES = "scores"  # what a trial notes at its end: numbers of each experiment
+SCORES = "scores"  # what a trial notes at its end: all numbers of each experiment's scores
 OF_DATASET = ("02_intermediate", "03_primary", "08_reporting")  # layers in which the pipeline of a dataset works
 LONGEST = 500  # letters of a message
 
@@ -103,7 +103,7 @@ def clips_folder(folder: Path, dataset: str, settings: DatasetSettings, seed: in
 
 
 def _run(job: Job, trial: optuna.Trial) -> tuple[dict[str, dict[str, float]], float]:
-    """Run the pipelines; the numbers of each experiment that the table shows, and the metric."""
+    """Run the pipelines; the scores of each experiment, and the metric."""
     _link_clips(job.folder, job.clips)
     os.environ[DATA] = str(job.folder)
     bootstrap_project(job.project)
@@ -116,12 +116,11 @@ def _run(job: Job, trial: optuna.Trial) -> tuple[dict[str, dict[str, float]], fl
     catalog = SESSION_RUN.context.catalog
     scores = {}
     for experiment in job.experiments:
-        known = dict(catalog.load(f"{experiment}.scores"))
-        if VAL_LOSS in job.study.shown:
-            history = catalog.load(f"{experiment}.history")
-            known[VAL_LOSS] = float(history[VAL_LOSS].min()) if VAL_LOSS in history else None
-        scores[experiment] = {name: _number(known, name) for name in job.study.shown}
-    value = scores[job.experiments[0]][job.study.metric]
+        history = catalog.load(f"{experiment}.history")
+        scores[experiment] = dict(numbers(catalog.load(f"{experiment}.scores")))
+        if VAL_LOSS in history:
+            scores[experiment][VAL_LOSS] = float(history[VAL_LOSS].min())
+    value = scores[job.experiments[0]].get(job.study.metric, math.nan)
     if math.isnan(value):
         raise InputError(f"{job.experiments[0]} has no {job.study.metric} among its scores; choose another metric.")
     return scores, value
@@ -141,14 +140,13 @@ class _Watcher:
             raise Pruned
 
 
-def _number(scores: Any, column: str) -> float:
-    """Entry of nested mappings and lists, as in ``synthesis.mean_run`` or ``psnr.0``; NaN where there is none."""
-    for key in column.split("."):
-        try:
-            scores = scores[int(key)] if isinstance(scores, list) else scores[key]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return math.nan
-    return math.nan if scores is None else float(scores)
+def numbers(scores: Any, above: str = "") -> Iterator[tuple[str, float]]:
+    """Names and values of all numbers in nested mappings and lists, as in ``synthesis.mean_run`` or ``psnr.0``."""
+    if isinstance(scores, Mapping | list):
+        for name, value in scores.items() if isinstance(scores, Mapping) else enumerate(scores):
+            yield from numbers(value, f"{above}.{name}" if above else str(name))
+    elif isinstance(scores, int | float) and not isinstance(scores, bool):
+        yield above, float(scores)
 
 
 def _link_clips(folder: Path, clips: Mapping[str, Path]) -> None:

@@ -163,7 +163,7 @@ class Trials:
         return PLANNED not in trial.user_attrs or all(other.state == TrialState.FAIL for other in earlier)
 
     def _trial(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self.optuna.get_trials(deepcopy=False) if trial.number == number)
+        return self.optuna.get_trials(deepcopy=False)[number]
 
     def _enqueue_missing(self) -> None:
         trials = self.all()

@@ -95,7 +95,7 @@ class RunHooks:
             return
         project = Path(run_params["project_path"])
         stamps = Stamps(project / data_folder(run_params["env"]) / STAMPS, catalog)
-        lock = RunLock(project, typed_command() or "started from Python")
+        lock = RunLock(project, typed_command() or self.tags.get("kedro_command") or "started from Python")
         self.lock, self._stamps, self._catalog = lock, stamps, catalog
         parameters: Any = catalog.get("parameters")
         everything = not self.skips or TOGETHER or parameters.load().get("fresh", False)

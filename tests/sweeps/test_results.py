@@ -70,14 +70,15 @@ def test_a_training_that_is_worse_than_the_median_is_pruned(direction: Any, sign
         trial = study.ask()
         watcher = _Watcher(trial, sign)
         for step, loss in enumerate(losses):
-            watcher(step, loss)
+            watcher(step, 5, loss)
         study.tell(trial, 1.0)
     good, bad = _Watcher(study.ask(), sign), _Watcher(study.ask(), sign)
-    good(0, 3.5)
-    _Watcher(good.trial, sign)(0, 9.0)  # told before, by a training that was killed after it
-    good(1, 1.0)
+    good(0, 5, 3.5)
+    _Watcher(good.trial, sign)(0, 5, 9.0)  # told before, by a training that was killed after it
+    good(1, 5, 1.0)
+    bad(0, 0, 6.0)  # it is over anyway
     with pytest.raises(Pruned):
-        bad(0, 6.0)
+        bad(0, 5, 6.0)
 
 
 def test_trials_share_clips_of_the_same_settings(tmp_path: Path) -> None:
@@ -91,3 +92,14 @@ def test_trials_share_clips_of_the_same_settings(tmp_path: Path) -> None:
     assert (tmp_path / "trials/1/03_primary/symbols/frames.npy").read_text() == "frames"
     assert (tmp_path / "trials/1/.stamps/symbols.make.json").read_text() == "stamp"
     assert not (tmp_path / "trials/1/.stamps/ile.symbols.train.json").exists()
+
+
+def test_the_best_is_the_mean_over_all_seeds(tmp_path: Path) -> None:
+    """A setting that has run with its luckiest seed alone comes last."""
+    study = Study(**SMALLEST, search={"m.x": Range(low=1, high=3)}, trials=3, seeds=[0, 1])
+    trials = machine(tmp_path, study)
+    for x, seed, psnr in ((1, 0, 30.0), (2, 0, 25.0), (2, 1, 15.0), (3, 0, 22.0), (3, 1, 20.0)):
+        tell(trials, Settings("", {}, {"m.x": x}, seed), psnr)
+    results = Results(study, trials, tmp_path, EXPERIMENTS[:1])
+    assert list(results.table()["m.x"]) == [3, 2, 1]
+    assert list(results._ranked().values()) == [21.0, 20.0]

@@ -81,6 +81,7 @@ def test_only_cases_columns_seeds_and_trials_may_change() -> None:
         ({"seeds": [1, 1]}, "seeds: one is there twice"),
         ({"seeds": ["1"]}, "seeds.0: Input should be a valid integer"),
         ({"report": True, "pruner": "median"}, "a report chooses nothing"),
+        ({"pruner": "median", "seeds": [0, 1]}, "name one seed at most"),
         ({"sampler": "tpe", "trials": 3, "cases": {"a": None}}, "takes no cases"),
     ],
 )

@@ -487,15 +487,16 @@ def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path: Path) -> N
 
 
 def test_watchers_are_told_of_each_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, float]] = []
-    monkeypatch.setattr("linear_video.training.lightning.watchers", [lambda step, loss: told.append((step, loss))])
+    told: list[tuple[int, int, float]] = []
+    monkeypatch.setattr("linear_video.training.lightning.watchers", [lambda *all_of_it: told.append(all_of_it)])
     _, history = train(tmp_path / "state")
-    assert [step for step, _ in told] == list(history["step"]) == [4, 8, 11]
-    np.testing.assert_allclose([loss for _, loss in told], history["val_loss"])
+    assert [step for step, _, _ in told] == list(history["step"]) == [4, 8, 11]
+    assert {steps for _, steps, _ in told} == {11}
+    np.testing.assert_allclose([loss for _, _, loss in told], history["val_loss"])
 
 
 def test_a_watcher_can_end_the_training_which_goes_on_from_there(tmp_path: Path) -> None:
-    def enough(step: int, loss: float) -> None:
+    def enough(step: int, steps: int, loss: float) -> None:
         if step == 8:
             raise SystemExit(0)
 

@@ -1,5 +1,6 @@
 """What a sweep has found: its table and Optuna's plots, in its folder and in its run in MLflow."""
 
+import json
 import logging
 import math
 import os
@@ -16,7 +17,7 @@ from linear_video.common.commit import git_commit
 from linear_video.common.files import replacing_file
 from linear_video.common.markup import markdown_table
 from linear_video.sweeps.running import SCORES
-from linear_video.sweeps.study import Study
+from linear_video.sweeps.study import Settings, Study
 from linear_video.sweeps.trials import Trials, settings_of
 from linear_video.tracking.session import typed_command
 
@@ -75,19 +76,33 @@ class Results:
 
         Those of a grid come in its order, those of a search from the best to the worst.
         """
+        groups = self._groups()
+        if self.study.is_grid:
+            order = dict.fromkeys(settings.group for settings in self.study.grid())
+        else:
+            order = dict.fromkeys([*self._ranked(), *groups])
+        found = [groups[group] for group in order if group in groups]
+        return pd.DataFrame([self._row(experiment, trials) for trials in found for experiment in self.experiments])
+
+    def _groups(self) -> dict[str, list[FrozenTrial]]:
+        """Trials that are complete, one of each setting, by all settings but the seed."""
         groups: dict[str, dict[str, FrozenTrial]] = {}
         for trial in self.trials.all():
             settings = settings_of(trial)
             if settings is not None and trial.state == TrialState.COMPLETE:
                 groups.setdefault(settings.group, {})[settings.key] = trial
-        if self.study.is_grid:
-            order = list(dict.fromkeys(settings.group for settings in self.study.grid()))
-            keys = [group for group in order if group in groups]
-        else:
-            sign = -1 if self.study.direction == "maximize" else 1
-            keys = sorted(groups, key=lambda group: sign * _mean([t.value or 0.0 for t in groups[group].values()]))
-        found = [list(groups[key].values()) for key in keys]
-        return pd.DataFrame([self._row(experiment, trials) for trials in found for experiment in self.experiments])
+        return {group: list(trials.values()) for group, trials in groups.items()}
+
+    def _ranked(self) -> dict[str, float]:
+        """The mean metric of what has run with all seeds, from the best to the worst."""
+        seeds = len(self.study.all_seeds)
+        means = {
+            group: _mean([trial.value or 0.0 for trial in trials])
+            for group, trials in self._groups().items()
+            if len(trials) == seeds
+        }
+        best_first = sorted(means.items(), key=lambda item: item[1], reverse=self.study.direction == "maximize")
+        return dict(best_first)
 
     def _row(self, experiment: str, trials: list[FrozenTrial]) -> dict[str, Any]:
         settings = settings_of(trials[0])
@@ -118,14 +133,15 @@ class Results:
         return found
 
     def _log_best(self) -> None:
-        """Keep the best trial's metric, unless the study is a report."""
+        """Keep which settings are the best by their mean over seeds, unless the study is a report."""
         import mlflow
 
-        if self.study.report:
+        ranked = self._ranked()
+        if self.study.report or not ranked:
             return
-        client = mlflow.MlflowClient()
-        client.log_metric(self.run_id, f"best/{self.study.metric}", self.trials.optuna.best_value)
-        client.set_tag(self.run_id, "best_trial", self.trials.optuna.best_trial.number)
+        best, client = next(iter(ranked)), mlflow.MlflowClient()
+        client.log_metric(self.run_id, f"best/{self.study.metric}", ranked[best])
+        client.set_tag(self.run_id, "best", Settings(*json.loads(best)).name)
 
     def _plots(self) -> list[Path]:
         """Optuna's plots, as far as there are trials enough: of the course, and of how much each parameter matters."""

@@ -133,10 +133,10 @@ class _Watcher:
         self.trial, self.sign = trial, sign
         self.known = set(trial.study.trials[trial.number].intermediate_values)
 
-    def __call__(self, step: int, loss: float) -> None:
+    def __call__(self, step: int, steps: int, loss: float) -> None:
         if step not in self.known:  # else a training that goes on has told it before
             self.trial.report(self.sign * loss, step)
-        if self.trial.should_prune():
+        if step < steps and self.trial.should_prune():  # at the end, there is nothing to save
             raise Pruned
 
 

@@ -129,6 +129,8 @@ class Study(BaseModel):
             "sampler tpe needs trials, the number of settings that it tries": not grid and self.trials is None,
             "sampler tpe needs search, and takes no cases": not grid and (self.cases or not self.search),
             "seeds: one is there twice": len(set(self.seeds)) < len(self.seeds),
+            "pruner compares trainings, which differ by their seeds: name one seed at most": self.pruner is not None
+            and len(self.seeds) > 1,
             "a report chooses nothing: sampler must be grid, and pruner null": self.report
             and (not grid or self.pruner is not None),
         }

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 Frames = NDArray[np.uint8]  # (N, T, C, H, W)
 Actions = NDArray[np.float32]  # (N, T, m)
 
-# Told of each validation in this process, by its step and loss; one that raises an exception ends the training.
-watchers: list[Callable[[int, float], None]] = []
+# Told of each validation in this process: its step, of how many, and the loss. One that raises ends the training.
+watchers: list[Callable[[int, int, float], None]] = []
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ class Progress(pl.Callback):
         self.bar.set_postfix(self.shown, refresh=False)
         if trainer.is_global_zero:
             for watcher in watchers:
-                watcher(trainer.global_step, loss)
+                watcher(trainer.global_step, self.steps, loss)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Close the bar."""

@@ -40,6 +40,7 @@ torture: .venv/done
 	$(BIN)/python -m tests.torture kills --times 100
 	$(BIN)/python -m tests.torture pairs --times 20
 	$(BIN)/python -m tests.torture disk --times 20
+	$(BIN)/python -m tests.torture sweeps --times 1
 	$(BIN)/python benchmarks/fuzz.py --inputs 10000
 
 # Time and memory, beside other flow libraries; writes docs/performance.md.

@@ -183,3 +183,30 @@ def test_a_line_that_was_cut_off_is_removed(tmp_path: Path) -> None:
     machine(tmp_path).optuna.set_user_attr("c", 3)
     assert machine(tmp_path).optuna.user_attrs == {"a": 1, "b": 2, "c": 3}
     assert all(json.loads(line) for line in (tmp_path / "optuna.journal").read_text().splitlines())
+
+
+def test_what_two_machines_have_enqueued_at_once_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = [machine(tmp_path), machine(tmp_path)]
+    both[0]._enqueue_missing()
+    with monkeypatch.context() as changed:  # it has looked before the other one wrote
+        changed.setattr(both[1], "all", list)
+        both[1]._enqueue_missing()
+    assert len(both[0].all()) == 12
+    found = []
+    while (trial := both[len(found) % 2].next()) is not None:
+        found.append(trial.user_attrs["settings"])
+    assert len(found) == len(set(found)) == 6
+    assert all(trials.own == {0, 2, 4} or trials.own == {1, 3, 5} for trials in both)
+
+
+def test_what_another_machine_has_asked_for_meanwhile_is_not_searched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = SEARCH.model_copy(update={"seeds": []})
+    both = [machine(tmp_path, study), machine(tmp_path, study)]
+    while both[0].next() is not None:
+        pass
+    monkeypatch.setattr(both[1], "_are_more", iter([True, False]).__next__)  # it has looked before
+    assert both[1].next() is None
+    assert len(both[1].all()) == study.trials
+    assert not both[1].own

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import wait
@@ -14,6 +15,7 @@ from kedro.framework.context import KedroContext
 from kedro.framework.project import pipelines
 from kedro.framework.project import settings as kedro_settings
 from kedro.pipeline import Pipeline
+from kedro.utils import find_kedro_project
 from optuna.exceptions import DuplicatedStudyError
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
@@ -75,7 +77,7 @@ def sweep(path: Path, options: Options) -> None:
     Raises:
         InputError: if the study cannot be run, or trials failed.
     """
-    study, project = read_study(path), Path.cwd()
+    study, project = read_study(path), find_kedro_project(Path.cwd()) or Path.cwd()
     folder = (options.folder or project / FOLDER / path.stem).absolute()
     session_class: Any = kedro_settings.SESSION_CLASS
     with asked_to_end(), session_class.create(project, env=study.environment) as session:
@@ -160,9 +162,11 @@ class Sweep:
         self.mended = False  # whether all trials failed so far, and the study is another one now
         in_optuna, is_new = self._open()
         self.trials = Trials(study, in_optuna)
+        # As typed, but that the URL of a database may have a password.
+        self.command = (typed_command() or "").replace(shlex.quote(self.storage), "...").replace(self.storage, "...")
         self.results = Results(study, self.trials, folder, experiments)
         self._find_parent(in_optuna, is_new)
-        self.results.begin(in_optuna.user_attrs[PARENT])
+        self.results.begin(in_optuna.user_attrs[PARENT], self.command)
         self.processes: dict[int, Any] = {}  # of trials, by their number
 
     def _open(self) -> tuple[optuna.Study, bool]:
@@ -278,7 +282,7 @@ class Sweep:
                 "mlflow.runName": settings.name,
                 "sweep": self.folder.name,
                 "trial": str(trial.number),
-                "kedro_command": typed_command() or "",
+                "kedro_command": self.command,
             },
             log=self.place(trial).with_suffix(".log"),
         )

@@ -19,7 +19,6 @@ from linear_video.common.markup import markdown_table
 from linear_video.sweeps.running import SCORES
 from linear_video.sweeps.study import Settings, Study
 from linear_video.sweeps.trials import Trials, settings_of
-from linear_video.tracking.session import typed_command
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Results:
         self.study, self.trials, self.folder, self.experiments = study, trials, folder, experiments
         self.run_id = ""
 
-    def begin(self, run_id: str) -> None:
+    def begin(self, run_id: str, command: str) -> None:
         """Say in the run in MLflow that the sweep is at work, from which code."""
         import mlflow
 
@@ -42,9 +41,12 @@ class Results:
         if before and commit not in before:
             logger.warning("Trials so far were of other code (commit %s); those to come are of %s.", before, commit)
         client.set_tag(run_id, COMMITS, before if commit in before else ", ".join(filter(None, [before, commit])))
-        client.set_tag(run_id, "kedro_command", typed_command() or "")
-        for name, value in self.study.model_dump(exclude={"cases", "parameters", "search"}, exclude_none=True).items():
-            client.log_param(run_id, name, value)
+        for name, value in {
+            "kedro_command": command,
+            "metric": self.study.metric,
+            "direction": self.study.direction,
+        }.items():
+            client.set_tag(run_id, name, value)
         client.update_run(run_id, "RUNNING")
 
     def end(self, status: str) -> None:
@@ -58,7 +60,7 @@ class Results:
         import mlflow
 
         table = self.table()
-        files = [self._write_text("study.json", self.study.model_dump_json(indent=1))]
+        files = [self._write_text("study.json", self.study.model_dump_json(indent=1, exclude={"storage"}))]
         if len(table):
             files.append(self._write_text("table.csv", table.to_csv(index=False)))
             text = markdown_table(self.shown(table))

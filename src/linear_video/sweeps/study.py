@@ -16,7 +16,7 @@ from linear_video.parameters import merged
 from linear_video.tracking.yaml_files import check_yaml
 
 VAL_LOSS = "val_loss"  # the metric that is no score: the least validation loss of the training
-MAY_CHANGE = {"cases", "columns", "seeds", "trials"}  # between two starts of the same sweep
+MAY_CHANGE = {"cases", "columns", "seeds", "storage", "trials"}  # between two starts of the same sweep
 
 Choice = bool | int | float | str | None | list[Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.pipelines.project import begin
-from tests.torture import LONGEST, must_succeed, project
+from tests.torture import LONGEST, project
 
 CASES = {
     "default": {},
@@ -43,7 +43,10 @@ def sweeps(place: Path, cases: int = 6, seeds: int = 2, *, kill_command: bool = 
     With ``kill_command``, the command that has started the workers is killed as well, and started once more.
     """
     reference, folder = project(place / "reference"), project(place / "killed")
-    must_succeed(reference, ("sweep", str(write_study(reference, cases, seeds))))
+    alone = begin(reference, "sweep", str(write_study(reference, cases, seeds)))
+    said, _ = alone.communicate(timeout=cases * seeds * LONGEST)
+    if alone.returncode:
+        raise RuntimeError(f"the sweep in sequence ended with {alone.returncode}:\n{said[-3000:]}")
     command = ("sweep", str(write_study(folder, cases, seeds)), "--workers=2")
     process = begin(folder, *command)
     killed = list[int]()

@@ -192,7 +192,7 @@ def test_what_two_machines_have_enqueued_at_once_runs_once(tmp_path: Path, monke
         changed.setattr(both[1], "all", list)
         both[1]._enqueue_missing()
     assert len(both[0].all()) == 12
-    found = []
+    found = list[str]()
     while (trial := both[len(found) % 2].next()) is not None:
         found.append(trial.user_attrs["settings"])
     assert len(found) == len(set(found)) == 6

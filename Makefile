@@ -46,6 +46,7 @@ kills:
 pairs_disk_fuzz:
 	$(BIN)/python -m tests.torture pairs --times 20
 	$(BIN)/python -m tests.torture disk --times 20
+	$(BIN)/python -m tests.torture sweeps --times 1
 	$(BIN)/python benchmarks/fuzz.py --inputs 10000
 
 # Time and memory, beside other flow libraries; writes docs/performance.md.

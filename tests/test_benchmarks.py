@@ -18,7 +18,6 @@ import torch
 from linear_video.common.errors import InputError
 from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.registry import build, describe
-from tests.clips.footage_files import tree
 
 PEERS = ("normflows", "freia", "nflows")
 
@@ -158,44 +157,3 @@ def test_broken_inputs_of_all_kinds_are_accepted_or_refused_in_one_line(reposito
         assert int(failed) == 0
         assert int(inputs) == int(accepted) + int(refused) > 10
         assert int(refused) > 0
-
-
-def run_study(repository: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "benchmarks/study.py", "forms", f"--folder={folder}", "--cases", "dense"]
-    return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize("form", ["folder", "file", "link"])
-def test_a_study_leaves_what_it_has_not_made(repository: Path, tmp_path: Path, form: str) -> None:
-    case = tmp_path / "forms/dense/seed_2"
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "thesis.txt").write_text("years of work")
-    case.parent.mkdir(parents=True)
-    if form == "folder":
-        mine.rename(case)
-    elif form == "file":
-        case.write_text("years of work")
-    else:
-        case.symlink_to(mine)
-    before = tree(tmp_path)
-    done = run_study(repository, tmp_path)
-    assert done.returncode == 1
-    assert f"{case} was not made by a study, and is left as it is" in done.stderr
-    assert tree(tmp_path) == before
-
-
-def test_a_study_does_not_copy_the_project_into_itself(repository: Path) -> None:
-    done = run_study(repository, repository / "data")
-    assert done.returncode == 2
-    assert "lies within the project" in done.stderr
-
-
-def test_a_study_empties_what_it_has_made(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    import study
-
-    study._make_empty(tmp_path / "case")
-    (tmp_path / "case" / "conf").mkdir()
-    study._make_empty(tmp_path / "case")
-    assert [path.name for path in (tmp_path / "case").iterdir()] == [study.MARK]

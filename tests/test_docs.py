@@ -25,6 +25,8 @@ from linear_video.models.registry import MODELS, model_class
 from linear_video.parameters import check_parameters, merged
 from linear_video.pipeline_registry import register_pipelines
 from linear_video.pipelines.bound import ALWAYS, FIRST
+from linear_video.sweeps.command import check_study
+from linear_video.sweeps.study import Study
 from linear_video.tasks.settings import BLENDED
 from linear_video.tasks.trained import NEEDS
 from tests.pipelines.project import ROOT
@@ -116,6 +118,10 @@ def test_every_set_of_parameters_that_is_shown_can_be_used(page: str) -> None:
         shown: Any = OmegaConf.to_container(OmegaConf.create(block))
         if "gratings" in block:
             continue  # a kind that only the page makes, tested with it
+        if "pipelines" in shown:
+            environment = load(shown.get("environment", "base"))
+            assert check_study(Study.model_validate(shown), environment, register_pipelines(), {})
+            continue
         missing = {name: {"kind": "footage", "raw_folder": "x"} for name in shown if name in OWN}
         check_parameters(merged(load("base"), missing, shown))
 

@@ -3,18 +3,16 @@
 import copy
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from linear_video.common.errors import InputError
 from linear_video.experiments import all_experiments, declared_datasets
 from linear_video.models.base import TrainedBySteps
 from linear_video.models.registry import MODELS, build, model_class
 from linear_video.parameters import check_parameters, plain
-from linear_video.pipeline_registry import register_pipelines
 from linear_video.settings import CONFIG_LOADER_ARGS
 from linear_video.tracking.environments import ProjectConfigLoader
 from linear_video.training.fit import TrainingSettings
@@ -383,20 +381,6 @@ def test_all_problems_are_listed_at_once(base: dict[str, Any]) -> None:
 )
 def test_settings_that_do_not_go_together_are_named(base: dict[str, Any], path: str, value: Any, message: str) -> None:
     assert sum(message in problem for problem in problems_of(changed(base, path, value))) == 1
-
-
-STUDIES = sorted((CONF.parent / "benchmarks/studies").glob("*.yml"))
-
-
-@pytest.mark.filterwarnings("ignore:One or more dataset names contain")
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_case_of_a_study_can_be_used(path: Path, base: dict[str, Any]) -> None:
-    study: Any = OmegaConf.to_container(OmegaConf.load(path))
-    assert set(study["pipeline"].split(",")) <= set(register_pipelines())
-    parameters = load(study["env"]) if "env" in study else base
-    for case in study["cases"].values():
-        merged = OmegaConf.merge(parameters, study.get("parameters", {}), case or {})
-        check_parameters(cast("Any", OmegaConf.to_container(merged)))
 
 
 @pytest.mark.parametrize("path", ["ile.symbols.model", "ile.symbols.model.dynamics", "moving_symbols.kind"])

@@ -3,6 +3,7 @@
     python -m tests.torture kills --times 100
     python -m tests.torture pairs --times 20
     python -m tests.torture disk --times 20
+    python -m tests.torture sweeps --times 1
 
 Everything runs at test size in copies of the project. Processes are forked from one that has imported Kedro, MLflow and
 PyTorch, since imports would take most of the time; ``pairs`` starts real ones.
@@ -357,13 +358,13 @@ def _size(folder: Path) -> int:
 def main() -> None:
     """Print the problems, and how much was tried."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["kills", "pairs", "disk"])
+    parser.add_argument("what", choices=["kills", "pairs", "disk", "sweeps"])
     parser.add_argument("--times", type=int, default=20, help="of each kind")
     parser.add_argument("--kinds", nargs="*", help="some of them only")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     problems = []
-    kinds = {"kills": list(KINDS), "pairs": ["pairs"], "disk": list(FILLING)}[arguments.what]
+    kinds = {"kills": list(KINDS), "pairs": ["pairs"], "disk": list(FILLING), "sweeps": ["sweeps"]}[arguments.what]
     for kind in arguments.kinds or kinds:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as place:
@@ -371,6 +372,10 @@ def main() -> None:
                 found = kills(Path(place), kind, arguments.times, arguments.seed)
             elif arguments.what == "pairs":
                 found = pairs(Path(place), arguments.times)
+            elif arguments.what == "sweeps":
+                from tests.sweeps.killed import sweeps  # which imports this file
+
+                found = [p for number in range(arguments.times) for p in sweeps(Path(place) / str(number))]
             else:
                 found = disk(Path(place), kind, arguments.times)
         seconds = time.monotonic() - started

@@ -25,7 +25,7 @@ from linear_video.models.base import TrainedBySteps
 from linear_video.models.registry import build
 from linear_video.training import data
 from linear_video.training.data import TrainingSteps
-from linear_video.training.fit import TrainingSettings, fit
+from linear_video.training.fit import TrainingSettings, fit, watchers
 
 SETTINGS = TrainingSettings(
     steps=11,
@@ -484,3 +484,30 @@ def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path: Path) -> N
         tracemalloc.stop()
     assert fitted < frames.nbytes / 4  # a thousand clips at a time for the fingerprint
     assert predicted < frames.nbytes / 20
+
+
+def test_watchers_are_told_of_each_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int, float]] = []
+    monkeypatch.setattr("linear_video.training.lightning.watchers", [lambda *all_of_it: told.append(all_of_it)])
+    _, history = train(tmp_path / "state")
+    assert [step for step, _, _ in told] == list(history["step"]) == [4, 8, 11]
+    assert {steps for _, steps, _ in told} == {11}
+    np.testing.assert_allclose([loss for _, _, loss in told], history["val_loss"])
+
+
+def test_a_watcher_can_end_the_training_which_goes_on_from_there(tmp_path: Path) -> None:
+    def enough(step: int, steps: int, loss: float) -> None:
+        if step == 8:
+            raise SystemExit(0)
+
+    watchers.append(enough)
+    try:
+        with pytest.raises(SystemExit):
+            train(tmp_path / "state")
+    finally:
+        watchers.remove(enough)
+    _, history = train(tmp_path / "state")
+    whole, _ = train(tmp_path / "whole")
+    again, _ = train(tmp_path / "state")
+    assert list(history["step"]) == [4, 8, 11]
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))

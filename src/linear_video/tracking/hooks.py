@@ -64,7 +64,7 @@ class TrackingHooks:
         main, others = subjects(names or [node.name for node in pipeline.nodes])
         tasks = {name: catalog.load(f"params:{name}") for name in TASKS if name in names}
         self.parent, self.experiment_id = TrackedRun(active.info.run_id, main), active.info.experiment_id
-        self.parent.set_tags(self._tags(main, others, tasks))
+        self.parent.set_tags(self._tags(main, others, tasks) | self.run.tags)
         above = {name: value for name, value in active.data.tags.items() if name in TAKEN_OVER}
         for name in others:
             tags = {**above, **self._tags(name, [], {}), "mlflow.parentRunId": active.info.run_id}

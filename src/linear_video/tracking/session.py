@@ -55,10 +55,12 @@ class RunHooks:
         passed_over: nodes that are up to date, with the files of each of their outputs.
         left: by name, nodes that have to run and have not yet.
         children: ids of the MLflow runs below the run's own, which end with it.
+        tags: of the MLflow run, over those that it is given otherwise.
     """
 
     def __init__(self) -> None:
         self._changing = threading.Lock()  # nodes may run in threads
+        self.tags: dict[str, str] = {}
         self.end()
 
     def end(self) -> None:
@@ -101,7 +103,7 @@ class RunHooks:
         if storage.is_url(data):
             storage.check(data)
         stamps = Stamps(project / storage.place(data) / STAMPS, catalog)
-        lock = RunLock(project, typed_command() or "started from Python")
+        lock = RunLock(project, typed_command() or self.tags.get("kedro_command") or "started from Python")
         self.lock, self._stamps, self._catalog = lock, stamps, catalog
         parameters: Any = catalog.get("parameters")
         everything = not self.skips or TOGETHER or parameters.load().get("fresh", False)
@@ -223,7 +225,7 @@ class ProjectSession(KedroSession):
         passing: Any = object.__new__(type(kind.__name__, (PassesOver, kind), {"__module__": kind.__module__}))
         vars(passing).update(vars(runner))
         RUN.skips = True
-        with _asked_to_end(), _tracked_as_it_ends():
+        with asked_to_end(), _tracked_as_it_ends():
             return super().run(pipeline_name, pipeline_names, tags, passing, *others, **named)
 
 
@@ -250,7 +252,7 @@ def _tracked_as_it_ends() -> Iterator[None]:
 
 
 @contextmanager
-def _asked_to_end() -> Iterator[None]:
+def asked_to_end() -> Iterator[None]:
     """Let SIGTERM end the process as an exception does; a second one ends it at once."""
 
     def end(signum: int, frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
 """Fit any model to clips with Lightning. A training can be resumed at any time, and ends with the same weights."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Frames = NDArray[np.uint8]  # (N, T, C, H, W)
 Actions = NDArray[np.float32]  # (N, T, m)
+
+# Told of each validation in this process: its step, of how many, and the loss. One that raises ends the training.
+watchers: list[Callable[[int, int, float], None]] = []
 
 
 @dataclass(frozen=True)

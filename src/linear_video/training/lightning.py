@@ -25,7 +25,7 @@ from linear_video.common.errors import InputError, TrainingError
 from linear_video.common.files import replacing_file
 from linear_video.models.base import KnowsActions, TrainedBySteps
 from linear_video.training.data import Batch, to_unit_range
-from linear_video.training.fit import TrainingSettings
+from linear_video.training.fit import TrainingSettings, watchers
 from linear_video.training.state import DIGESTS, before_replacing
 
 VALIDATION_STREAM = 2**31  # seeds of the validation noise, distinct from those of the training steps
@@ -181,9 +181,13 @@ class Progress(pl.Callback):
             self.bar.set_postfix(self.shown, refresh=False)
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Show the loss of the validation."""
-        self.shown["val_loss"] = f"{float(trainer.callback_metrics['val_loss']):.3f}"
+        """Show the loss of the validation, and tell the watchers."""
+        loss = float(trainer.callback_metrics["val_loss"])
+        self.shown["val_loss"] = f"{loss:.3f}"
         self.bar.set_postfix(self.shown, refresh=False)
+        if trainer.is_global_zero:
+            for watcher in watchers:
+                watcher(trainer.global_step, self.steps, loss)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Close the bar."""

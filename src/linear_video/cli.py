@@ -1,6 +1,7 @@
 """The project's own commands.
 
-``kedro run`` is Kedro's, with a hint for a misspelt runner, and a message when it is interrupted. ``kedro sweep`` is new.
+``kedro run`` is Kedro's, with a hint for a misspelt runner, and a message when it is interrupted. ``kedro sweep`` runs
+a study.
 """
 
 import sys

@@ -19,7 +19,7 @@ def test_optuna_is_asked_for_where_it_is_missing(tmp_path: Path, monkeypatch: py
 
 
 def test_a_study_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"study\.yml is no regular file"):
+    with pytest.raises(InputError, match=r"study\.yml is not a regular file"):
         CliRunner().invoke(cli, ["sweep", str(tmp_path / "study.yml")], catch_exceptions=False)
 
 

@@ -122,7 +122,7 @@ def test_the_experiment_of_the_first_pipeline_is_judged(pipelines: Mapping[str, 
         ({"pipelines": "ile,adversarial", "pruner": "median"}, "pruner needs one training by steps"),
         ({"cases": {"far": {"ile": {"symbols": {"model": {"blocks": -1}}}}}}, "The study's settings 'far' cannot run"),
         ({"search": {RATE: {"low": -1.0, "high": 1.0}}, "trials": 2}, "learning_rate must be above zero, not -1.0"),
-        ({"search": {"ile.moving_symbols.training.rate": [1]}}, "training.rate is no parameter"),
+        ({"search": {"ile.moving_symbols.training.rate": [1]}}, "training.rate is not a parameter"),
     ],
 )
 def test_what_cannot_run_is_found_before_anything_runs(

@@ -84,7 +84,7 @@ def test_paths_are_what_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["s3://", "s3://bucket/../secret", "simplecache::s3://bucket/x"])
 def test_other_urls_are_refused(url: str) -> None:
-    with pytest.raises(InputError, match="is no URL of a store"):
+    with pytest.raises(InputError, match="is not a URL of a store"):
         storage.place(url)
 
 

@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_study_is_named(tmp_path: Path, change: dict[str, A
     assert read_study(written(tmp_path, SMALLEST)).metric == "psnr.0"
     with pytest.raises(InputError, match=message) as refused:
         read_study(written(tmp_path, SMALLEST | change))
-    assert "study.yml is no study that can be run" in str(refused.value)
+    assert "study.yml is not a study that can be run" in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "a: ${b}", ""])
@@ -118,7 +118,7 @@ def test_the_experiment_of_the_first_pipeline_is_judged(pipelines: Mapping[str, 
     ("change", "message"),
     [
         ({"pipelines": "ilf"}, "there is no pipeline called 'ilf'"),
-        ({"pipelines": "moving_symbols"}, "moving_symbols is no single experiment"),
+        ({"pipelines": "moving_symbols"}, "moving_symbols is not a single experiment"),
         ({"pipelines": "ile,adversarial", "pruner": "median"}, "pruner needs one training by steps"),
         ({"cases": {"far": {"ile": {"symbols": {"model": {"blocks": -1}}}}}}, "The study's settings 'far' cannot run"),
         ({"search": {RATE: {"low": -1.0, "high": 1.0}}, "trials": 2}, "learning_rate must be above zero, not -1.0"),

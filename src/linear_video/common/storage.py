@@ -52,7 +52,7 @@ def place(where: str | Path) -> Path:
     protocol, _, rest = str(where).partition("://")
     parts = [part for part in rest.split("/") if part]
     if "::" in str(where) or not parts or {".", ".."} & set(parts):
-        raise InputError(f"{where} is no URL of a store, such as s3://bucket/prefix.")
+        raise InputError(f"{where} is not a URL of a store, such as s3://bucket/prefix.")
     return _cache() / MARK / protocol / Path(*parts)
 
 

@@ -123,7 +123,7 @@ def check_study(
     judged = main_experiment(node.namespace for node in pipelines[study.names[0]].nodes if node.namespace)
     if judged is None or judged not in scored:
         raise InputError(
-            f"pipelines: {study.names[0]} is no single experiment, which a study judges; see kedro registry list."
+            f"pipelines: {study.names[0]} is not a single experiment, as a study needs; see kedro registry list."
         )
     experiments = [judged, *sorted(name for name in scored if name != judged)]
     stepwise = [name for name in experiments if issubclass(model_class(name.split(".")[0]), TrainedBySteps)]

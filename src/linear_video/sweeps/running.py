@@ -52,7 +52,7 @@ class Job(NamedTuple):
 
 
 class Pruned(SystemExit):
-    """The training is no better than those before it, and ends here; no failure."""
+    """The training is not better than those before it, and ends here; this is not a failure."""
 
     def __init__(self) -> None:
         super().__init__(0)

@@ -205,7 +205,7 @@ def read_study(path: Path) -> Study:
         return Study.model_validate(found)
     except ValidationError as error:
         problems = [f"  - {_problem(detail)}" for detail in error.errors()]
-        raise InputError("\n".join([f"{path} is no study that can be run:", *problems])) from error
+        raise InputError("\n".join([f"{path} is not a study that can be run:", *problems])) from error
 
 
 def _problem(detail: Any) -> str:

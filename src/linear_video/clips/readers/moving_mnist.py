@@ -23,7 +23,7 @@ def read_test_clips(path: Path, most: int, frames: int, frame_shape: tuple[int, 
         frame_shape: (C, H, W) that is wanted.
 
     Raises:
-        InputError: if the file is missing, is no such array, or has too few frames or frames of another size.
+        InputError: if the file is missing, is not such an array, or has too few frames or frames of another size.
     """
     if not path.is_file():
         raise InputError(

@@ -192,6 +192,32 @@ def test_what_a_kill_leaves_is_never_taken_for_the_only_copy(tmp_path: Path) -> 
     assert everything_in(tmp_path) == {"name/kept": b"kept"}
 
 
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_several_may_write_the_same_folder_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool, exchange: bool
+) -> None:
+    """The one that ends last finds the other's folder in its place; each has a place of its own meanwhile."""
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", cannot_exchange)
+    place = tmp_path / "name"
+    if before:
+        place.mkdir()
+        (place / "damaged").touch()
+    with replacing_folder(place, several=True) as slow:
+        (slow / "first").write_text("same")
+        with replacing_folder(place, several=True) as fast:
+            assert not list(fast.iterdir())
+            for name in ("first", "second"):
+                (fast / name).write_text("same")
+        assert everything_in(place) == {"first": b"same", "second": b"same"}
+        (slow / "second").write_text("same")
+    assert everything_in(tmp_path) == {"name/first": b"same", "name/second": b"same"}
+    with pytest.raises(ValueError, match="stop"), replacing_folder(place, several=True):
+        raise ValueError("stop")
+    assert everything_in(tmp_path) == {"name/first": b"same", "name/second": b"same"}
+
+
 @pytest.mark.parametrize("replacing", [replacing_file, replacing_folder])
 def test_links_stay_and_lead_to_the_new(tmp_path: Path, replacing: Any) -> None:
     (tmp_path / "disk").mkdir()

@@ -17,7 +17,7 @@ from linear_video.clips.base import Split
 from linear_video.clips.digit_cycles import DigitCyclesSettings
 from linear_video.common.errors import InputError
 from linear_video.parameters import check_parameters
-from tests.pipelines.project import DATA, copy_of_project, fails, kedro, succeeds, write_footage
+from tests.pipelines.project import DATA, begin, copy_of_project, fails, kedro, succeeds, write_footage
 from tests.test_parameters import load
 
 # Real downloads, kept apart from the project: a folder with ucf_sports_like, textures, coil20 and mnist in it.
@@ -79,6 +79,31 @@ def test_one_broken_file_stops_the_run_where_that_is_asked_for(ingested: tuple[P
     assert "Golf/900/clip.avi: its first bytes are not those of the format AVI" in fails(
         ingested[0], "run", "--env=test", *arguments
     )
+
+
+def test_shards_are_read_by_runs_side_by_side_and_merged_by_an_ordinary_one(
+    tmp_path: Path, ingested: tuple[Path, str]
+) -> None:
+    folder = copy_of_project(tmp_path)
+    write_footage(folder / "data/01_raw/ucf_sports")
+    command = ("run", "--env=test", "--pipelines=lds.ucf_sports")
+    runs = [begin(folder, *command, f"--params=shard={number}/2") for number in (1, 2)]
+    said = [" ".join(run.communicate(timeout=300)[0].split()) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert "Shard 1/2 of ucf_sports: 4 of 7 recordings are read, and 1 of these cannot be used. When all" in said[0]
+    assert "Shard 2/2 of ucf_sports: 3 of 7 recordings are read, and 0 of these cannot be used. When all" in said[1]
+    assert not any("Waiting for another run" in words for words in said)
+    data, read = folder / DATA, folder / DATA / "02_intermediate/ucf_sports"
+    assert [path.name for path in data.iterdir() if not path.name.startswith(".")] == ["02_intermediate"]
+    before = {path: path.stat().st_mtime_ns for path in read.rglob("*")}
+    assert len(list(read.iterdir())) == 6
+    succeeds(folder, "run", "--env=test", "--pipelines=ucf_sports")
+    assert {path: path.stat().st_mtime_ns for path in read.rglob("*")} == before
+    for name in ("frames.npy", "clips.parquet"):
+        clips = f"03_primary/ucf_sports/train/{name}"
+        assert (data / clips).read_bytes() == (ingested[0] / DATA / clips).read_bytes()
+    _, run = newest_run(folder)
+    assert run.data.tags["mlflow.runName"] == "test: clips of ucf_sports"  # and the shards have none
 
 
 def test_other_clips_are_cut_without_reading_again(ingested: tuple[Path, str]) -> None:

@@ -21,6 +21,7 @@ from linear_video.settings import CONFIG_LOADER_ARGS
 from linear_video.tracking import names
 from linear_video.tracking.environments import ProjectConfigLoader
 from tests.pipelines.project import ROOT, begin, copy_of_project, fails, kedro
+from tests.test_parameters import load
 
 # Commands one after the other in one process, each with its error as Python would show it, since a start takes seconds.
 PROGRAM = """
@@ -128,6 +129,21 @@ def test_a_name_that_nothing_has_is_told_with_its_option(
 ) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         names.check_names(options)
+
+
+@pytest.mark.filterwarnings("ignore:One or more dataset names contain")
+@pytest.mark.parametrize("asked", [[], ["ile"], ["moving_symbols"], ["compare.ucf_sports"]])
+def test_what_cannot_be_read_in_shards_is_told(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> None:
+    pipeline_registry.use_parameters({**load("base"), "shard": "1/2"})
+    found = pipeline_registry.register_pipelines()
+    pipeline_registry.use_parameters(load("base"))
+    monkeypatch.setattr(names, "pipelines", found)
+    with pytest.raises(InputError, match=r"no pipeline that can be read in shards \(parameter shard\) called"):
+        names.check_names({"pipelines": asked}, sharded=True)
+    for name in ("ucf_sports", "ile.ucf_sports", "ucla_textures"):
+        names.check_names({"pipelines": [name]}, sharded=True)
+        [node] = found[name].nodes
+        assert (node.name, node.outputs) == (f"{name.rpartition('.')[2]}.read", [])
 
 
 def test_names_that_there_are_pass(known: dict[str, Pipeline]) -> None:

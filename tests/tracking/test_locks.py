@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from kedro.io import DataCatalog
 
+from linear_video.io.folders import FolderDataset
+from linear_video.pipelines.ingestion.pipeline import create_pipeline, create_shard_pipeline
 from linear_video.tracking.locks import Claims, RunLock, is_alive
+from linear_video.tracking.session import _claims
 
 Start = Callable[..., subprocess.Popen[str]]
 PROGRAM = """
@@ -48,6 +52,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+def test_shards_share_the_folder_of_recordings_and_keep_out_what_merges_them(tmp_path: Path) -> None:
+    folder = FolderDataset(filepath=str(tmp_path / "frames"))
+    catalog = DataCatalog({"videos.frames_folder": folder})
+    [shard] = create_shard_pipeline("videos").nodes
+    make = next(node for node in create_pipeline("videos", lists_sources=True).nodes if node.name == "videos.make")
+    of_shard, of_make = _claims([shard], catalog), _claims([make], catalog)
+    assert of_shard.against(of_shard) == set()
+    assert of_shard.against(of_make) == of_make.against(of_shard) == {str(tmp_path / "frames")}
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Several runs at once on one MLflow server, compared with the same runs alone.
 
-    python benchmarks/tracking_load.py --processes 8 --backend postgresql://mlflow@127.0.0.1:5432/mlflow
+    python benchmarks/tracking_load.py --processes 8 --backend postgresql+psycopg://mlflow@127.0.0.1/mlflow
 
 trains and scores the ILE at test size in as many copies of the project, as if each were on a machine of its own, each
 with another learning rate. First each run has an MLflow of its own, one after the other; then all start at once and
@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def main() -> None:
     environment = f"load_{int(time.time())}"  # so that a server's other runs and models are not concerned
     rates = {f"run_{number}": 1e-3 * (1 + number / 4) for number in range(arguments.processes)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        shared = arguments.uri or stack.enter_context(mlflow_server(Path(folder, "server"), arguments.backend))
         alone: list[Run] = []
         begin = time.perf_counter()
         for name, rate in rates.items():
@@ -52,11 +53,10 @@ def main() -> None:
             run_at_once(Path(folder, "alone"), {name: rate}, environment, uri)
             alone += runs_of(uri, environment)
         seconds = [time.perf_counter() - begin]
-        uri = arguments.uri or stack.enter_context(mlflow_server(Path(folder, "server"), arguments.backend))
         begin = time.perf_counter()
-        run_at_once(Path(folder, "together"), rates, environment, uri)
+        run_at_once(Path(folder, "together"), rates, environment, shared)
         seconds.append(time.perf_counter() - begin)
-        together, crowned = runs_of(uri, environment), champion_score(uri, environment)
+        together, crowned = runs_of(shared, environment), champion_score(shared, environment)
     rows = [_row(run, together) for run in alone]
     best = max(row["validation PSNR"] for row in rows)
     print(markdown_table(pd.DataFrame(rows)))
@@ -159,7 +159,8 @@ def mlflow_server(folder: Path, backend: str | None = None) -> Iterator[str]:
         _wait_for(uri, process, folder / "server.log")
         yield uri
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # its workers, too
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGTERM)  # its workers, too
         process.wait()
 
 

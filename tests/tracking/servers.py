@@ -44,6 +44,6 @@ def postgresql(binaries: Path) -> Iterator[str]:
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
         run("pg_ctl", "start", "--pgdata=data", "--log=log", "--wait", f"--options={options}")
         try:
-            yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg://mlflow@127.0.0.1:{port}/postgres"
         finally:
             run("pg_ctl", "stop", "--pgdata=data", "--mode=immediate", "--wait")

@@ -64,9 +64,12 @@ def test_runs_below_a_run_hold_what_the_files_hold(project: Path) -> None:
     scores = json.loads((project / DATA / "08_reporting/ile/moving_symbols/scores.json").read_text())
     assert run.data.metrics["evaluation/psnr_frame_1"] == pytest.approx(scores["psnr"][0])
     assert run.data.params["ile.moving_symbols.training.steps"] == "60"
+    assert run.inputs is not None
+    assert run.outputs is not None
     assert {clips.dataset.name for clips in run.inputs.dataset_inputs} == {"moving_symbols"}
     [model] = run.outputs.model_outputs
     logged = mlflow.MlflowClient().get_logged_model(model.model_id)
+    assert logged.metrics is not None
     assert {metric.key: metric.value for metric in logged.metrics}["evaluation/psnr_frame_1"] == pytest.approx(
         scores["psnr"][0]
     )
@@ -100,7 +103,7 @@ def test_the_champion_is_loaded_over_http_and_leaves_no_copy(
 @pytest.mark.slow
 @pytest.mark.skipif(postgresql_binaries() is None, reason="PostgreSQL is not installed, or root has no account for it")
 def test_runs_at_once_on_postgresql_are_as_they_are_alone() -> None:
-    pytest.importorskip("psycopg2", reason="the extra postgresql is not installed")
+    pytest.importorskip("psycopg", reason="the extra postgresql is not installed")
     binaries = postgresql_binaries()
     assert binaries is not None
     with postgresql(binaries) as database:

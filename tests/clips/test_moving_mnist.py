@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from linear_video.clips.base import ClipSet
+from linear_video.clips.base import ClipSet, Split
 from linear_video.clips.motion import clamped_walk
 from linear_video.clips.moving_symbols import MovingSymbolsSettings
 from linear_video.clips.readers.moving_mnist import read_test_clips
@@ -62,12 +62,13 @@ def mnist_files(folder: Path, count: int = 40) -> np.ndarray:
         (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + pixels.tobytes()))
         labels = struct.pack(">HBBI", 0, 8, 1, count) + bytes(k % 10 for k in range(count))
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    return images[0]
+    train: np.ndarray = images[0]
+    return train
 
 
 def test_clips_are_whole_digits_at_whole_pixels_and_the_brighter_one_shows(tmp_path: Path) -> None:
     images = mnist_files(tmp_path)
-    counts = {"train": 4, "validation": 1, "test": 1}
+    counts: dict[Split, int] = {"train": 4, "validation": 1, "test": 1}
     settings = MovingSymbolsSettings(clips=counts, symbols_folder=str(tmp_path), **MOVING_MNIST)
     clips = settings.make("moving_symbols", 0, tmp_path).clips["train"]
     assert isinstance(clips, ClipSet)
@@ -143,7 +144,7 @@ def test_fewer_clips_are_spread_over_the_file_and_start_with_its_first_frames(fi
 
 def test_the_file_takes_the_place_of_the_test_clips_alone(file: Path) -> None:
     mnist_files(file.parent)
-    clips = {"train": 2, "validation": 2, "test": 5}
+    clips: dict[Split, int] = {"train": 2, "validation": 2, "test": 5}
     settings = MovingSymbolsSettings(clips=clips, symbols_folder=str(file.parent), test_file=str(file), **MOVING_MNIST)
     made = settings.make("moving_symbols", 0, file.parent).clips
     assert {split: len(of_split.table) for split, of_split in made.items()} == clips

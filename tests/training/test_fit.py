@@ -21,6 +21,7 @@ from torch import Tensor
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.predictions import predict_clips
+from linear_video.io.folders import StateFolderDataset
 from linear_video.models.base import TrainedBySteps
 from linear_video.models.registry import build
 from linear_video.training import data
@@ -484,3 +485,33 @@ def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path: Path) -> N
         tracemalloc.stop()
     assert fitted < frames.nbytes / 4  # a thousand clips at a time for the fingerprint
     assert predicted < frames.nbytes / 20
+
+
+@pytest.mark.parametrize("rate", [3e-3, 0.3])  # with the greater one, what is best comes first
+def test_a_training_goes_on_on_another_machine_that_shares_a_store(
+    rate: float, root: str, another_machine: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, learning_rate=rate, learning_rates={})
+    expected, history = train(tmp_path / "local", settings=settings)
+    assert (history["val_loss"].argmin() == 0) == (rate == 0.3)
+    real = TrainingSteps.__getitem__
+
+    def stops(self: TrainingSteps, step: int) -> Any:
+        if step == 9:  # after the validation at step 8
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    place = StateFolderDataset(filepath=f"{root}/ile.training_state").load()
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingSteps, "__getitem__", stops)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(place, settings=settings)
+    another_machine()
+    place = StateFolderDataset(filepath=f"{root}/ile.training_state").load()
+    seen: list[int] = []
+    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, step: (seen.append(step), real(self, step))[1])
+    model, resumed = train(place, settings=settings)
+    assert seen[0] == 8
+    assert resumed["step"].tolist() == history["step"].tolist()
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name

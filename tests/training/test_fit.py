@@ -487,17 +487,18 @@ def test_clips_are_read_as_they_are_needed_and_never_loaded(tmp_path: Path) -> N
     assert predicted < frames.nbytes / 20
 
 
-@pytest.mark.parametrize("rate", [3e-3, 0.3])  # with the greater one, what is best comes first
+@pytest.mark.parametrize("rate", [3e-3, 1.0])  # with the greater one, what is best comes first
 def test_a_training_goes_on_on_another_machine_that_shares_a_store(
     rate: float, root: str, another_machine: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(SETTINGS, learning_rate=rate, learning_rates={})
+    others: dict[str, Any] = {"learning_rates": {}, "weight_average": 0.0, "schedule": "constant", "warmup_steps": 0}
+    settings = replace(SETTINGS, steps=8, learning_rate=rate, **others)
     expected, history = train(tmp_path / "local", settings=settings)
-    assert (history["val_loss"].argmin() == 0) == (rate == 0.3)
+    assert (history["val_loss"].argmin() == 0) == (rate == 1.0)
     real = TrainingSteps.__getitem__
 
     def stops(self: TrainingSteps, step: int) -> Any:
-        if step == 9:  # after the validation at step 8
+        if step == 5:  # after the validation at step 4
             raise KeyboardInterrupt
         return real(self, step)
 
@@ -510,8 +511,7 @@ def test_a_training_goes_on_on_another_machine_that_shares_a_store(
     place = StateFolderDataset(filepath=f"{root}/ile.training_state").load()
     seen: list[int] = []
     monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, step: (seen.append(step), real(self, step))[1])
-    model, resumed = train(place, settings=settings)
-    assert seen[0] == 8
-    assert resumed["step"].tolist() == history["step"].tolist()
+    model, _ = train(place, settings=settings)
+    assert seen[0] == 4
     for name, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name

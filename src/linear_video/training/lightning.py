@@ -107,7 +107,7 @@ class Fitting(pl.LightningModule):
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the history, and its clock; and the best state so far, wherever the folder lay when it was written."""
+        """Take up the history, its clock, and the best state so far, wherever the folder lay when that was written."""
         callback: Any = self.trainer.checkpoint_callback
         state = checkpoint["callbacks"][callback.state_key]
         for name in ("best_model_path", "kth_best_model_path", "last_model_path"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,9 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from linear_video.clips import extraction
 from linear_video.clips.extraction import crop_regions, extract, fit_frame
 from linear_video.clips.footage import FootageSettings
-from linear_video.clips.readers.recordings import read_image
+from linear_video.clips.readers.recordings import find_sources, read_image
+from linear_video.clips.windows import cut
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 from tests.clips.footage_files import (
     FPS,
@@ -711,3 +715,42 @@ def test_opencv_is_left_as_it_was(tmp_path: Path, prepare: Callable[[Path], Any]
         assert (raw / "a.npy").stat().st_size == 0
     assert cv2.getNumThreads() == 2
     assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_ERROR
+
+
+# ---- in a store ------------------------------------------------------------------------------------------------------
+
+
+def test_recordings_that_another_machine_has_read_are_not_read_again(
+    root: str, another_machine: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "raw" / "a.avi", noise(0, 40))
+    write_array(tmp_path / "raw" / "b.npy", noise(1, 40))
+    settings = footage_settings(tmp_path / "raw", split_by="time")
+    local = extract(settings, tmp_path / "local")
+    first = storage.place(f"{root}/frames")
+    pd.testing.assert_frame_equal(extract(settings, first), local)
+    clips, _ = cut(local, tmp_path / "local", settings)
+
+    # One recording, as a worker is given it: the folder is that of the machine which hands it out.
+    another_machine()
+    monkeypatch.setattr(extraction, "read_source", None)
+    [source] = [one for one in find_sources(tmp_path / "raw") if one.name == "a.avi"]
+    [row], key = extraction._extracted(source, settings, first)
+    assert row["reason"] == ""
+    assert (storage.here(first) / row["file"]).read_bytes() == (tmp_path / "local" / row["file"]).read_bytes()
+
+    # Who cuts the clips fetches the recordings that others have read.
+    another_machine()
+    place = storage.place(f"{root}/frames")
+    found, _ = cut(local, place, settings)
+    for split, stream in found.items():
+        for piece, expected in zip(stream.pieces(), clips[split].pieces(), strict=True):
+            np.testing.assert_array_equal(piece, expected)
+
+    # What is not asked for any more is removed from the store, too.
+    (tmp_path / "raw" / "a.avi").unlink()
+    extract(settings, place)
+    store, base = fsspec.core.url_to_fs(f"{root}/frames")
+    left = {name.removeprefix(base).split("/")[1] for name in store.find(base)}
+    assert key not in left
+    assert len(left) == 1

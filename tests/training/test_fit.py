@@ -21,6 +21,7 @@ from torch import Tensor
 from linear_video.common.errors import InputError, TrainingError
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.predictions import predict_clips
+from linear_video.io.folders import StateFolderDataset
 from linear_video.models.base import TrainedBySteps
 from linear_video.models.registry import build
 from linear_video.training import data
@@ -511,3 +512,33 @@ def test_a_watcher_can_end_the_training_which_goes_on_from_there(tmp_path: Path)
     again, _ = train(tmp_path / "state")
     assert list(history["step"]) == [4, 8, 11]
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("rate", [3e-3, 1.0])  # with the greater one, what is best comes first
+def test_a_training_goes_on_on_another_machine_that_shares_a_store(
+    rate: float, root: str, another_machine: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: dict[str, Any] = {"learning_rates": {}, "weight_average": 0.0, "schedule": "constant", "warmup_steps": 0}
+    settings = replace(SETTINGS, steps=8, learning_rate=rate, **others)
+    expected, history = train(tmp_path / "local", settings=settings)
+    assert (history["val_loss"].argmin() == 0) == (rate == 1.0)
+    real = TrainingSteps.__getitem__
+
+    def stops(self: TrainingSteps, step: int) -> Any:
+        if step == 5:  # after the validation at step 4
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    place = StateFolderDataset(filepath=f"{root}/ile.training_state").load()
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainingSteps, "__getitem__", stops)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(place, settings=settings)
+    another_machine()
+    place = StateFolderDataset(filepath=f"{root}/ile.training_state").load()
+    seen: list[int] = []
+    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, step: (seen.append(step), real(self, step))[1])
+    model, _ = train(place, settings=settings)
+    assert seen[0] == 4
+    for name, value in expected.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from linear_video.clips.base import SPLITS, ClipStream, Split
+from linear_video.common import storage
 from linear_video.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def cut(
     usable = recordings[recordings["reason"] == ""]
     windows, passed_over = [], []
     for index, file in usable["file"].items():
+        if not (folder / file).exists():  # another machine has read it
+            storage.fetch_folder((folder / file).parent)
         frames = np.load(folder / file, mmap_mode="r", allow_pickle=False)
         of_recording = np.zeros(2, np.int64)
         for split, first, end in _parts(len(frames), settings):

@@ -5,6 +5,8 @@ that says who it is and what it reads and writes. The operating system gives up 
 however it ends: the note of a killed run counts for nothing, and the next run removes it. Notes are read and written
 one run at a time, behind a further lock that is held for moments only. A run takes all that it needs at once or
 nothing, so that no two runs wait for each other.
+
+Runs on other machines, whose data lie in the same store, are not known here.
 """
 
 import json
@@ -20,6 +22,8 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+
+from linear_video.common import storage
 
 logger = logging.getLogger(__name__)
 
@@ -133,5 +137,5 @@ def _remove(file: Path) -> None:
 def _named(paths: set[str]) -> str:
     """One of the paths, from where the user is, and how many more there are."""
     first, *more = sorted(paths)
-    shown = os.path.relpath(first) if Path(first).is_relative_to(Path.cwd()) else first
+    shown = os.path.relpath(first) if Path(first).is_relative_to(Path.cwd()) else storage.name_of(Path(first))
     return f"{shown} and {len(more)} more" if more else shown

@@ -107,7 +107,13 @@ class Fitting(pl.LightningModule):
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the history and its clock."""
+        """Restore the history, its clock, and the best state so far, wherever the folder lay when that was written."""
+        callback: Any = self.trainer.checkpoint_callback
+        state = checkpoint["callbacks"][callback.state_key]
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = _moved(state[name], callback.dirpath)
+        state["best_k_models"] = {_moved(path, callback.dirpath): k for path, k in state["best_k_models"].items()}
+        state["dirpath"] = callback.dirpath
         self.history = checkpoint["history"]
         self.started = time.perf_counter() - self.history[-1]["seconds"]
 
@@ -232,6 +238,10 @@ def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
         enable_model_summary=False,
         default_root_dir=folder,
     )
+
+
+def _moved(path: str, folder: str) -> str:
+    return path and str(Path(folder, Path(path).name))
 
 
 def _moving_average(average: Tensor, current: Tensor, count: Tensor, decay: float) -> Tensor:

@@ -16,6 +16,7 @@ from kedro.io import DatasetError
 from matplotlib.figure import Figure
 
 import linear_video
+from linear_video.clips.base import ClipSet
 from linear_video.common import storage
 from linear_video.common.errors import InputError
 from linear_video.io.clips import ArrayDataset, ClipSetDataset, FactsDataset, ResultsDataset
@@ -136,7 +137,12 @@ def test_files_go_one_by_one_with_the_first_first(
     write_folder(place, a=b"1", digests=b"2", z=b"3")
     put = []
     real = storage.put_file
-    monkeypatch.setattr(storage, "put_file", lambda path: (put.append(path.name), real(path)))
+
+    def noted(path: Path) -> None:
+        put.append(path.name)
+        real(path)
+
+    monkeypatch.setattr(storage, "put_file", noted)
     storage.put_files(place, ("digests",))
     assert put == ["digests", "a", "z"]
     (place / "a").unlink()
@@ -218,6 +224,17 @@ def test_a_folder_that_was_put_half_is_not_there(root: str, monkeypatch: pytest.
     assert storage.names_in(place) is None
     storage.fetch_folder(place)
     assert not place.exists()
+
+
+def test_names_that_lead_out_of_the_folder_are_refused(bucket: str, another_machine: Move) -> None:
+    folder = another_machine()
+    overwrite(f"{bucket}/model/../../../../out", b"x")
+    overwrite(f"{bucket}/model/config.json", b"{}")
+    with pytest.raises(InputError, match=r"holds names that lead out of it \(\.\.\)"):
+        linear_video.load(f"{bucket}/model")
+    overwrite(f"{bucket}/model/.files.json", b'{"../../../../out": "0"}')
+    assert storage.names_in(storage.place(f"{bucket}/model")) is None
+    assert everything_in(folder) == {}
 
 
 def test_sub_folders_are_removed_but_for_some(root: str) -> None:
@@ -315,7 +332,7 @@ def test_one_clip_is_read_without_the_others(another_machine: Move, monkeypatch:
     another_machine()
     frames = np.random.default_rng(0).integers(0, 256, (40, 8, 1, 32, 32), dtype=np.uint8)  # nothing to compress
     table = pd.DataFrame({"source": "x", "label": "", "start": range(40)})
-    ClipSetDataset(filepath="memory://one/clips").save(linear_video.clips.base.ClipSet(frames, table))
+    ClipSetDataset(filepath="memory://one/clips").save(ClipSet(frames, table))
     folder = another_machine()
     read = 0
     store = type(fsspec.filesystem("memory"))

@@ -12,7 +12,8 @@ import linear_video
 from tests.pipelines.project import DATA, copy_of_project, fails, succeeds, write_raw_data
 from tests.torture import difference, fingerprint
 
-MADE = "--pipelines=ile,ucf_sports,compare,dynamic_vae.digit_cycles"
+MADE = "--pipelines=ile,ucf_sports,compare"
+SYNTHESISED = ("--pipelines=dynamic_vae.digit_cycles", "--to-nodes=dynamic_vae.digit_cycles.synthesise")
 VIDEO = "video=data/01_raw/own_footage"
 RETIMED = ("--pipelines=predict", f"--params=predict.{VIDEO},predict.task=retime,predict.context=4")
 SHOWN = ("--pipelines=footage", f"--params=footage.{VIDEO},footage.tasks=[extrapolate]")
@@ -43,7 +44,7 @@ def test_a_bucket_holds_in_the_end_what_a_local_folder_holds(
     elsewhere: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_raw_data(elsewhere)
-    commands = [(MADE,), RETIMED, SHOWN]
+    commands = [(MADE,), SYNTHESISED, RETIMED, SHOWN]
     for command in commands:
         succeeds(elsewhere, "run", "--env=test", *command)
     assert not (elsewhere / DATA).exists()

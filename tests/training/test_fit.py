@@ -537,7 +537,12 @@ def test_a_training_goes_on_on_another_machine_that_shares_a_store(
     another_machine()
     place = StateFolderDataset(filepath=f"{root}/ile.training_state").load()
     seen: list[int] = []
-    monkeypatch.setattr(TrainingSteps, "__getitem__", lambda self, step: (seen.append(step), real(self, step))[1])
+
+    def noted(self: TrainingSteps, step: int) -> Any:
+        seen.append(step)
+        return real(self, step)
+
+    monkeypatch.setattr(TrainingSteps, "__getitem__", noted)
     model, _ = train(place, settings=settings)
     assert seen[0] == 4
     for name, value in expected.state_dict().items():

@@ -172,6 +172,8 @@ def fetch_files(path: Path) -> None:
         return
     with _reached(path) as (store, key):
         names = {found[len(key) :].lstrip("/") for found in store.find(key)} - {"", LIST}
+    if any(".." in name.split("/") for name in names):
+        raise InputError(f"{url_of(path)} holds names that lead out of it (..); remove them.")
     for name in sorted(names):
         fetch_file(path / name)
     for file in files_below(path):

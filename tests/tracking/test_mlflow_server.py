@@ -94,7 +94,8 @@ def test_the_champion_is_loaded_over_http_and_leaves_no_copy(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = linear_video.load("models:/ile-moving_symbols-test@champion", method="model")
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.glob("linear_video_*"))
     frames = np.random.default_rng(0).integers(0, 255, (10, 16, 16, 1), np.uint8)
     local = linear_video.load(project / DATA / "06_models/ile/moving_symbols", method="model")
     np.testing.assert_array_equal(model.extrapolate(frames, 3), local.extrapolate(frames, 3))

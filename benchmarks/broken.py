@@ -108,13 +108,14 @@ def write_videos(folder: Path) -> None:
 def write_images(folder: Path) -> None:
     """Write pictures of several formats and depths."""
     picture = frames(1)[0]
-    for suffix in (".png", ".jpg", ".webp", ".bmp"):
+    for suffix in (".png", ".jpg", ".webp", ".bmp", ".tif"):
         cv2.imwrite(str(folder / f"colour{suffix}"), picture)
         cv2.imwrite(str(folder / f"grey{suffix}"), picture[..., 0])
     cv2.imwrite(str(folder / "deep.png"), 257 * picture.astype(np.uint16))
     cv2.imwrite(str(folder / "opacity.png"), np.dstack((picture, picture[..., 0])))
     Image.fromarray(picture).save(folder / "progressive.jpg", progressive=True)
     Image.fromarray(picture).quantize(8).save(folder / "palette.png")
+    Image.fromarray(picture).save(folder / "plain.tif", compression=None)
 
 
 def write_arrays(folder: Path) -> None:

@@ -27,12 +27,15 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from footage import SETTINGS, write_videos
 from linear_video.clips import extraction
 from linear_video.clips.engines import SCHEDULER
+from linear_video.clips.footage import FootageSettings
 from linear_video.common.markup import markdown_table
 
 WORKERS, FRAMES, FEW = 2, 30, 300
+IDLE = 20  # seconds for which an idle cluster is watched
+PROCESSES = ("scheduler", "worker", "client")
+SETTINGS = FootageSettings(raw_folder="", unusable="fail", frame_size=(64, 64), workers=WORKERS)
 READS = "READS"  # environment variable: the folder in which each worker keeps a list of what it has begun to read
 
 
@@ -112,7 +115,7 @@ def client_command(raw: Path, out: Path) -> list[str]:
 def run_as_client(raw: Path, out: Path) -> None:
     """Read, and print what it took."""
     start, before = time.perf_counter(), time.process_time()
-    settings = dataclasses.replace(SETTINGS, raw_folder=str(raw), workers=WORKERS)
+    settings = dataclasses.replace(SETTINGS, raw_folder=str(raw))
     extraction.extract(settings, out)
     seconds, cpu = time.perf_counter() - start, time.process_time() - before
     print(json.dumps({"seconds": seconds, "cpu": cpu, "client": peak_of(os.getpid())}))
@@ -141,31 +144,39 @@ def digest_of(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def measure_speed(folder: Path, raw: Path, rounds: int) -> None:
+def measure_speed(folder: Path, few: Path, many: Path, rounds: int) -> None:
+    """Speed with many videos, in turns, and memory with few and with many, each in a fresh cluster."""
     rows: list[dict[str, dict[str, float]]] = []
     with cluster(folder) as by:
-        read(folder / "few", folder / "warm", by)  # workers import what they need with their first task
+        of_few = read(few, folder / "dask", by)
+    with cluster(folder) as by:
+        start = by.cpu()
+        time.sleep(IDLE)
+        idle = (by.cpu() - start) / IDLE
+        read(few, folder / "warm", by)  # workers import what they need with their first task
         for _ in range(rounds):
-            rows.append({"threads": read(raw, folder / "threads"), "Dask": read(raw, folder / "dask", by)})
-    for quantity, name in (("seconds", "seconds"), ("cpu", "seconds of processors")):
+            rows.append({"threads": read(many, folder / "threads"), "Dask": read(many, folder / "dask", by)})
+    print(f"load of the machine in the last 15 minutes: {os.getloadavg()[2]:.1f}")
+    for row in rows:
+        row["Dask"]["busy"] = row["Dask"]["cpu"] - idle * row["Dask"]["seconds"]
+        row["threads"]["busy"] = row["threads"]["cpu"]
+    names = {
+        "seconds": "seconds",
+        "cpu": "seconds of processors",
+        "busy": f"the same without what an idle cluster takes ({idle:.3f} a second)",
+    }
+    for quantity, name in names.items():
         ratios = [row["threads"][quantity] / row["Dask"][quantity] for row in rows]
         of_each = {kind: np.median([row[kind][quantity] for row in rows]) for kind in rows[0]}
         shown = ", ".join(f"{kind} {value:.1f}" for kind, value in of_each.items())
         listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
         print(f"{name}: {shown}; speed of Dask by that of threads: {np.median(ratios):.2f} ({listed})", flush=True)
     print("same bytes:", digest_of(folder / "threads") == digest_of(folder / "dask"), flush=True)
-
-
-def measure_memory(folder: Path, raws: list[Path]) -> None:
-    rows = []
-    for raw in raws:
-        with cluster(folder) as by:
-            found = read(raw, folder / "dask", by)
-        count = len(list(raw.iterdir()))
-        rows.append(
-            {"videos": count, **{f"{who}, MiB": f"{found[who]:.0f}" for who in ("scheduler", "worker", "client")}}
-        )
-    print(markdown_table(pd.DataFrame(rows)), flush=True)
+    memory = pd.DataFrame(
+        {"videos": len(list(raw.iterdir())), **{f"{who}, MiB": f"{found[who]:.0f}" for who in PROCESSES}}
+        for raw, found in ((few, of_few), (many, rows[0]["Dask"]))
+    )
+    print(markdown_table(memory), flush=True)
 
 
 def measure_death(folder: Path, raw: Path, undisturbed: Path) -> None:
@@ -176,7 +187,9 @@ def measure_death(folder: Path, raw: Path, undisturbed: Path) -> None:
     notes.mkdir()
     with cluster(folder, **{READS: str(notes)}) as by:
         environment = {**os.environ, SCHEDULER: by.address}
-        client = subprocess.Popen(client_command(raw, out), env=environment, stdout=subprocess.DEVNULL)
+        client = subprocess.Popen(
+            client_command(raw, out), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while client.poll() is None and len(list(out.glob("[!.]*"))) < count / 2:
             time.sleep(0.1)
         by.workers[0].kill()
@@ -199,14 +212,15 @@ def main() -> None:
     if options.client:
         run_as_client(*options.client)
         return
+    from footage import write_videos  # which loads PyTorch, and neither client nor workers do
+
     folder = options.folder.resolve()
     few, many = folder / "few", folder / f"many{options.videos}"
     for raw, count in ((few, min(FEW, options.videos)), (many, options.videos)):
         if not raw.exists():
             raw.parent.mkdir(parents=True, exist_ok=True)
             write_videos(raw, count, FRAMES)
-    measure_speed(folder, many, options.rounds)
-    measure_memory(folder, [few, many])
+    measure_speed(folder, few, many, options.rounds)
     measure_death(folder, many, folder / "threads")
 
 

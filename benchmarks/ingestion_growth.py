@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 import ingestion
-from footage import SETTINGS, write_videos
+from footage import write_videos
 from linear_video.clips import engines
 from linear_video.clips.extraction import extract
 from linear_video.clips.readers.recordings import Source
@@ -110,7 +110,7 @@ def measure(folder: Path) -> tuple[Costs, Videos]:
     if not raw.exists():
         write_videos(raw, VIDEOS, ingestion.FRAMES)
     shutil.rmtree(out, ignore_errors=True)
-    settings = dataclasses.replace(SETTINGS, raw_folder=str(raw))
+    settings = dataclasses.replace(ingestion.SETTINGS, raw_folder=str(raw))
     start = time.process_time()
     table = extract(settings, out)
     reading = (time.process_time() - start) / VIDEOS

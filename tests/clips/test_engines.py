@@ -376,15 +376,16 @@ NOTING = """
 import os, time
 from linear_video.clips import extraction
 
-read_source = extraction.read_source
+def dask_setup(worker):
+    read_source = extraction.read_source
 
-def noted(source, channels):
-    with open(os.path.join(os.environ["NOTES"], str(os.getpid())), "a") as file:
-        file.write(source.name + "\\n")
-    time.sleep(0.05)
-    return read_source(source, channels)
+    def noted(source, channels):
+        with open(os.path.join(os.environ["NOTES"], str(os.getpid())), "a") as file:
+            file.write(source.name + "\\n")
+        time.sleep(0.05)
+        return read_source(source, channels)
 
-extraction.read_source = noted
+    extraction.read_source = noted
 """
 
 

@@ -29,7 +29,7 @@ LOOK_EVERY = 2  # seconds between two looks at how many workers there are
 TASKS_IN_FLIGHT = 3  # tasks that the scheduler knows of at a time, for each thread of its workers
 # Seconds that a task should take: what Dask adds to each, some milliseconds, should not count. Short recordings share
 # one; each of them is still finished by itself.
-TASK_SECONDS = 0.3
+TASK_SECONDS = 1.0
 SHORTEST = 1e-3  # seconds that a recording takes at least
 MOST_OF_A_TASK = 100  # recordings
 SAME = ("linear_video", "cv2", "numpy")  # modules on which the bytes depend: one version everywhere

@@ -43,7 +43,7 @@ Rates = dict[str, float]  # learning rates by the names of the folders
 def main() -> None:
     arguments = _arguments()
     environment = f"load_{int(time.time())}"  # so that a server's other runs and models are not concerned
-    rates = {f"run_{number}": 1e-3 * (1 + number / 4) for number in range(arguments.processes)}
+    rates = {f"run_{number}": round(1e-3 * (1 + number / 4), 6) for number in range(arguments.processes)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         shared = arguments.uri or stack.enter_context(mlflow_server(Path(folder, "server"), arguments.backend))
         alone: list[Run] = []

@@ -93,7 +93,8 @@ def test_a_negative_number_passes_where_the_documentation_allows_it_alone(number
         check_parameters(with_number(number, -1))
     except InputError as error:
         problem = str(error)
-    lines = [line for line in (number.kind.__doc__ or "").splitlines() if line.strip().startswith(f"{name}:")]
+    texts = [base.__doc__ or "" for base in number.kind.__mro__]  # inherited settings are explained where they are from
+    lines = [line for text in texts for line in text.splitlines() if line.strip().startswith(f"{name}:")]
     assert name in problem or any("negative" in line for line in lines), f"{number.path} may be -1; nothing says why"
 
 

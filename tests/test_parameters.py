@@ -181,7 +181,11 @@ def test_a_dataset_of_ones_own_needs_a_kind_and_a_folder(base: dict[str, Any]) -
             {"kind": "footge"},
             "my_videos.kind: there is no kind of dataset 'footge'; did you mean footage?",
         ),
-        ("my_videos", {"kind": "xyz"}, "choose one of symbols, footage, video, textures, rotation, cycles."),
+        (
+            "my_videos",
+            {"kind": "xyz"},
+            "choose one of symbols, footage, video, anomalies, textures, events, rotation, cycles.",
+        ),
         ("my_videos", {"kind": "footage"}, "my_videos.raw_folder: Field required"),
         ("my_videos", {"raw_folder": "x"}, "A dataset of your own needs a kind: one of symbols, footage"),
         ("ile", {"kind": "footage"}, "a dataset cannot be called 'ile'"),

@@ -162,7 +162,7 @@ def mlflow_server(folder: Path, backend: str | None = None) -> Iterator[str]:
         with suppress(ProcessLookupError):  # it has ended by itself
             os.killpg(process.pid, signal.SIGTERM)  # its workers, too
         with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(3)
         with suppress(ProcessLookupError):  # clients that keep their connection would keep it for long
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -199,3 +199,20 @@ def test_a_study_empties_what_it_has_made(repository: Path, tmp_path: Path, monk
     (tmp_path / "case" / "conf").mkdir()
     study._make_empty(tmp_path / "case")
     assert [path.name for path in (tmp_path / "case").iterdir()] == [study.MARK]
+
+
+@pytest.mark.parametrize("workers", [1, 3, 50])
+@pytest.mark.parametrize("seconds", [0.01, 0.4, 7.0])
+def test_growth_is_bounded_by_what_is_busiest_and_by_all_in_turn(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, workers: int, seconds: float
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    growth: Any = importlib.import_module("ingestion_growth")
+    videos = growth.Videos("", seconds, 1e6)
+    free = (workers, 600, videos, growth.Costs(0, 0, 0), 1e30)
+    assert growth.simulate(*free) == pytest.approx(600 * seconds / workers, rel=0.05)  # but for the last tasks
+    for costs, bandwidth in ((growth.Costs(0.5, 0, 0), 1e30), (growth.Costs(0, 0.5, 0.1), 1e30), (free[3], 1e6)):
+        given = (workers, 600, videos, costs, bandwidth)
+        bounds, last = growth.bounds(*given), seconds * growth.videos_of_a_task(*given[:3])
+        assert max(bounds.values()) * 0.999 <= growth.simulate(*given) <= sum(bounds.values()) + last

@@ -157,3 +157,20 @@ def test_broken_inputs_of_all_kinds_are_accepted_or_refused_in_one_line(reposito
         assert int(failed) == 0
         assert int(inputs) == int(accepted) + int(refused) > 10
         assert int(refused) > 0
+
+
+@pytest.mark.parametrize("workers", [1, 3, 50])
+@pytest.mark.parametrize("seconds", [0.01, 0.4, 7.0])
+def test_growth_is_bounded_by_what_is_busiest_and_by_all_in_turn(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, workers: int, seconds: float
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    growth: Any = importlib.import_module("ingestion_growth")
+    videos = growth.Videos("", seconds, 1e6)
+    free = (workers, 600, videos, growth.Costs(0, 0, 0), 1e30)
+    assert growth.simulate(*free) == pytest.approx(600 * seconds / workers, rel=0.05)  # but for the last tasks
+    for costs, bandwidth in ((growth.Costs(0.5, 0, 0), 1e30), (growth.Costs(0, 0.5, 0.1), 1e30), (free[3], 1e6)):
+        given = (workers, 600, videos, costs, bandwidth)
+        bounds, last = growth.bounds(*given), seconds * growth.videos_of_a_task(*given[:3])
+        assert max(bounds.values()) * 0.999 <= growth.simulate(*given) <= sum(bounds.values()) + last

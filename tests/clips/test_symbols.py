@@ -215,7 +215,7 @@ def test_every_kind_of_png_is_read(tmp_path: Path, mode: str, planes: int) -> No
 
 
 def test_missing_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match="not a folder"):
         load_symbols("folder", tmp_path / "nowhere", 9, "train")
 
 

@@ -661,7 +661,7 @@ def test_models_of_mlflow_are_found_in_their_folder(folders: Path, tmp_path: Pat
 def test_what_mlflow_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = pytest.importorskip("mlflow")
 
-    def fail(artifact_uri: str) -> NoReturn:
+    def fail(artifact_uri: str, dst_path: str) -> NoReturn:
         raise mlflow.exceptions.MlflowException(f"Run of {artifact_uri} not found")
 
     monkeypatch.setattr(mlflow.artifacts, "download_artifacts", fail)

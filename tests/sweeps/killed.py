@@ -83,8 +83,10 @@ def _kill_trial(folder: Path, killed: list[int]) -> int:
     until = time.monotonic() + LONGEST
     while time.monotonic() < until:
         for trial in _trials(folder):
-            if trial.state.name == "RUNNING" and len(trial.intermediate_values) > 1 and trial.number not in killed:
-                os.kill(trial.user_attrs["process"], signal.SIGKILL)
+            process = trial.user_attrs.get("process")  # a trial that goes on begins with the losses of the killed one
+            in_training = trial.state.name == "RUNNING" and len(trial.intermediate_values) > 1
+            if in_training and process is not None and trial.number not in killed:
+                os.kill(process, signal.SIGKILL)
                 return int(trial.number)
         time.sleep(0.05)
     raise RuntimeError("no trial was in training.")

@@ -93,10 +93,10 @@ def test_clips_are_whole_digits_at_whole_pixels_and_the_brighter_one_shows(tmp_p
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rotation_speed": (-1, 1)}, "knows no rotation_speed"),
-        ({"scale": (0.5, 1)}, "knows no scale"),
-        ({"collisions": True, "pushes": (0, 0)}, "knows no collisions"),
-        ({"pushes": (1, 1), "backgrounds_folder": "pictures"}, "knows no pushes, backgrounds_folder"),
+        ({"rotation_speed": (-1, 1)}, "does not know rotation_speed"),
+        ({"scale": (0.5, 1)}, "does not know scale"),
+        ({"collisions": True, "pushes": (0, 0)}, "does not know collisions"),
+        ({"pushes": (1, 1), "backgrounds_folder": "pictures"}, "does not know pushes, backgrounds_folder"),
         ({"generator": "exact", "test_file": "mnist_test_seq.npy"}, "for the generator moving_mnist alone"),
         ({"generator": "toronto"}, "exact or moving_mnist"),
     ],

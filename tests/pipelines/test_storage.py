@@ -37,6 +37,13 @@ def fetch_all(url: str, folder: Path) -> None:
         shutil.rmtree(array)
     for file in [*folder.rglob(".files.json"), folder / ".writable"]:
         file.unlink()
+    for file in folder.rglob("facts.json"):  # which tell where the model lay
+        file.write_text(file.read_text().replace(url, str(DATA)))
+
+
+def without_times(found: dict[str, str]) -> dict[str, str]:
+    """A fingerprint without the page that tells how many frames a second were predicted."""
+    return {name: digest for name, digest in found.items() if name != "08_reporting/comparison/moving_symbols.md"}
 
 
 @pytest.mark.slow
@@ -58,15 +65,15 @@ def test_a_bucket_holds_in_the_end_what_a_local_folder_holds(
     assert "Running node: train" not in told
 
     fetch_all(f"{bucket}/video/test", elsewhere / DATA)
-    found = fingerprint(elsewhere)
+    found = without_times(fingerprint(elsewhere))
     monkeypatch.delenv("LINEAR_VIDEO_DATA")
     (tmp_path / "local").mkdir()
     local = copy_of_project(tmp_path / "local")
-    write_raw_data(local)
+    shutil.copytree(elsewhere / "data/01_raw", local / "data/01_raw")
     for command in commands:
         succeeds(local, "run", "--env=test", *command)
     assert len(found) > 50
-    assert difference(found, fingerprint(local)) == ""
+    assert difference(found, without_times(fingerprint(local))) == ""
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from linear_video.clips.readers.idx import read_idx
 from linear_video.common.errors import InputError
+from tests.clips.footage_files import put
 
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 IMAGES = bytes.fromhex("00000803 00000002 00000003 00000002 00 01 02 03 04 05 fa fb fc fd fe ff")
@@ -21,8 +22,7 @@ IMAGES = bytes.fromhex("00000803 00000002 00000003 00000002 00 01 02 03 04 05 fa
 
 def save(folder: Path, content: bytes, compressed: bool = False) -> Path:
     path = folder / ("file.gz" if compressed else "file")
-    path.write_bytes(gzip.compress(content) if compressed else content)
-    return path
+    return put(path, gzip.compress(content) if compressed else content)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -187,9 +187,7 @@ def check_forged(folder: Path, content: bytes, damage: tuple[str, int, int]) -> 
         del packed[place % len(packed) :]
     elif kind == "longer":
         packed.append(value)
-    path = folder / "file.gz"
-    path.write_bytes(packed)
-    unpacked, peak = measured(read_or_refuse, path)
+    unpacked, peak = measured(read_or_refuse, put(folder / "file.gz", packed))
     assert peak < len(content) + 2**20
     assert unpacked == found if kind == "none" else unpacked in (found, None)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from linear_video.clips.readers.norb import find_norb, open_matrix, open_norb, unpack
 from linear_video.common.errors import InputError
+from tests.clips.footage_files import put
 from tests.clips.norb_files import (
     INTEGERS,
     STEMS,
@@ -36,9 +37,7 @@ VIEWS = turntable([(4, 6), (0, 9)], [(0, 0), (5, 8)])
 
 
 def save(folder: Path, content: bytes, name: str = "file.mat") -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
+    return put(folder / name, content)
 
 
 def read_plain(folder: Path, content: bytes) -> np.ndarray:

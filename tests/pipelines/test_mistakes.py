@@ -203,7 +203,7 @@ def test_a_broken_file_is_named_with_the_line(tmp_path: Path, name: str) -> None
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("1: 2", "names of parameters are text, but 1 is none"),
+        ("1: 2", "names of parameters are text, but 1 is not"),
         ("a: ${b}", "the parameters of base and odd cannot be put together: Interpolation key 'b' not found"),
         ("a: ${a}", "Recursive interpolation detected"),
         ("predict: [1]", "Cannot merge DictConfig with ListConfig"),

@@ -91,7 +91,7 @@ def test_a_folder_without_footage_is_named(tmp_path: Path) -> None:
 def test_what_cannot_be_opened_in_a_folder_is_named(tmp_path: Path) -> None:
     write_video(tmp_path / "one.avi", noise(1))
     (tmp_path / "two.avi").symlink_to(tmp_path / "nowhere.avi")
-    with pytest.raises(InputError, match=r"two\.avi: a link that leads nowhere or in a circle; mend or remove it"):
+    with pytest.raises(InputError, match=r"two\.avi: a link that leads nowhere or in a circle; repair or remove it"):
         find_footage(tmp_path)
 
 

@@ -117,7 +117,7 @@ def _drawn(settings: MovingSymbolsSettings, symbol: Symbol, course: Trajectory) 
 
 
 def shape_like(symbol: Symbol, random: np.random.Generator) -> Symbol:
-    """A thing that is no digit, as large: a filled outline with a few corners, such as pieces of clothing have."""
+    """A filled outline with a few corners, as large as a digit, but not a digit."""
     height, width = symbol.planes.shape[:2]
     corners = int(random.integers(3, 7))
     angles = np.sort(random.uniform(0, 2 * np.pi, corners))

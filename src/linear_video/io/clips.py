@@ -95,7 +95,7 @@ def _write_stream(path: Path, clips: ClipStream) -> None:
         written = 0
         for piece in clips.pieces():
             if piece.dtype != np.uint8 or piece.shape[1:] != clips.clip_shape:
-                raise ValueError(f"a piece of {piece.dtype} {piece.shape} is no clips of {clips.clip_shape}.")
+                raise ValueError(f"a piece of {piece.dtype} {piece.shape} does not hold clips of {clips.clip_shape}.")
             file.write(np.ascontiguousarray(piece).data)
             written += len(piece)
             bar.update(len(piece))
@@ -146,7 +146,9 @@ class FactsDataset(JSONDataset):
             facts = super().load() if self.exists() else {}
         except DatasetError as error:
             cause = error.__cause__ or error
-            raise InputError(f"{self._filepath} is no JSON file ({cause}); run again from the node predict.") from error
+            raise InputError(
+                f"{self._filepath} is not a JSON file ({cause}); run again from the node predict."
+            ) from error
         if not isinstance(facts, dict):
             raise InputError(f"{self._filepath} holds no facts; run again from the node predict.")
         return facts

@@ -200,7 +200,9 @@ def read_study(path: Path) -> Study:
     try:
         found = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}; mend this file.") from error
+        raise InputError(
+            f"{path} cannot be read as YAML: {' '.join(str(error).split())}; correct this file."
+        ) from error
     try:
         return Study.model_validate(found)
     except ValidationError as error:

@@ -30,7 +30,7 @@ def find_footage(path: Path) -> list[Source]:
         raise InputError(f"{path} holds no videos, images or arrays ({', '.join(KNOWN_SUFFIXES)}).")
     for source in sources:
         if source.reason:
-            raise InputError(f"{path / source.name}: {source.reason}; mend or remove it.")
+            raise InputError(f"{path / source.name}: {source.reason}; repair or remove it.")
     return sources
 
 

@@ -66,7 +66,9 @@ class ProjectConfigLoader(OmegaConfigLoader):
                 raise
             raise InputError(problem) from error
         if key == "parameters" and (others := [name for name in found if not isinstance(name, str)]):
-            raise InputError(f"names of parameters are text, but {others[0]!r} is none; mend it in {self.conf_source}.")
+            raise InputError(
+                f"names of parameters are text, but {others[0]!r} is not; correct it in {self.conf_source}."
+            )
         if key == "mlflow":
             _check_tracking(found)
         return found
@@ -97,9 +99,9 @@ def _first_problem(folders: Iterable[Path]) -> str | None:
                 found = OmegaConf.load(path)
             except MarkedYAMLError as error:
                 place = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
-                return f"{path}{place}: {' '.join(filter(None, (error.context, error.problem)))}; mend this file."
+                return f"{path}{place}: {' '.join(filter(None, (error.context, error.problem)))}; correct this file."
             except (YAMLError, ValueError, RecursionError, OSError, OmegaConfBaseException) as error:
-                return f"{path} cannot be read as YAML: {' '.join(str(error).split())}; mend this file."
+                return f"{path} cannot be read as YAML: {' '.join(str(error).split())}; correct this file."
             if not isinstance(found, DictConfig):
-                return f"{path} must hold names and values (name: value), not a list; mend this file."
+                return f"{path} must hold names and values (name: value), not a list; correct this file."
     return None

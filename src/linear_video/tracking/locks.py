@@ -38,7 +38,7 @@ class Claims(NamedTuple):
     writes: frozenset[str] = frozenset()
 
     def against(self, other: "Claims") -> set[str]:
-        """What cannot be had by both at once; several may read the same."""
+        """The paths that both cannot have at once; several may read the same."""
         return set(self.writes & (other.reads | other.writes) | self.reads & other.writes)
 
 

@@ -69,7 +69,7 @@ def test_a_bucket_holds_in_the_end_what_a_local_folder_holds(
     monkeypatch.delenv("LINEAR_VIDEO_DATA")
     (tmp_path / "local").mkdir()
     local = copy_of_project(tmp_path / "local")
-    shutil.copytree(elsewhere / "data/01_raw", local / "data/01_raw")
+    shutil.copytree(elsewhere / "data/01_raw", local / "data/01_raw")  # times of change name folders
     for command in commands:
         succeeds(local, "run", "--env=test", *command)
     assert len(found) > 50

@@ -514,6 +514,17 @@ def test_a_watcher_can_end_the_training_which_goes_on_from_there(tmp_path: Path)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
 
 
+def test_the_last_state_is_that_of_the_last_validation_even_if_an_earlier_one_was_best(tmp_path: Path) -> None:
+    others: dict[str, Any] = {"learning_rates": {}, "weight_average": 0.0, "schedule": "constant", "warmup_steps": 0}
+    model, history = train(tmp_path, settings=replace(SETTINGS, steps=8, learning_rate=1.0, **others))
+    assert list(history["step"]) == [4, 8]
+    assert history["val_loss"].argmin() == 0
+    best, last = (torch.load(tmp_path / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert (best["global_step"], last["global_step"]) == (4, 8)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, best["state_dict"][f"model.{name}"]), name
+
+
 @pytest.mark.parametrize("rate", [3e-3, 1.0])  # with the greater one, what is best comes first
 def test_a_training_goes_on_on_another_machine_that_shares_a_store(
     rate: float, root: str, another_machine: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

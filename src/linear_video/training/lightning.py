@@ -108,12 +108,15 @@ class Fitting(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the history, its clock, and the best state so far, wherever the folder lay when that was written."""
-        callback: Any = self.trainer.checkpoint_callback
-        state = checkpoint["callbacks"][callback.state_key]
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[name] = _moved(state[name], callback.dirpath)
-        state["best_k_models"] = {_moved(path, callback.dirpath): k for path, k in state["best_k_models"].items()}
-        state["dirpath"] = callback.dirpath
+        callback: Any
+        for callback in self.trainer.checkpoint_callbacks:
+            state = checkpoint["callbacks"].get(callback.state_key)
+            if state is None:  # a state of an earlier version has none of the last one
+                continue
+            for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+                state[name] = _moved(state[name], callback.dirpath)
+            state["best_k_models"] = {_moved(path, callback.dirpath): k for path, k in state["best_k_models"].items()}
+            state["dirpath"] = callback.dirpath
         self.history = checkpoint["history"]
         self.started = time.perf_counter() - self.history[-1]["seconds"]
 
@@ -207,15 +210,12 @@ class Progress(pl.Callback):
 
 def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
     """Lightning's trainer, which writes its state into ``folder`` at each validation."""
-    checkpoints = ModelCheckpoint(
-        folder,
-        filename="best",
-        monitor="val_loss",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[pl.Callback] = [checkpoints, Progress(settings.steps)]
+    each: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    # Two, since save_last would skip validations that are not the best so far. The last state is written second, and
+    # knows what is best.
+    best = ModelCheckpoint(folder, filename="best", monitor="val_loss", **each)
+    last = ModelCheckpoint(folder, filename="last", **each)
+    callbacks: list[pl.Callback] = [best, last, Progress(settings.steps)]
     if settings.weight_average:
         callbacks.append(WeightAveraging(avg_fn=partial(_moving_average, decay=settings.weight_average)))
     started = settings.strategy == "ddp"  # by torchrun, which sets the number of processes

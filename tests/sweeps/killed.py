@@ -102,7 +102,7 @@ def _of_sweep(folder: Path, wanted: int, killed: list[int]) -> list[str]:
     problems = [] if len(done) == len(set(done)) == wanted else [f"{len(done)} trials, {len(set(done))} settings"]
     problems += [f"trials {failed} failed, {killed} were killed"] * (not set(killed) <= set(failed))
     logs = [path.read_text() for path in (folder / "data/sweeps/study/trials").glob("*.log")]
-    went_on = sum("Going on with the interrupted training" in log for log in logs)
+    went_on = sum("Resuming the interrupted training" in log for log in logs)
     problems += [f"{went_on} trainings went on, {len(killed)} trials were killed"] * (went_on < 1)
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("linear_video")

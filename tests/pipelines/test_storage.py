@@ -13,7 +13,6 @@ from tests.pipelines.project import DATA, copy_of_project, fails, succeeds, writ
 from tests.torture import difference, fingerprint
 
 MADE = "--pipelines=ile,ucf_sports,compare"
-SYNTHESISED = ("--pipelines=dynamic_vae.digit_cycles", "--to-nodes=dynamic_vae.digit_cycles.synthesise")
 VIDEO = "video=data/01_raw/own_footage"
 RETIMED = ("--pipelines=predict", f"--params=predict.{VIDEO},predict.task=retime,predict.context=4")
 SHOWN = ("--pipelines=footage", f"--params=footage.{VIDEO},footage.tasks=[extrapolate]")
@@ -51,7 +50,7 @@ def test_a_bucket_holds_in_the_end_what_a_local_folder_holds(
     elsewhere: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_raw_data(elsewhere)
-    commands = [(MADE,), SYNTHESISED, RETIMED, SHOWN]
+    commands = [(MADE,), RETIMED, SHOWN]
     for command in commands:
         succeeds(elsewhere, "run", "--env=test", *command)
     assert not (elsewhere / DATA).exists()

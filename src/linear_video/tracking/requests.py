@@ -86,20 +86,18 @@ def answer(trained: TrainedModel, frames: NDArray[np.uint8], horizon: int) -> ND
     """
     if frames.ndim != 4 or 0 in frames.shape or frames.shape[3] not in (1, 3):
         raise InputError(f"frames must be (T, h, w, channels), with 1 or 3 channels, not {frames.shape}.")
-    needed, most = estimated_bytes(trained, frames.shape, horizon), limit(SERVER_BYTES)
-    if needed > most:
-        raise InputError(
-            f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} and a horizon of {horizon} take about "
-            f"{needed / 2**30:,.1f} GiB, but {most / 2**30:,.1f} are allowed. Give fewer or smaller frames, or a "
-            f"smaller horizon; or start the server with a larger {SERVER_BYTES}."
-        )
-    seconds, longest = estimated_seconds(trained, frames.shape, horizon), limit(SERVER_SECONDS)
-    if seconds > longest:
-        raise InputError(
-            f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} and a horizon of {horizon} take about "
-            f"{seconds:,.0f} seconds, tests on the frames given included, but {longest:,} are allowed. Give fewer or "
-            f"smaller frames, or a smaller horizon; or start the server with a larger {SERVER_SECONDS}."
-        )
+    asked = f"{len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} and a horizon of {horizon}"
+    size = estimated_bytes(trained, frames.shape, horizon)
+    seconds = estimated_seconds(trained, frames.shape, horizon)
+    for needed, form, unit, unit_size, variable in (
+        (size, ",.1f", "GiB", 2**30, SERVER_BYTES),
+        (seconds, ",.0f", "seconds, tests on the frames given included", 1, SERVER_SECONDS),
+    ):
+        if needed > (most := limit(variable)):
+            raise InputError(
+                f"{asked} take about {needed / unit_size:{form}} {unit}, but {most / unit_size:{form}} are allowed. "
+                f"Give fewer or smaller frames, or a smaller horizon; or start the server with a larger {variable}."
+            )
     return trained.extrapolate(frames, horizon)
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from linear_video.common.spread import spread
 from linear_video.evaluation.figures import COLOURS
-from linear_video.evaluation.held_out import spread
 
 OWN = {"forecast_error": "forecast error", "likelihood_bits": "likelihood"}  # scores of the model, and their names
 REFERENCES = {"frame_difference": "frame difference", "optical_flow": "error of optical flow"}  # of no model

@@ -7,8 +7,8 @@ import pandas as pd
 
 from linear_video.common.commit import git_commit
 from linear_video.common.pages import as_text, rendered
+from linear_video.common.spread import spread
 from linear_video.evaluation import anomalies
-from linear_video.evaluation.held_out import spread
 from linear_video.evaluation.report import FORMS, as_rows, openstl_table, with_interval
 from linear_video.evaluation.scores import references_of
 

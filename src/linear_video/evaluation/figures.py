@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from linear_video.clips.base import ClipSet
-from linear_video.evaluation.held_out import spread
+from linear_video.common.spread import spread
 
 if TYPE_CHECKING:
     from linear_video.models.base import VideoModel

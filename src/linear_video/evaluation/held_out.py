@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from linear_video.clips.base import ClipSet
 from linear_video.common.checks import check_least
+from linear_video.common.spread import spread
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,3 @@ class EvaluationSettings:
     def scored(self, clips: int) -> NDArray[np.int64]:
         """Numbers of the clips that are scored, in order."""
         return spread(self.sequences, clips)
-
-
-def spread(wanted: int, clips: int) -> NDArray[np.int64]:
-    """Numbers of clips from the first to the last, evenly spread; all of them if there are fewer than wanted."""
-    return np.linspace(0, clips - 1, min(wanted, clips)).round().astype(np.int64)

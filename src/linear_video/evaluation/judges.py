@@ -12,7 +12,7 @@ from linear_video.clips.base import DatasetSettings
 from linear_video.clips.digit_cycles import DigitCyclesSettings, labelled_pictures
 from linear_video.common.checks import check_least, check_within
 from linear_video.common.errors import InputError
-from linear_video.evaluation.held_out import spread
+from linear_video.common.spread import spread
 
 
 @dataclass(frozen=True)

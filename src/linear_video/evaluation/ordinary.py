@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from linear_video.evaluation.held_out import spread
+from linear_video.common.spread import spread
 from linear_video.evaluation.likelihood import LEVELS
 from linear_video.models.base import HasLikelihood, VideoModel
 

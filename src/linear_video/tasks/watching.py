@@ -34,12 +34,13 @@ def watch(trained: TrainedModel, videos: ClipSet, ordinary: NDArray[np.uint8], h
     tables = []
     groups = videos.table.groupby("source", sort=False).indices
     for source, rows in tqdm(groups.items(), desc="watching", unit="video", mininterval=1):
-        frames = as_frames(videos.frames[np.sort(rows), 0])
+        rows = np.sort(rows)
+        frames, facts = as_frames(videos.frames[rows, 0]), videos.table.iloc[rows]
         surprises = trained.surprise(frames, horizon)
         columns = {
             "source": source,
-            "frame": videos.table["start"].iloc[np.sort(rows)].to_numpy(),
-            "anomalous": videos.table["anomalous"].iloc[np.sort(rows)].to_numpy(),
+            "frame": facts["start"].to_numpy(),
+            "anomalous": facts["anomalous"].to_numpy(),
             "forecast_error": forecast_error(surprises.errors, usual),
             "likelihood_bits": surprises.likelihood,
             "frame_difference": [np.nan, *map(difference, frames[:-1], frames[1:])],

@@ -8,6 +8,7 @@ import pandas as pd
 from linear_video.clips.base import ClipSet
 from linear_video.clips.readers.recordings import open_array
 from linear_video.common.errors import InputError
+from linear_video.common.spread import spread
 
 
 def read_test_clips(path: Path, most: int, frames: int, frame_shape: tuple[int, int, int]) -> ClipSet:
@@ -41,8 +42,7 @@ def read_test_clips(path: Path, most: int, frames: int, frame_shape: tuple[int, 
             f"parameters of moving_symbols ask for {frames} frames of the shape {frame_shape}; change frames, "
             "frame_size or channels."
         )
-    count = values.shape[1]
-    numbers = np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
+    numbers = spread(most, values.shape[1])
     clips = np.empty((len(numbers), frames, *frame_shape), np.uint8)
     for row, number in enumerate(numbers):
         clips[row, :, 0] = values[:frames, number]

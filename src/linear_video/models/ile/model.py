@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from linear_video.common.spread import spread
 from linear_video.models.base import (
     DrawsFutures,
     FrameShape,
@@ -156,7 +157,7 @@ class InvertibleLinearEmbedding(
         """Guess means and variances from the clips' first embeddings."""
         if not self.prior.pictures:
             return
-        chosen = np.linspace(0, len(frames) - 1, min(CLIPS_LOOKED_AT, len(frames))).round().astype(np.int64)
+        chosen = spread(CLIPS_LOOKED_AT, len(frames))
         clips = torch.from_numpy(np.array(frames[chosen])).float() / 255
         learning = self.training
         self.eval()  # otherwise it would already learn the embedding's scale

@@ -1,5 +1,6 @@
 """Recordings are read alike by threads, by Dask's workers and in shards."""
 
+import gc
 import os
 import random
 import signal
@@ -213,6 +214,10 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, 
         list(finished(str, [], None))
     assert given in str(caught.value)
     assert "\n" not in str(caught.value)
+    # A client that is closed by the garbage collector may wait for a lock that the next client holds, for ever.
+    clients = [one for one in gc.get_objects() if issubclass(type(one), distributed.Client)]
+    assert clients
+    assert {client.status for client in clients} == {"closed"}
 
 
 def test_a_scheduler_without_workers_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

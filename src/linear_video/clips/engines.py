@@ -135,8 +135,23 @@ def _connected(address: str) -> "Client":
             f'{SCHEDULER} is set to {address}, but Dask is not installed: pip install "linear-video[dask]", or unset '
             "the variable to read with threads."
         ) from error
+
+    class Closed(Client):
+        """A client that is closed if it cannot be started.
+
+        Dask leaves that to the garbage collector, which may come while the next client holds the lock that closing
+        needs. Then both wait for ever.
+        """
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            try:
+                super().__init__(*arguments, **options)
+            except BaseException:
+                self.close()
+                raise
+
     try:
-        client = Client(address, timeout=CONNECT_WITHIN, set_as_default=False)
+        client = Closed(address, timeout=CONNECT_WITHIN, set_as_default=False)
     except (OSError, ValueError) as error:  # ValueError is for an address that is none
         raise InputError(
             f"there is no Dask scheduler at {address} ({' '.join(str(error).split())}). Set {SCHEDULER} to the address "

@@ -219,8 +219,7 @@ class LinearPrior(nn.Module):
 
         Raises:
             torch.linalg.LinAlgError: on a CPU, if there is no such factor. On a GPU, where the check would cause a
-                wait,
-            the factor is NaN instead.
+                wait, the factor is NaN instead.
         """
         diagonal = statistics.gram.diagonal(dim1=-2, dim2=-1)
         ridge = (precision + RIDGE * diagonal.mean(-1, keepdim=True)).expand_as(diagonal)

@@ -276,18 +276,29 @@ def test_a_scheduler_that_goes_away_is_told(monkeypatch: pytest.MonkeyPatch) -> 
                 list(results)
 
 
+def test_a_timeout_of_the_work_itself_is_told(dask: Any) -> None:
+    def late(source: Source) -> None:
+        raise TimeoutError("the disk does not answer")
+
+    with pytest.raises(TimeoutError, match="the disk does not answer"):
+        list(finished(late, SOURCES, None))
+
+
 def slowly(seconds: float, source: Source) -> str:
     time.sleep(seconds)
     return source.name
 
 
-def test_workers_that_do_not_come_back_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("done", [False, True], ids=["in work", "done but not fetched"])
+def test_workers_that_do_not_come_back_are_told(monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
     monkeypatch.setattr(engines, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(engines, "WORKERS_WITHIN", 1)
     with in_process(1) as made:
         monkeypatch.setenv(SCHEDULER, made.scheduler_address)
         with closing(finished(partial(slowly, 0.1), SOURCES, None)) as results:
             next(results)
+            while done and {task.state for task in made.scheduler.tasks.values()} != {"memory"}:
+                time.sleep(0.01)
             made.scale(0)
             with pytest.raises(InputError, match="has had no workers for 1 seconds"):
                 list(results)

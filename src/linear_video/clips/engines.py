@@ -99,7 +99,8 @@ def _by_dask(
                 while not done.empty():
                     starts.append(done.get())
                 taken = [running.pop(start) for start in starts]
-                for (part, _), (took, results) in zip(taken, client.gather([f for _, f in taken]), strict=True):
+                for part, future in taken:
+                    took, results = _result(future, workers)
                     seconds = (seconds + max(took / len(part), SHORTEST)) / 2
                     yield from zip(part, results, strict=True)
         except KilledWorker as error:
@@ -117,6 +118,17 @@ def _by_dask(
         finally:
             if client.status == "running":
                 client.cancel([future for _, future in running.values()])
+
+
+def _result(future: "Future[Any]", workers: "_Workers") -> Any:
+    """What a task has made. A worker that has gone since took it along, and another one has to make it again."""
+    while True:
+        try:
+            return future.result(timeout=WORKERS_WITHIN / 5)  # so that it is noticed if all have gone
+        except TimeoutError:
+            if future.status == "error":  # it is the work's own
+                raise
+            workers.threads()
 
 
 def _timed(work: Callable[[Source], Result], sources: list[Source]) -> tuple[float, list[Result]]:

@@ -4,7 +4,7 @@ export NO_MKDOCS_2_WARNING := 1
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: ile test slow lint docs figures torture kills pairs_disk_fuzz bench
+.PHONY: ile test slow lint docs figures results torture kills pairs_disk_fuzz bench
 
 # Set up from nothing, then train and score the Invertible Linear Embedding.
 ile: .venv/done
@@ -34,6 +34,10 @@ docs: .venv/done
 # The pictures of the documentation that code draws; the moving one needs the results of `make ile`.
 figures: .venv/done
 	$(BIN)/python docs/figures.py
+
+# The tables of docs/results.md; DATA=<folder of real data> for all of them, QUICK=1 for a form that takes minutes.
+results: .venv/done
+	$(BIN)/python benchmarks/results.py $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
 
 # About an hour on two cores: runs are killed, started in pairs and left without room on their disk (as root), and readers
 # are given broken inputs.

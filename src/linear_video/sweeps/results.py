@@ -30,7 +30,7 @@ class Results:
 
     def __init__(self, study: Study, trials: Trials, folder: Path, experiments: list[str]) -> None:
         self.study, self.trials, self.folder, self.experiments = study, trials, folder, experiments
-        self.run_id = ""
+        self.run_id = self.commits = ""
 
     def begin(self, run_id: str, command: str) -> None:
         """Say in the run in MLflow that the sweep is at work, from which code."""
@@ -40,7 +40,8 @@ class Results:
         before = client.get_run(run_id).data.tags.get(COMMITS, "")
         if before and commit not in before:
             logger.warning("Trials so far were of other code (commit %s); those to come are of %s.", before, commit)
-        client.set_tag(run_id, COMMITS, before if commit in before else ", ".join(filter(None, [before, commit])))
+        self.commits = before if commit in before else ", ".join(filter(None, [before, commit]))
+        client.set_tag(run_id, COMMITS, self.commits)
         for name, value in {
             "kedro_command": command,
             "metric": self.study.metric,
@@ -60,7 +61,7 @@ class Results:
         import mlflow
 
         table = self.table()
-        files = [self._write_text("study.json", self.study.model_dump_json(indent=1, exclude={"storage"}))]
+        files = [self._write_text("study.json", json.dumps(self._about(), indent=1))]
         if len(table):
             files.append(self._write_text("table.csv", table.to_csv(index=False)))
             text = markdown_table(self.shown(table))
@@ -72,6 +73,12 @@ class Results:
             mlflow.MlflowClient().log_artifact(self.run_id, str(file))
         if len(table):
             logger.info("See %s.", os.path.relpath(self.folder / "table.md"))
+
+    def _about(self) -> dict[str, Any]:
+        """The study, the commits that its trials were started from, and how long all trials took together."""
+        trials = [trial for group in self._groups().values() for trial in group]
+        minutes = math.fsum(trial.duration.total_seconds() / 60 for trial in trials if trial.duration is not None)
+        return self.study.model_dump(mode="json", exclude={"storage"}) | {"commit": self.commits, "minutes": minutes}
 
     def table(self) -> pd.DataFrame:
         """For all trials that differ in their seed alone, and each experiment: means, least and greatest values.

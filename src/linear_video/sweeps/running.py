@@ -118,6 +118,7 @@ def _run(job: Job, trial: optuna.Trial) -> tuple[dict[str, dict[str, float]], fl
     for experiment in job.experiments:
         history = catalog.load(f"{experiment}.history")
         scores[experiment] = dict(numbers(catalog.load(f"{experiment}.scores")))
+        scores[experiment]["training_minutes"] = float(history["seconds"].iloc[-1]) / 60
         if VAL_LOSS in history:
             scores[experiment][VAL_LOSS] = float(history[VAL_LOSS].min())
     value = scores[job.experiments[0]].get(job.study.metric, math.nan)

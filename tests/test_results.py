@@ -1,0 +1,91 @@
+"""The page of results says what its files of figures say, and nothing else."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from linear_video.sweeps.study import Study, read_study
+from tests.pipelines.project import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import results
+import results_page
+
+FIGURES = sorted((ROOT / "docs/results").glob("*.json"))
+NAMES = [table.name for table in results.tables()]
+
+
+def row(model: str, **values: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"model": model, "trials": 3}
+    for name, mean in values.items():
+        column = name.replace("__", ".")
+        found |= {column: mean, f"{column} least": mean - 1, f"{column} greatest": mean + 1}
+    return found
+
+
+def test_the_page_is_what_the_figures_say(tmp_path: Path) -> None:
+    results.render(ROOT / "docs/results", tmp_path / "results.md")
+    assert (tmp_path / "results.md").read_text() == (ROOT / "docs/results.md").read_text(), (
+        "docs/results.md is not what docs/results and its template say: python benchmarks/results.py --render"
+    )
+
+
+def test_a_figure_that_changes_changes_the_page(tmp_path: Path) -> None:
+    figures = {"command": "x", "commit": "c", "machine": "m", "seeds": [0], "minutes": 1.0}
+    pages = []
+    for psnr in (31.4159, 31.6):
+        rows = [row("ile", psnr__0=psnr, last_frame__psnr__0=9.0)]
+        (tmp_path / "default.json").write_text(json.dumps(figures | {"rows": rows}))
+        results.render(tmp_path, tmp_path / "results.md")
+        pages.append((tmp_path / "results.md").read_text())
+    assert "**31.4** (30.4 to 32.4)" in pages[0]
+    assert "| last frame |" in pages[0]
+    assert pages[0] != pages[1]
+
+
+def test_the_template_has_no_measured_figure() -> None:
+    text = results_page.TEMPLATE.read_text()
+    text = re.sub(r"\{\{.*?\}\}|`[^`]*`|\]\([^)]*\)", "", text, flags=re.DOTALL)  # calls, commands and links
+    assert re.findall(r"\d+\.\d+|\d+ ?(?:dB|%|minutes|hours|bits per)", text) == []
+
+
+def test_every_table_that_is_asked_for_has_a_study() -> None:
+    asked = re.findall(r"(?:table|made)\((.*?)\)", results_page.TEMPLATE.read_text(), re.DOTALL)
+    mentioned = {name for call in asked for name in re.findall(r'"([a-z_]+)"', call) if name in NAMES}
+    assert mentioned == set(NAMES)
+    assert {file.stem for file in FIGURES} <= set(NAMES)
+
+
+@pytest.mark.parametrize("table", results.tables(), ids=NAMES)
+def test_a_table_is_a_report_of_test_clips_or_of_validation_clips(table: results.Table) -> None:
+    study = read_study(results.STUDIES / f"{table.study}.yml")
+    evaluation = study.parameters.get("evaluation", {})
+    assert study.report != (evaluation.get("held_out") == "validation")
+
+
+@pytest.mark.parametrize("name", sorted({table.study for table in results.tables()}))
+def test_a_study_at_test_size_is_a_study(name: str) -> None:
+    small = results.at_test_size(yaml.safe_load((results.STUDIES / f"{name}.yml").read_text()))
+    study = Study.model_validate(small)
+    assert len(list(study.grid())) <= results.QUICK_CASES
+
+
+def test_bold_is_the_best_of_a_column() -> None:
+    rows = [row("ile", psnr__0=30.0, bits_per_value=4.0), row("lds", psnr__0=31.0, bits_per_value=5.0)]
+    page = results_page.Page({"a": {"rows": rows}}, {})
+    ile, lds = page.table(["a"], ["psnr.0", "bits_per_value"], references=[]).splitlines()[2:]
+    assert ["**" in cell for cell in ile.split("|")[2:4]] == [False, True]
+    assert ["**" in cell for cell in lds.split("|")[2:4]] == [True, False]
+
+
+def test_what_has_not_run_is_said(tmp_path: Path) -> None:
+    results.render(tmp_path, tmp_path / "results.md")
+    page = (tmp_path / "results.md").read_text()
+    assert "*Not measured yet on this version.*" in page
+    assert "`kedro sweep benchmarks/studies/default.yml` has not been run yet on this version." in page

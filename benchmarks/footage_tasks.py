@@ -20,6 +20,7 @@ from skimage.metrics import structural_similarity
 from tqdm import tqdm
 
 import linear_video
+from linear_video.common.markup import markdown_table
 from linear_video.tasks import references
 from linear_video.tasks.ahead import Ahead
 from linear_video.tasks.backtest import psnr
@@ -117,7 +118,7 @@ def read(path: Path, lines: int, most: int) -> Iterator[tuple[str, list[Frame]]]
 
 
 def main() -> None:
-    """Print a table for every video, and a summary of all."""
+    """Print tables of all videos; ``--table`` keeps what each one has."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("footage", type=Path, nargs="+", help="videos, folders of images, or folders of such")
     parser.add_argument("--model", required=True, help="folder of a trained model")
@@ -134,17 +135,20 @@ def main() -> None:
         for name, frames in read(path, arguments.lines, arguments.frames):
             for task in tqdm(arguments.tasks, name):
                 tables.append(scored(task, trained, frames).assign(video=name))
-            print(pd.concat(tables[-len(arguments.tasks) :]).round(3).to_string(index=False), flush=True)
     table = pd.concat(tables, ignore_index=True)
     if arguments.table:
         table.to_csv(arguments.table, index=False)
-    of_all = table.groupby(["measure", "method"])[["psnr", "ssim"]].agg(["mean", "median"]).round(3)
-    print(of_all.to_string())
+    median = table.groupby(["method", "measure"], as_index=False)[["psnr", "ssim"]].median()
+    median["both"] = [f"{psnr:.1f} / {ssim:.3f}" for psnr, ssim in zip(median["psnr"], median["ssim"], strict=True)]
+    cells = median.pivot_table("both", "method", "measure", aggfunc="first", fill_value="")
+    shown = cells[list(dict.fromkeys(table["measure"]))].reset_index()
+    print(f"PSNR / dB and SSIM, medians of {table['video'].nunique()} videos:\n\n{markdown_table(shown)}")
     best = table[table["method"].isin(REFERENCES)].groupby(["measure", "video"])["psnr"].max()
     for method in ("blend", "model"):
         own = table[table["method"] == method].set_index(["measure", "video"])["psnr"]
-        above = (own - best).dropna().groupby("measure").agg(["mean", "median", "min"]).round(2)
-        print(f"\n{method}: dB above the best reference of each video\n{above.to_string()}")
+        above = (own - best).dropna().groupby("measure", sort=False).agg(["mean", "median", "min"])
+        above = above.map("{:+.2f}".format).reset_index()
+        print(f"\n{method}, dB above the best reference of each video:\n\n{markdown_table(above)}")
 
 
 if __name__ == "__main__":

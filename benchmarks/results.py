@@ -10,10 +10,12 @@ A run that was stopped goes on where it was. ``--only`` names tables, and ``--re
 import argparse
 import json
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,13 +26,14 @@ import pandas as pd
 import torch
 import yaml
 
+from linear_video.common.commit import git_commit
 from results_page import rendered
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "benchmarks/studies"
 FIGURES = ROOT / "docs/results"
 PAGE = ROOT / "docs/results.md"
-DATA = "{data}"  # stands for the folder of real data
+DATA, SWEEPS = "{data}", "{sweeps}"  # stand for the folder of real data, and for that of the sweeps
 QUICK_CASES = 1
 
 
@@ -39,30 +42,47 @@ class Table(NamedTuple):
 
     Attributes:
         name: of the file.
-        study: the file of the study in benchmarks/studies, without its ending.
-        arguments: parameters for ``kedro sweep``.
+        study: the file of the study in benchmarks/studies, without its ending; "" for a script.
+        script: the file in benchmarks that prints tables; "" for a study.
+        arguments: for ``kedro sweep`` or the script.
     """
 
     name: str
     study: str
+    script: str
     arguments: list[str]
 
     @property
     def needs(self) -> list[str]:
         """Paths of real data below the folder that DATA names."""
-        return [found.partition(DATA)[2].strip("/") for found in self.arguments if DATA in found]
+        return [path for argument in self.arguments for path in re.findall(rf"{re.escape(DATA)}/([\w./]+)", argument)]
 
-    def command(self, data: str, *further: str) -> list[str]:
-        """``kedro sweep`` with all that it is told."""
-        arguments = [argument.replace(DATA, data) for argument in self.arguments]
-        return ["kedro", "sweep", f"benchmarks/studies/{self.study}.yml", *arguments, *further]
+    @property
+    def models(self) -> list[str]:
+        """Models that sweeps before it have trained."""
+        return [argument.replace(SWEEPS, "data/sweeps") for argument in self.arguments if SWEEPS in argument]
+
+    def command(self, data: str = "<data>") -> list[str]:
+        """What to type."""
+        told = [argument.replace(DATA, data).replace(SWEEPS, "data/sweeps") for argument in self.arguments]
+        if self.script:
+            return ["python", f"benchmarks/{self.script}", *told]
+        return ["kedro", "sweep", f"benchmarks/studies/{self.study}.yml", *told]
+
+    @property
+    def shown(self) -> str:
+        """The command as the page has it."""
+        return " ".join(self.command())
 
 
 def tables() -> list[Table]:
     """All of them, in the order in which they run."""
-    listed = yaml.safe_load((ROOT / "benchmarks/results.yml").read_text())
-    entries = {name: entry or {} for name, entry in listed.items()}
-    return [Table(name, entry.get("study", name), entry.get("arguments", [])) for name, entry in entries.items()]
+    found = []
+    for name, entry in yaml.safe_load((ROOT / "benchmarks/results.yml").read_text()).items():
+        given = entry or {}
+        script = given.get("script", "")
+        found.append(Table(name, "" if script else given.get("study", name), script, given.get("arguments", [])))
+    return found
 
 
 def main() -> None:
@@ -82,18 +102,34 @@ def main() -> None:
         runnable = [table for table in chosen if _has_data(table, arguments.data)]
         _say_how_long(runnable, arguments.workers)
         for table in runnable:
-            data = "" if arguments.data is None else str(arguments.data.absolute())
-            folder = ROOT / "data/sweeps" / table.name
-            _run(table.command(data, "--folder", str(folder), "--workers", str(arguments.workers)))
-            _keep(FIGURES / f"{table.name}.json", figures_of(folder, shlex.join(table.command("<data>"))))
+            make(table, "" if arguments.data is None else str(arguments.data.absolute()), arguments.workers)
             render(FIGURES, PAGE)
     render(FIGURES, PAGE)
 
 
+def make(table: Table, data: str, workers: int) -> None:
+    """Run what a table needs, as far as that has not been done, and keep its figures."""
+    file, command = FIGURES / f"{table.name}.json", table.command(data)
+    if not table.script:
+        folder = ROOT / "data/sweeps" / table.name
+        _run([*command, "--folder", str(folder), "--workers", str(workers)])
+        _keep(file, figures_of(folder, table.shown))
+        return
+    if file.exists() and json.loads(file.read_text())["commit"] == git_commit():
+        return
+    missing = [model for model in table.models if not (ROOT / model).exists()]
+    if missing:
+        print(f"{table.name}: passed over, since {', '.join(missing)} is not there.")
+        return
+    started = time.perf_counter()
+    printed = _run(command)
+    minutes = (time.perf_counter() - started) / 60
+    _keep(file, _about(table.shown, git_commit(), [0], minutes) | {"printed": printed.strip()})
+
+
 def render(figures: Path, page: Path) -> None:
     """Write the page of the figures in a folder."""
-    commands = {table.name: shlex.join(table.command("<data>")) for table in tables()}
-    page.write_text(rendered(figures, commands))
+    page.write_text(rendered(figures, {table.name: table.shown for table in tables()}))
 
 
 def quick(workers: int) -> None:
@@ -101,7 +137,7 @@ def quick(workers: int) -> None:
     place = ROOT / "data/results_quick"
     shutil.rmtree(place, ignore_errors=True)
     (place / "figures").mkdir(parents=True)
-    studies = dict.fromkeys(table.study for table in tables() if not table.needs)
+    studies = dict.fromkeys(table.study for table in tables() if table.study and not table.needs)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(partial(_quick_study, place), studies))
     render(place / "figures", place / "results.md")
@@ -113,7 +149,7 @@ def _quick_study(place: Path, name: str) -> None:
     file.write_text(yaml.safe_dump(at_test_size(yaml.safe_load((STUDIES / f"{name}.yml").read_text()))))
     command = ["kedro", "sweep", str(file), "--folder", str(folder)]
     _run(command)
-    _keep(place / "figures" / f"{name}.json", figures_of(folder, shlex.join(command)))
+    _keep(place / "figures" / f"{name}.json", figures_of(folder, " ".join(command)))
 
 
 def at_test_size(study: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,14 +175,13 @@ def figures_of(folder: Path, command: str) -> dict[str, Any]:
     study = json.loads((folder / "study.json").read_text())
     table = pd.read_csv(folder / "table.csv")
     rows = [{name: value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
-    return {
-        "command": command,
-        "commit": study["commit"],
-        "machine": machine(),
-        "seeds": study["seeds"] or [0],
-        "minutes": round(study["minutes"], 1),
-        "rows": rows,
-    }
+    return _about(command, study["commit"], study["seeds"] or [0], study["minutes"]) | {"rows": rows}
+
+
+def _about(command: str, commit: str, seeds: list[int], minutes: float) -> dict[str, Any]:
+    """How figures came about."""
+    facts = {"command": command, "commit": commit, "machine": machine()}
+    return facts | {"seeds": seeds, "minutes": round(minutes, 1)}
 
 
 def machine() -> str:
@@ -179,9 +214,11 @@ def _say_how_long(chosen: list[Table], workers: int) -> None:
     )
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
+    """What a command prints; its progress is shown."""
     print("$", shlex.join(command), flush=True)
-    subprocess.run([str(Path(sys.executable).with_name("kedro")), *command[1:]], cwd=ROOT, check=True)
+    program = str(Path(sys.executable).with_name(command[0]))
+    return subprocess.run([program, *command[1:]], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _keep(file: Path, figures: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from linear_video.evaluation.report import quoted
 
 TEMPLATE = Path(__file__).parents[1] / "docs/results.md.jinja"
+MISSING = "*Not measured yet on this version.*"
 SHORT = 10  # letters of a commit
 # What a column is called, its format, and whether its greatest (1) or its least value (-1) is the best; 0 for neither.
 LABELS = {
@@ -57,7 +58,7 @@ def rendered(folder: Path, commands: Mapping[str, str]) -> str:
     page = Page(figures, commands)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     template = environment.from_string(TEMPLATE.read_text())
-    return template.render(table=page.table, made=page.made, published=published)
+    return template.render(table=page.table, made=page.made, printed=page.printed, published=published)
 
 
 def published(number: int) -> str:
@@ -84,6 +85,10 @@ class Page:
         how = f"commit {found['commit'][:SHORT]}, seeds {seeds}, {found['minutes']:.0f} minutes on {found['machine']}"
         return f"- `{found['command']}`: {how}."
 
+    def printed(self, name: str) -> str:
+        """What a script has printed."""
+        return str(self.figures[name]["printed"]) if name in self.figures else MISSING
+
     def table(
         self,
         names: Iterable[str],
@@ -98,7 +103,7 @@ class Page:
         """
         rows: dict[str, Mapping[str, Any]] = {}
         for name in names:
-            found = self.figures.get(name, {"rows": []})["rows"]
+            found = self.figures.get(name, {}).get("rows", [])
             of_cases = [row for row in found if row["model"] == found[0]["model"]]  # the model that they are of
             beside = [row for row in found if row not in of_cases]
             for row in found if every_case else [*of_cases, *beside]:
@@ -106,7 +111,7 @@ class Page:
                 label = f"{model}, {case}" if case and (every_case or row in of_cases) else model
                 rows.setdefault(label, row)
         if not rows:
-            return "*Not measured yet on this version.*"
+            return MISSING
         first = next(iter(rows.values()))
         for reference in references:
             below = f"{reference}."

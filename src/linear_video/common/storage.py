@@ -5,8 +5,8 @@ store and put into it. For a path that is not such a place, every function here 
 or folder itself.
 
 A store takes up a single file whole or not at all. A folder is put file by file, and a list of its names and SHA-256
-comes last. Who fetches a folder takes what the list names and compares the digests, so that a folder that was put
-half, or by two writers at once, is noticed and never used.
+comes last. Whoever fetches a folder takes what the list names and compares the digests. A folder that was only half
+put, or was put by two writers at once, is noticed and never used.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ def here(path: Path) -> Path:
 
 
 def name_of(path: Path) -> str:
-    """What a path is called before users: the URL, where it has one."""
+    """What users are told of a path: its URL, if it has one."""
     return url_of(path) or str(path)
 
 
@@ -90,7 +90,7 @@ def check(url: str) -> None:
     """See that a store is there, and can be written to.
 
     Raises:
-        InputError: if it does not, or needs a package that is not installed.
+        InputError: if it is not, cannot be written to, or needs a package that is not installed.
     """
     with _reached(place(url)) as (store, key):
         store.pipe_file(f"{key}/{PROBE}", b"")
@@ -233,7 +233,7 @@ def fetch_folder(path: Path, unpack: Callable[[Path], None] | None = None) -> No
 
 
 def put_folder(path: Path, source: Path | None = None) -> None:
-    """Put the folder at a place into the store; or the content of another folder, ``source``, in its stead.
+    """Put the folder at a place into the store; or the content of another folder, ``source``, instead.
 
     Raises:
         InputError: if the store cannot be reached.

@@ -28,7 +28,7 @@ from linear_video.tracking.environments import DATA, data_folder
 from linear_video.tracking.session import RUN as SESSION_RUN
 from linear_video.training.fit import watchers
 
-SCORES = "scores"  # what a trial notes at its end: all numbers of each experiment's scores
+SCORES = "scores"  # attribute of a trial that is done: all numbers of each experiment's scores
 OF_DATASET = ("02_intermediate", "03_primary", "08_reporting")  # layers in which the pipeline of a dataset works
 LONGEST = 500  # letters of a message
 
@@ -74,7 +74,7 @@ def run_trial(job: Job) -> None:
         pruner=MedianPruner(n_startup_trials=4) if job.study.pruner else optuna.pruners.NopPruner(),
     )
     trial = optuna.Trial(study, job.trial_id)
-    if study.trials[job.number].state != TrialState.RUNNING:  # somebody took it for lost before it had the lock
+    if study.trials[job.number].state != TrialState.RUNNING:  # another process thought it lost before it had the lock
         return
     for name, value in {HOST: socket.gethostname(), PROCESS: os.getpid(), LOCK: str(job.lock)}.items():
         trial.set_user_attr(name, value)

@@ -28,9 +28,9 @@ from linear_video.sweeps.study import Choices, Range, Settings, Study
 from linear_video.tracking.locks import is_alive
 
 JOURNAL = "optuna.journal"  # file in the sweep's folder
-# What a trial notes of itself: its settings, and that they were known before it was asked for; its host and process,
-# the lock of that, and a number that it raises as long as it lives; why it failed, that it was dropped, or that the
-# user has ended it.
+# Attributes of a trial: its settings; whether they were known before it was asked for; its host, its process, the lock
+# of the process, and a number that grows as long as the process lives; why it failed; whether it was dropped; whether
+# the user ended it.
 SETTINGS, PLANNED, HOST, PROCESS, LOCK, BEAT = "settings", "planned", "host", "process", "lock", "beat"
 ERROR, DROPPED, ENDED = "error", "dropped", "ended"
 BEATS_EVERY = 20  # seconds
@@ -122,13 +122,13 @@ class Trials:
         return list(failed.values())
 
     def fail_dead(self) -> None:
-        """Note which trials have lost their process."""
+        """Mark trials as failed whose process is gone."""
         for trial in self.all():
             if trial.state == TrialState.RUNNING and trial.number not in self.own and self._is_dead(trial):
                 self.fail(trial.number)
 
     def fail(self, number: int) -> None:
-        """Let a trial have failed, unless it is over."""
+        """Mark a trial as failed, unless it is over."""
         with suppress(UpdateFinishedTrialError):  # another process was faster
             self.optuna.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 

@@ -156,7 +156,7 @@ def measure_speed(folder: Path, few: Path, many: Path, rounds: int) -> None:
         read(few, folder / "warm", by)  # workers import what they need with their first task
         for _ in range(rounds):
             rows.append({"threads": read(many, folder / "threads"), "Dask": read(many, folder / "dask", by)})
-    print(f"load of the machine in the last 15 minutes: {os.getloadavg()[2]:.1f}")
+    print(f"- load of the machine in the last 15 minutes: {os.getloadavg()[2]:.1f}")
     for row in rows:
         row["Dask"]["busy"] = row["Dask"]["cpu"] - idle * row["Dask"]["seconds"]
         row["threads"]["busy"] = row["threads"]["cpu"]
@@ -170,13 +170,13 @@ def measure_speed(folder: Path, few: Path, many: Path, rounds: int) -> None:
         of_each = {kind: np.median([row[kind][quantity] for row in rows]) for kind in rows[0]}
         shown = ", ".join(f"{kind} {value:.1f}" for kind, value in of_each.items())
         listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"{name}: {shown}; speed of Dask by that of threads: {np.median(ratios):.2f} ({listed})", flush=True)
-    print("same bytes:", digest_of(folder / "threads") == digest_of(folder / "dask"), flush=True)
+        print(f"- {name}: {shown}; speed of Dask by that of threads: {np.median(ratios):.2f} ({listed})", flush=True)
+    print("- same bytes:", digest_of(folder / "threads") == digest_of(folder / "dask"), flush=True)
     memory = pd.DataFrame(
         {"videos": len(list(raw.iterdir())), **{f"{who}, MiB": f"{found[who]:.0f}" for who in PROCESSES}}
         for raw, found in ((few, of_few), (many, rows[0]["Dask"]))
     )
-    print(markdown_table(memory), flush=True)
+    print(f"\nPeaks of memory:\n\n{markdown_table(memory)}\n", flush=True)
 
 
 def measure_death(folder: Path, raw: Path, undisturbed: Path) -> None:
@@ -196,7 +196,7 @@ def measure_death(folder: Path, raw: Path, undisturbed: Path) -> None:
         client.wait()
     begun = Counter(name for path in notes.iterdir() for name in path.read_text().split())
     twice = [name for name, times in begun.items() if times > 1]
-    print(f"one of {WORKERS} workers killed half-way: the client ended with {client.returncode}, {len(begun)} videos "
+    print(f"- one of {WORKERS} workers killed half-way: the client ended with {client.returncode}, {len(begun)} videos "
           f"were read, {len(twice)} of them twice; same bytes: {digest_of(undisturbed) == digest_of(out)}")  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def main() -> None:
         for way, write in ways.items():
             row = compare(frames, write, arguments.turns, arguments.steps)
             rows.append({"clips": f"{name} {'x'.join(map(str, frames.shape))}", "Zarr": way, **row})
-    print(f"Steps of {CLIPS_PER_STEP} clips. speed: that of Zarr, where npy is 1 (median, least and most of turns).")
+    print(f"Steps of {CLIPS_PER_STEP} clips. speed: that of Zarr, where npy is 1 (median, least and most of turns).\n")
     print(pd.DataFrame(rows).to_markdown(index=False, floatfmt=".3g"))
 
 

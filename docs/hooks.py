@@ -1,11 +1,13 @@
 """Content that the pages of the site take from elsewhere: files of the project, and tables of settings.
 
 A line ``::settings <module>:<class>`` on a page becomes a table of the settings of that class: name, default and
-meaning, from its fields and its docstring.
+meaning, from its fields and its docstring. A line ``::figures <name>`` becomes what ``make results`` has measured and
+kept in ``docs/results/<name>.json``.
 """
 
 import dataclasses
 import inspect
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -15,6 +17,7 @@ from griffe import Docstring, DocstringSectionAttributes, parse_google
 
 ROOT = Path(__file__).parents[1]
 FILES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}  # by page
+FIGURES = re.compile(r"^::figures (\w+)$", re.MULTILINE)
 SETTINGS = re.compile(r"^::settings (\S+)$", re.MULTILINE)
 
 
@@ -22,7 +25,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """MkDocs calls this for each page, with its Markdown; what it returns is rendered."""
     if page.file.src_uri in FILES:
         return (ROOT / FILES[page.file.src_uri]).read_text().replace("](docs/", "](")
-    return SETTINGS.sub(lambda found: settings_table(found[1]), markdown)
+    markdown = SETTINGS.sub(lambda found: settings_table(found[1]), markdown)
+    return FIGURES.sub(lambda found: figures(found[1]), markdown)
+
+
+def figures(name: str) -> str:
+    """What a command has printed, and how it was run; or that it has not been run."""
+    file = ROOT / f"docs/results/{name}.json"
+    if not file.exists():
+        return "*Not measured yet on this version.*"
+    found = json.loads(file.read_text())
+    return f"{found['printed']}\n\n`{found['command']}`: commit {found['commit'][:10]}, on {found['machine']}."
 
 
 def settings_table(place: str) -> str:

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import signal
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 import torch
 
+from linear_video.clips.digit_cycles import DigitCyclesSettings, count, labelled_pictures
 from linear_video.common.errors import InputError
 from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.registry import build, describe
@@ -106,6 +108,16 @@ def test_tasks_are_measured_on_footage(repository: Path, tmp_path: Path) -> None
     for measure in ("frame 1", "frame 5", "fill in 3", "retime x2", "denoise"):
         assert found[measure, "blend"] > 20
     assert found["frame 1", "model"] == pytest.approx(found["frame 1", "last_frame"], abs=1e-6)
+
+
+def test_letters_are_drawn_for_the_dataset_that_counts(repository: Path, tmp_path: Path) -> None:
+    run(repository, "benchmarks/letters.py", str(tmp_path), "--images=80")
+    cycle = "ABCDEFGHIJKLMNOPQRST"
+    settings = DigitCyclesSettings(cycle=cycle, symbols="folder", symbols_folder=str(tmp_path), frames=20)
+    pictures, labels = labelled_pictures(settings, "train")
+    assert sorted(set(labels)) == list(string.ascii_uppercase)
+    assert (pictures.max(axis=(1, 2, 3)) > 150).all()  # none is empty
+    assert set(count(settings, "test", 0).table["label"].str[:1]) == set(cycle)
 
 
 def test_the_fuzzer_tells_what_failed(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,6 +279,56 @@ def test_clips_are_in_pieces_of_bounded_size() -> None:
     assert 1 <= min(sizes) <= max(sizes) <= 1000
 
 
+# --- letters -------------------------------------------------------------------------------------------------------
+
+LETTERS = "ABCDEFGHIJKLMNOPQRST"
+
+
+@pytest.fixture
+def letters(tmp_path: Path) -> Path:
+    """Twenty folders of 30 pictures of 8x8, of which every third one has a colour; and one folder that is no letter."""
+    random = np.random.default_rng(0)
+    for label in (*LETTERS, "other"):
+        (tmp_path / label).mkdir()
+        for number in range(30):
+            pixels = random.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            cv2.imwrite(str(tmp_path / label / f"{number}.png"), pixels if number % 3 == 0 else pixels[..., 0])
+    return tmp_path
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_frame_is_the_picture_of_the_letter_that_the_cycle_names(letters: Path, channels: int) -> None:
+    settings = replace(SETTINGS, cycle=LETTERS, symbols="folder", symbols_folder=str(letters), channels=channels)
+    kind, shown = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR_RGB, []
+    row: Any
+    for split in SPLITS:
+        stream = count(settings, split, 0)
+        shown.append(set(sequence(stream)))
+        assert {name.split("/")[0] for name in shown[-1]} == set(LETTERS)
+        for row, clip in zip(stream.table.itertuples(), frames_of(stream), strict=True):
+            assert row.label == (LETTERS * 20)[row.start : row.start + 6]
+            for name, label, frame in zip(row.source.split(","), row.label, clip, strict=True):
+                assert name.split("/")[0] == label
+                picture = np.asarray(cv2.imread(str(letters / name), kind), np.float64).reshape(8, 8, channels)
+                assert abs(frame.transpose(1, 2, 0) - picture).max() <= 1  # OpenCV rounds the grey value
+    assert not shown[0] & shown[1]
+    assert not shown[0] & shown[2]
+    assert not shown[1] & shown[2]
+
+
+def test_a_letter_without_pictures_is_named(letters: Path) -> None:
+    settings = replace(SETTINGS, cycle="ABZ", symbols="folder", symbols_folder=str(letters))
+    with pytest.raises(InputError, match=f"no test image of Z in {letters}; add more images of it, or leave it out"):
+        count(settings, "test", 0)
+
+
+@pytest.mark.parametrize("cycle", ["A", "", "A B", "AB!", "A-B"])
+def test_a_cycle_of_a_folder_is_of_letters_and_digits(cycle: str) -> None:
+    with pytest.raises(ValueError, match="cycle must be at least two letters or digits"):
+        replace(SETTINGS, symbols="folder", cycle=cycle)
+    assert replace(SETTINGS, symbols="folder", cycle="aB3Ω").period == "aB3Ω"
+
+
 # --- what cannot be -------------------------------------------------------------------------------------------------
 
 
@@ -290,7 +340,7 @@ def test_a_digit_without_image_is_refused(tmp_path: Path, write_idx: WriteIdx, s
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.where(np.arange(90) % 3 == 0, 7, 4))
     settings = replace(SETTINGS, symbols="mnist", symbols_folder=str(tmp_path), cycle="47")
     assert set("".join(count(settings, split, 0).table["label"])) == {"4", "7"}
-    with pytest.raises(InputError, match=f"no {split} image of the digit 3 in mnist"):
+    with pytest.raises(InputError, match=f"no {split} image of 3 in {tmp_path}; add"):
         count(replace(settings, cycle="473"), split, 0)
 
 
@@ -313,9 +363,9 @@ def test_missing_files_of_mnist_are_named(tmp_path: Path) -> None:
         *[({"frame_size": size}, "frame_size must be at least 1") for size in (0, -8)],
         *[({"channels": channels}, "channels must be 1 or 3") for channels in (0, 2, 4)],
         *[({"frames": frames}, "frames must be at least 2") for frames in (1, 0, -3)],
-        ({"frames": 41}, "frames is 41, but the shortest sequence has 40 digits"),
-        ({"frames": 21, "cycle": "7878"}, "frames is 21, but the shortest sequence has 20 digits"),
-        ({"images_per_digit": {**EACH, "test": 1}, "frames": 5}, "shortest sequence has 4 digits"),
+        ({"frames": 41}, "frames is 41, but the shortest sequence has 40 symbols"),
+        ({"frames": 21, "cycle": "7878"}, "frames is 21, but the shortest sequence has 20 symbols"),
+        ({"images_per_digit": {**EACH, "test": 1}, "frames": 5}, "shortest sequence has 4 symbols"),
     ],
 )
 def test_settings_without_sense_are_refused(changes: dict[str, Any], message: str) -> None:

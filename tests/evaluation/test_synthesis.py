@@ -1,23 +1,31 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import linalg, ndimage
 
+from linear_video.clips.base import Split
+from linear_video.clips.digit_cycles import DigitCyclesSettings
 from linear_video.common.errors import InputError
-from linear_video.evaluation.judges import SynthesisSettings
+from linear_video.evaluation import symbol_reader
+from linear_video.evaluation.judges import JUDGES, Sequences, SynthesisSettings
 from linear_video.evaluation.scores import PSNR_CEILING
 from linear_video.evaluation.synthesis import frechet_distance, score_counting, score_rotation, score_texture
+
+FEW: dict[Split, int] = {"train": 5, "validation": 5, "test": 5}
 
 # --- counting ------------------------------------------------------------------------------------------------------
 
 
 def counted(*sequences: str, cycle: str = "1234") -> tuple[float, float]:
     """Share of correct transitions, and mean run."""
-    digits = np.array([[int(digit) for digit in sequence] for sequence in sequences])
-    scores = score_counting(digits, np.ones(digits.shape, np.float32), cycle)
+    symbols = np.array([list(sequence) for sequence in sequences])
+    scores = score_counting(symbols, np.ones(symbols.shape, np.float32), cycle)
     return scores["correct_transitions"], scores["mean_run"]
 
 
@@ -54,6 +62,33 @@ def test_counting_in_cycles_with_repeated_digits(sequence: str, correct: float, 
     assert counted(sequence, cycle="1213") == pytest.approx((correct, run))
 
 
+def test_counting_in_letters() -> None:
+    assert counted("DEABCDE", cycle="ABCDE") == (1, 6)
+    assert counted("DEabcDE", cycle="ABCDE") == pytest.approx((2 / 6, 1))  # small letters are other symbols
+    assert counted("FGHIJ", cycle="ABCDE") == (0, 0)
+
+
+def test_symbols_are_read_by_a_reader_that_knows_all_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four kinds of bars; the sequences go through three of them, and one shows the fourth once."""
+    random, bars = np.random.default_rng(0), np.zeros((4, 16, 16), np.uint8)
+    bars[0, 2:5], bars[1, :, 2:5], bars[2, 11:14], bars[3, :, 11:14] = 200, 200, 200, 200
+    for label, bar in zip("ABCZ", bars, strict=True):
+        (tmp_path / label).mkdir()
+        for number in range(60):
+            Image.fromarray(bar + random.integers(0, 50, bar.shape, np.uint8)).save(tmp_path / label / f"{number}.png")
+    monkeypatch.setattr(symbol_reader, "STEPS", 100)
+    dataset = DigitCyclesSettings(
+        cycle="CAB", symbols="folder", symbols_folder=str(tmp_path), frame_size=16, images_per_digit=FEW, frames=5
+    )
+    order = np.array([[0, 1, 2, 0, 1, 2], [2, 0, 1, 3, 0, 1]])
+    sequences = Sequences(bars[order][:, :, None], pd.DataFrame(), np.zeros((1, 5, 1, 16, 16), np.uint8))
+    scores = JUDGES["counting"].score(sequences, dataset, 0)
+    assert scores["reader_accuracy"] == 1
+    assert (scores["cycle"], scores["correct_transitions"], scores["mean_run"]) == ("CAB", 8 / 10, 8 / 3)
+
+
 def test_cycle_of_a_digit_twice_in_a_row_may_stay_or_go_on() -> None:
     assert counted("1121", cycle="112") == (1, 3)
     assert counted("1221", cycle="112") == pytest.approx((2 / 3, 1))
@@ -78,7 +113,7 @@ def test_counting_agrees_with_counting_step_by_step(order: list[str], length: in
 
 def test_random_digits_count_by_chance() -> None:
     """4 of 100 pairs are steps of the cycle; a run continues with probability 1/10."""
-    digits = np.random.default_rng(0).integers(0, 10, (300, 1000))
+    digits = np.random.default_rng(0).integers(0, 10, (300, 1000)).astype(str)
     scores = score_counting(digits, np.ones(digits.shape, np.float32), "1234")
     assert scores["correct_transitions"] == pytest.approx(0.04, abs=0.002)
     assert scores["mean_run"] == pytest.approx(1 / 0.9, abs=0.02)
@@ -86,7 +121,7 @@ def test_random_digits_count_by_chance() -> None:
 
 def test_readable_frames_are_those_read_with_confidence() -> None:
     confidence = np.array([[0.95, 0.85, 0.2, 0.99], [0.91, 0.89, 1.0, 0.0]], np.float32)
-    assert score_counting(np.ones((2, 4), np.int64), confidence, "12")["readable_frames"] == 0.5
+    assert score_counting(np.full((2, 4), "1"), confidence, "12")["readable_frames"] == 0.5
 
 
 # --- textures ------------------------------------------------------------------------------------------------------

@@ -223,6 +223,14 @@ def test_without_an_adversary_every_turn_is_the_generators() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.05])
+def test_every_default_rate_is_one_of_parameters_that_there_are(weight: float) -> None:
+    names = [name for name, _ in make(adversarial_weight=weight).named_parameters()]
+    rates = Adversarial.training_for({"adversarial_weight": weight}).get("learning_rates", {})
+    assert ("discriminators" in rates) == (weight > 0)
+    assert all(any(name.startswith(rate) for name in names) for rate in rates)
+
+
 def test_without_the_gradient_difference_it_is_left_out() -> None:
     objective, parts = make(gradient_difference_weight=0.0).eval().loss(clips())
     assert set(parts) == {"lp"}

@@ -707,46 +707,6 @@ def test_a_linear_part_of_still_frames_is_finite() -> None:
     torch.testing.assert_close(shown, torch.full_like(shown, 90 / 255))
 
 
-# --- linearization error -------------------------------------------------------------------------------------------
-
-
-def test_linearization_error_needs_three_frames() -> None:
-
-    with pytest.raises(ValueError, match="frames"):
-        pixel_model().linearization_error(torch.rand(5, 2, 1, 1, STATE, generator=seeded()))
-
-
-def pixel_model() -> DynamicVae:
-    model = make((1, 1, STATE))
-    exchange(model, PixelEncoder(), PixelDecoder())
-    return model
-
-
-def test_linearization_error_is_zero_if_states_follow_a_matrix() -> None:
-    turn = torch.linalg.qr(torch.randn(STATE, STATE, generator=seeded()))[0]
-    states = [torch.randn(6, STATE, generator=seeded(1))]
-    for _ in range(7):
-        states.append(states[-1] @ turn.T)
-    batch = torch.stack(states, 1)[:, :, None, None]
-    assert pixel_model().linearization_error(batch) == pytest.approx(0, abs=1e-9)
-
-
-def test_linearization_error_is_one_for_white_noise() -> None:
-    batch = torch.randn(200, 30, 1, 1, STATE, generator=seeded())
-    assert pixel_model().linearization_error(batch) == pytest.approx(1, abs=0.01)
-
-
-def test_linearization_error_of_a_noisy_process_is_the_share_of_its_noise() -> None:
-    """h(t+1) = 0.8 h(t) + 0.6 v(t) is stationary, and 0.36 of its variance is new."""
-    state = torch.randn(400, STATE, generator=seeded())
-    states = [state]
-    for t in range(29):
-        state = 0.8 * state + 0.6 * torch.randn(400, STATE, generator=seeded(t + 1))
-        states.append(state)
-    batch = torch.stack(states, 1)[:, :, None, None]
-    assert pixel_model().linearization_error(batch) == pytest.approx(0.36, abs=0.02)
-
-
 # --- checkpoints and the spectrum ----------------------------------------------------------------------------------
 
 

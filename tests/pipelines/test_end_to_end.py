@@ -194,7 +194,7 @@ def test_clips_of_another_size_are_not_predicted() -> None:
     model = build("ile", (1, 16, 16), {"state_dimension": 4, "couplings": 1, "hidden_channels": 4})
     clips = ClipSet(np.zeros((2, 15, 1, 24, 24), np.uint8), pd.DataFrame({"source": ["a", "b"]}))
     with pytest.raises(InputError, match=r"takes frames of the shape \(1, 16, 16\)"):
-        predict(Checkpoint(model, {}), clips, clips, EvaluationSettings(), "ile", "moving_symbols")
+        predict(Checkpoint(model, {}), clips, clips, clips, EvaluationSettings(), "ile", "moving_symbols")
 
 
 def test_the_notebook_runs_quietly_and_leaves_nothing_behind(project: Path) -> None:

@@ -116,7 +116,8 @@ def test_model_and_linear_system_are_scored_side_by_side_and_tracked_side_by_sid
         assert metrics | lasts <= set(scores["synthesis"])
         assert scores["synthesis"]["spectral_radius"] < 1.0001
         assert all(scores["synthesis"][name] < 0.1 for name in lasts - {"spectral_radius"})
-        for metric in metrics | lasts:
+        assert scores["synthesis"]["linearization_error"] > 0
+        for metric in metrics | lasts | {"linearization_error", "persistence_error"}:
             assert run.data.metrics[f"evaluation/{metric}"] == pytest.approx(scores["synthesis"][metric])
         artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
         assert {"scores.json", "filmstrip.png", "spectrum.png", "synthesis.gif", "report.html"} <= artifacts

@@ -14,9 +14,11 @@ from linear_video.clips.footage import TextureSettings
 from linear_video.clips.rotation import RotationSettings
 from linear_video.evaluation.held_out import EvaluationSettings
 from linear_video.evaluation.judges import SynthesisSettings
+from linear_video.evaluation.linearity import linearization
 from linear_video.io.models import Checkpoint
 from linear_video.models.base import Synthesises
 from linear_video.models.last_frame import LastFrame, LastFrameSettings
+from linear_video.models.lds import LdsSettings, LinearDynamicSystem
 from linear_video.pipelines.prediction import nodes as prediction
 from linear_video.pipelines.synthesis import nodes as synthesis
 
@@ -53,7 +55,7 @@ def evaluation(held_out: HeldOut) -> EvaluationSettings:
 @pytest.mark.parametrize("held_out", ["validation", "test"])
 def test_predictions_are_of_the_chosen_clips_and_scored_against_them(held_out: HeldOut) -> None:
     settings, both = evaluation(held_out), (CLIPS["validation"], CLIPS["test"])
-    predictions, facts = prediction.predict(CHECKPOINT, *both, settings, "stays", "dots")
+    predictions, facts = prediction.predict(CHECKPOINT, clips_of(0), *both, settings, "stays", "dots")
     assert facts["held_out"] == held_out
     np.testing.assert_allclose(predictions[:, 1], CLIPS[held_out].frames[:, 2] / 255, atol=1e-6)
     scores = prediction.evaluate(predictions, facts, clips_of(0), *both, settings, "stays", "dots")
@@ -69,9 +71,26 @@ def test_test_videos_are_watched_only_where_the_test_is_held_out(held_out: HeldO
     settings, both = evaluation(held_out), (CLIPS["validation"], CLIPS["test"])
     watched = prediction.watch(CHECKPOINT, CLIPS["validation"], ClipSet(frames, table), settings)
     assert len(watched) == (len(frames) if held_out == "test" else 0)
-    predictions, facts = prediction.predict(CHECKPOINT, *both, settings, "stays", "dots")
+    predictions, facts = prediction.predict(CHECKPOINT, clips_of(0), *both, settings, "stays", "dots")
     scores = prediction.evaluate(predictions, facts, clips_of(0), *both, settings, "stays", "dots", watched)
     assert ("anomalies" in scores) == (held_out == "test")
+
+
+def test_the_code_of_a_model_with_linear_states_is_scored_and_shown_on_the_chosen_clips() -> None:
+    model = LinearDynamicSystem(SHAPE, LdsSettings(2))
+    model.fit_closed_form(CLIPS["test"].frames)
+    checkpoint, both = Checkpoint(model, {}), (CLIPS["validation"], CLIPS["test"])
+    found = {}
+    for held_out in ("validation", "test"):
+        settings = evaluation(held_out)
+        predictions, facts = prediction.predict(checkpoint, CLIPS["test"], *both, settings, "lds", "dots")
+        scores = prediction.evaluate(predictions, facts, CLIPS["test"], *both, settings, "lds", "dots")
+        expected = linearization(model, CLIPS["test"].frames, CLIPS[held_out].frames)
+        assert {name: scores[name] for name in expected} == expected
+        found[held_out] = expected["linearization_error"]
+        _, page = prediction.draw(checkpoint, predictions, facts, scores, *both, TextureSettings("nowhere"), settings)
+        assert f"<dt>linearization error</dt><dd>{found[held_out]:.3g}, of the codes" in page
+    assert found["validation"] != pytest.approx(found["test"], rel=0.01)
 
 
 @pytest.mark.parametrize(("side", "shown"), [(8, 2), (144, 1)])
@@ -80,7 +99,7 @@ def test_an_animation_shows_several_small_clips_or_one_large_one(side: int, show
     clips = ClipSet(frames, pd.DataFrame({"source": ["a", "b"]}))
     checkpoint = Checkpoint(LastFrame((1, side, side), LastFrameSettings()), {})
     settings = evaluation("test")
-    predictions, facts = prediction.predict(checkpoint, clips, clips, settings, "stays", "dots")
+    predictions, facts = prediction.predict(checkpoint, clips, clips, clips, settings, "stays", "dots")
     scores = prediction.evaluate(predictions, facts, clips, clips, clips, settings, "stays", "dots")
     drawn, page = prediction.draw(
         checkpoint, predictions, facts, scores, clips, clips, TextureSettings("nowhere"), settings
@@ -102,7 +121,7 @@ def test_sequences_start_from_the_chosen_clips_and_are_scored_against_them(
     wanted = SynthesisSettings(sequences=2, frames=5, noise_scale=0.0, spread_starts=False)
     shown, starts = synthesis.synthesise(CHECKPOINT, *both, wanted, settings, 0)
     np.testing.assert_array_equal(shown[:, 4], CLIPS[held_out].frames[:, 0])
-    scores = synthesis.evaluate(CHECKPOINT, shown, starts, *both, dataset, settings, 0, "stays", "dots")
+    scores = synthesis.evaluate(CHECKPOINT, shown, starts, clips_of(0), *both, dataset, settings, 0, "stays", "dots")
     assert scores["held_out"] == held_out
     assert scores["synthesis"]["spectral_radius"] == 1
     if dataset.judge == "texture":

@@ -68,6 +68,7 @@ def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
     """MLflow sorts them by the alphabet, and shows what has no section last."""
     row = {"psnr": [20.0], "ssim": [0.5]}
     scores = {"model": "ile", **row, "last_frame": row, "mean_frame": row, "bits_per_value": 3.0}
+    scores |= {"linearization_error": 0.2, "persistence_error": 1.5}
     history = pd.DataFrame({"step": [1], "seconds": [2.0], "train_loss": [0.1], "val_loss": [0.1], "val_motion": [1.0]})
     names = []
     summary = pd.DataFrame({"part": ["train"], "clips": [3]})
@@ -76,6 +77,7 @@ def test_sections_of_metrics_come_in_the_order_of_what_matters() -> None:
         measures = REPORTS[kind].measures
         assert measures is not None
         names += [measure.name for measure in measures(data)]
+    assert {"evaluation/linearization_error", "evaluation/persistence_error"} <= set(names)
     assert all("/" in name for name in names)
     sections = sorted({name.partition("/")[0] for name in names})
     footage = ["footage_denoise", "footage_sample"]

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from linear_video.clips.base import SPLITS, ClipSet, DatasetSettings, Made, Split, check_each_split
 from linear_video.clips.motion import Trajectory, draw_trajectory
 from linear_video.clips.readers.moving_mnist import read_test_clips
-from linear_video.clips.readers.symbols import Symbol, load_symbols, split_images
+from linear_video.clips.readers.symbols import Symbol, in_channels, load_symbols, split_images
 from linear_video.common.checks import check_choice, check_least, check_literals, check_pair, check_within
 from linear_video.common.errors import InputError
 from linear_video.common.files import check_path
@@ -143,7 +143,7 @@ def render(
     if background is not None:
         canvas[:] = background
     for k, symbol in enumerate(symbols):
-        planes = _in_channels(symbol.planes, channels)
+        planes = in_channels(symbol.planes, channels)
         radians = np.deg2rad(trajectory.angle[:, k])
         cosine, sine = trajectory.scale[:, k] * np.cos(radians), trajectory.scale[:, k] * np.sin(radians)
         middle = (np.array(planes.shape[1::-1]) - 1) / 2
@@ -163,16 +163,6 @@ def render(
     if settings.frame_size != size:
         canvas = np.stack([resized(frame, settings.frame_size, settings.frame_size) for frame in canvas])
     return np.rint(canvas * 255).astype(np.uint8).transpose(0, 3, 1, 2)
-
-
-def _in_channels(planes: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
-    """Planes to draw: (h, w, 1) for white in grey, else (h, w, channels + 1) with the opacity last."""
-    if planes.shape[2] == 1:
-        return planes if channels == 1 else np.repeat(planes, channels + 1, axis=2)
-    if channels == 3:
-        return planes
-    grey = planes[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
-    return np.stack((grey, planes[..., 3]), axis=2)
 
 
 def simulate(

@@ -53,17 +53,19 @@ class Sequences(NamedTuple):
 
 def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
     """How well the sequences count, as read by a classifier that is trained on images that no model has seen."""
-    from linear_video.evaluation.digit_reader import read, train_reader
+    from linear_video.evaluation.symbol_reader import read, train_reader
     from linear_video.evaluation.synthesis import score_counting
 
     if not isinstance(dataset, DigitCyclesSettings):
-        raise InputError("only digits in a cycle can be judged by counting.")
+        raise InputError("only symbols in a cycle can be judged by counting.")
     apart, labels = labelled_pictures(dataset, "test")
     others, other_labels = labelled_pictures(dataset, "validation")
-    reader = train_reader(apart, labels, seed)
-    reading, _ = read(reader, others)
-    scores = score_counting(*read(reader, sequences.frames), dataset.period)
-    return {**scores, "reader_accuracy": float((reading == other_labels).mean()), "cycle": dataset.period}
+    known, numbers = np.unique(labels, return_inverse=True)
+    reader = train_reader(apart, numbers, seed)
+    read_apart, _ = read(reader, others)
+    found, confidence = read(reader, sequences.frames)
+    scores = score_counting(known[found], confidence, dataset.period)
+    return {**scores, "reader_accuracy": float((known[read_apart] == other_labels).mean()), "cycle": dataset.period}
 
 
 def judge_texture(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:

@@ -16,16 +16,14 @@ SMALL = 1e-12  # a variance or mean below this counts as zero
 DIAMETRICAL = 150  # degrees of error at which a view counts as confused with the opposite one
 
 
-def score_counting(digits: NDArray[np.int64], confidence: NDArray[np.float32], cycle: str) -> dict[str, float]:
-    """How well sequences count, from the ``digits`` (N, F) that a reader reads and its ``confidence``.
+def score_counting(symbols: NDArray[np.str_], confidence: NDArray[np.float32], cycle: str) -> dict[str, float]:
+    """How well sequences count, from the ``symbols`` (N, F) that a reader reads and its ``confidence``.
 
-    ``correct_transitions`` is the share of steps to the digit that follows in the cycle; ``mean_run`` is the mean
+    ``correct_transitions`` is the share of steps to the symbol that follows in the cycle; ``mean_run`` is the mean
     number of correct steps in a row.
     """
-    numbers = [int(digit) for digit in cycle]
-    follows = np.zeros((10, 10), np.bool_)
-    follows[numbers, [*numbers[1:], numbers[0]]] = True
-    correct = follows[digits[:, :-1], digits[:, 1:]]  # (N, F - 1)
+    follows = [symbol + other for symbol, other in zip(cycle, cycle[1:] + cycle[0], strict=True)]
+    correct = np.isin(np.char.add(symbols[:, :-1], symbols[:, 1:]), follows)  # (N, F - 1)
     edges = np.diff(np.pad(correct.astype(np.int64), ((0, 0), (1, 1))), axis=1)
     runs = max(int((edges == 1).sum()), 1)
     return {
@@ -87,7 +85,10 @@ def _nearest_view_errors(shown: NDArray[np.float64], views: NDArray[np.float64])
 
 
 def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """|m1 - m2|² + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) of means and covariances of two sets of features (N, K)."""
+    """|m1 - m2|² + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) of means and covariances of two sets of features (N, K).
+
+    FID and FVD are the same distance, of features of a network. No dependency brings such a network's weights along.
+    """
     means = first.mean(axis=0) - second.mean(axis=0)
     one, two = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
     values, vectors = np.linalg.eigh(one)  # symmetric, and possibly singular

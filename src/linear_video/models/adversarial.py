@@ -8,6 +8,7 @@ one adds to the result of the coarser one; u enlarges:
 At every scale a discriminator tells true frames from predicted ones. It sees the input frames, too.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -117,6 +118,13 @@ class Adversarial(TrainedBySteps):
                 _discriminator(seen, size, scale) for size, scale in zip(self.sizes, scales, strict=True)
             )
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
+
+    @classmethod
+    def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:
+        """Training settings that suit model settings: no rate for discriminators where there are none."""
+        if isinstance(model, Mapping) and model.get("adversarial_weight") == 0:
+            return {name: value for name, value in cls.training_defaults.items() if name != "learning_rates"}
+        return cls.training_defaults
 
     @classmethod
     def check_clips(cls, settings: AdversarialSettings, frames: int) -> None:

@@ -56,6 +56,11 @@ def _tell_scores(scores: dict[str, Any], path: Path) -> None:
         logger.info(f"{name}, in OpenSTL's conventions (last frame): {', '.join(values)}")
     if scores.get("bits_per_value") is not None:
         logger.info(f"{name}: {scores['bits_per_value']:.2f} bits per value of held-out clips")
+    if "linearization_error" in scores:
+        logger.info(
+            f"{name}: linearization error {scores['linearization_error']:.3g} "
+            f"(if the code stood still: {scores['persistence_error']:.3g})"
+        )
     areas = {score: areas["auroc"] for score, areas in _anomaly_scores(scores).items() if areas["auroc"] is not None}
     if areas:
         told = ", ".join(f"{score.replace('_', ' ')} {area:.3f}" for score, area in areas.items())
@@ -70,6 +75,7 @@ def _anomaly_scores(scores: dict[str, Any]) -> dict[str, dict[str, float | None]
 
 def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
     from linear_video.evaluation.anomalies import OWN as OWN_ANOMALY_SCORES
+    from linear_video.evaluation.linearity import NAMES as LINEARITY
     from linear_video.evaluation.scores import references_of
 
     if "synthesis" in scores:
@@ -86,8 +92,9 @@ def _measures_of_scores(scores: dict[str, Any]) -> Iterator[Measure]:
                     yield Measure(f"{prefix}{metric}_frame_{frame}", value)
         for metric, value in row.get("openstl", {}).items():
             yield Measure(f"{prefix}openstl_{metric}", value)
-    if scores.get("bits_per_value") is not None:
-        yield Measure("evaluation/bits_per_value", scores["bits_per_value"])
+    for name in ("bits_per_value", *LINEARITY):
+        if scores.get(name) is not None:
+            yield Measure(f"evaluation/{name}", scores[name])
     for score, areas in _anomaly_scores(scores).items():
         section = "evaluation" if score in OWN_ANOMALY_SCORES else "reference"
         for name, area in areas.items():

@@ -156,3 +156,13 @@ def crop_and_resize(planes: NDArray[np.float32], size: int, cropped: bool = True
     factor = size / max(tight.shape[:2])
     height, width = (max(1, round(factor * side)) for side in tight.shape[:2])
     return np.ascontiguousarray(resized(tight, height, width))
+
+
+def in_channels(planes: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """Planes to draw: (h, w, 1) for white in grey, else (h, w, channels + 1) with the opacity last."""
+    if planes.shape[2] == 1:
+        return planes if channels == 1 else np.repeat(planes, channels + 1, axis=2)
+    if channels == 3:
+        return planes
+    grey = planes[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
+    return np.stack((grey, planes[..., 3]), axis=2)

@@ -254,19 +254,6 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         }
 
     @torch.no_grad()
-    def linearization_error(self, clips: Tensor) -> float:
-        """Equation 16: the least E||h(t+1) - M h(t)||² / E||h||² over M, for encoded means of clips (N, T, C, H, W).
-
-        It is 0 if the encoded states evolve linearly, and 1 if the last state tells nothing about the next one.
-        """
-        if clips.shape[1] < 3:
-            raise ValueError(f"clips need at least 3 frames, not {clips.shape[1]}.")
-        states = self.states(clips).double()
-        first, second = states[:, :-1].flatten(0, 1), states[:, 1:].flatten(0, 1)
-        residual = second - first @ torch.linalg.lstsq(first, second).solution
-        return float(residual.square().sum() / second.square().sum())
-
-    @torch.no_grad()
     def surprise(self, clips: Tensor, past: int) -> Tensor:
         """Upper bound of -log p(frame before, frame) in nats per value, of each frame: (N, T, ...) -> (N, T).
 

@@ -20,6 +20,7 @@ from linear_video.io.models import Checkpoint
 
 def predict(
     checkpoint: Checkpoint,
+    train_clips: ClipSet,
     validation_clips: ClipSet,
     test_clips: ClipSet,
     evaluation: EvaluationSettings,
@@ -31,6 +32,7 @@ def predict(
 
     from linear_video.evaluation.comparison import fingerprint
     from linear_video.evaluation.likelihood import bits_per_value
+    from linear_video.evaluation.linearity import linearization
     from linear_video.evaluation.predictions import numbers_learned, predict_clips
     from linear_video.models.checkpoint import SIGNATURE
 
@@ -55,6 +57,7 @@ def predict(
         "parameters": numbers_learned(model),
         "training_minutes": training.get("seconds", 0.0) / 60,
         "bits_per_value": bits_per_value(model, clips.frames, evaluation),
+        "linearization": linearization(model, train_clips.frames, clips.frames),
         "frames_per_second": predictions.shape[0] * predictions.shape[1] / seconds,
         "commit": training.get("commit", "unknown"),
         "checkpoint": checkpoint.config.get(SIGNATURE, ""),
@@ -90,10 +93,11 @@ def evaluate(
     dataset: str,
     watched: pd.DataFrame | None = None,
 ) -> dict[str, Any]:
-    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow; bits per value.
+    """PSNR and SSIM of every predicted frame, beside last frame, mean frame and optical flow.
 
-    Also OpenSTL's scores, if the evaluation asks for them; and how well anomalous frames are distinguished from others,
-    where frames of test videos have been ``watched``.
+    Also bits per value, and the linearization error of a model with linear states; OpenSTL's scores, if the evaluation
+    asks for them; and how well anomalous frames are distinguished from others, where frames of test videos have been
+    ``watched``.
     """
     from linear_video.evaluation.anomalies import score_anomalies
     from linear_video.evaluation.predictions import optical_flow
@@ -103,6 +107,7 @@ def evaluate(
     mean_frame = train_clips.frames.mean(axis=(0, 1), dtype=np.float64) / 255
     facts: dict[str, Any] = {"model": model_name, "dataset": dataset, "held_out": evaluation.held_out}
     facts["bits_per_value"] = prediction_facts.get("bits_per_value")  # of clips, not of predictions
+    facts |= prediction_facts.get("linearization", {})
     references = optical_flow(context, evaluation.horizon)
     found = {"anomalies": score_anomalies(watched)} if watched is not None and len(watched) else {}
     return facts | score(predictions, context, truth, mean_frame, evaluation.openstl, **references) | found
@@ -125,6 +130,7 @@ def draw(
     """
     from linear_video.evaluation import experiment, figures
     from linear_video.evaluation.anomalies import anomalies_plot
+    from linear_video.evaluation.linearity import NAMES as LINEARITY
     from linear_video.evaluation.predictions import numbers_learned
     from linear_video.evaluation.scores import score_frames
 
@@ -150,6 +156,9 @@ def draw(
     told = {"speed of prediction": f"{prediction_facts['frames_per_second']:,.0f} frames per second"}
     if scores.get("bits_per_value") is not None:
         told["bits per value"] = f"{scores['bits_per_value']:.2f}, of held-out clips"
+    for name in LINEARITY:
+        if name in scores:
+            told[name.replace("_", " ")] = f"{scores[name]:.3g}, of the codes of held-out clips"
     page = experiment.page(
         scores,
         checkpoint.config,

@@ -17,7 +17,7 @@ def create_pipeline(experiment: Experiment, *, labels_anomalies: bool) -> Pipeli
     nodes = [
         node(
             bound(predict, **names),
-            inputs={"checkpoint": "checkpoint", **held_out},
+            inputs={"checkpoint": "checkpoint", "train_clips": "train_clips", **held_out},
             outputs=["predictions", "prediction_facts"],
             name="predict",
             tags="predict",

@@ -44,6 +44,7 @@ def evaluate(
     checkpoint: Checkpoint,
     synthesised: NDArray[np.uint8],
     starts: pd.DataFrame,
+    train_clips: ClipSet,
     validation_clips: ClipSet,
     test_clips: ClipSet,
     settings: DatasetSettings,
@@ -52,7 +53,9 @@ def evaluate(
     model_name: str,
     dataset: str,
 ) -> dict[str, Any]:
-    """Scores of the sequences by the judge of the dataset, and whether the system that made them is stable."""
+    """Scores of the sequences by the judge of the dataset; and of the model: how stable it is, how linear its code."""
+    from linear_video.evaluation.linearity import linearization
+
     frames = evaluation.chosen(validation_clips, test_clips).frames
     scores = JUDGES[settings.judge].score(Sequences(synthesised, starts, frames), settings, seed)
     sequences, length, *shape = synthesised.shape
@@ -63,7 +66,9 @@ def evaluate(
         "n_sequences": sequences,
         "frames": length,
         "frame_shape": shape,
-        "synthesis": scores | checkpoint.model.steadiness(),
+        "synthesis": scores
+        | checkpoint.model.steadiness()
+        | linearization(checkpoint.model, train_clips.frames, frames),
     }
 
 

@@ -2,6 +2,7 @@
 
 from kedro.pipeline import Pipeline, node
 
+from linear_video.clips.base import SPLITS
 from linear_video.experiments import SYNTHESIS_REFERENCE, Experiment
 from linear_video.pipelines.bound import bound
 from linear_video.pipelines.synthesis import nodes
@@ -27,7 +28,13 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
         ),
         node(
             bound(nodes.evaluate, **names),
-            inputs={**made, **held_out, "settings": settings, "seed": "params:seed"},
+            inputs={
+                **made,
+                "train_clips": "train_clips",
+                **held_out,
+                "settings": settings,
+                "seed": "params:seed",
+            },
             outputs="scores",
             name="evaluate",
             tags="evaluate",
@@ -40,7 +47,7 @@ def create_pipeline(experiment: Experiment) -> Pipeline:
             tags="draw",
         ),
     ]
-    clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in ("validation", "test")}
+    clips = {f"{split}_clips": f"{experiment.dataset}.{split}_clips" for split in SPLITS}
     return Pipeline(
         wired,
         namespace=experiment.name,

@@ -1,4 +1,4 @@
-"""A small classifier that reads the digits of synthesised frames, trained apart from every model."""
+"""A small classifier that reads the digits or letters of synthesised frames, trained apart from every model."""
 
 import numpy as np
 import torch
@@ -12,30 +12,31 @@ LARGEST_TURN = 10
 
 
 def train_reader(images: NDArray[np.uint8], labels: NDArray[np.int64], seed: int) -> nn.Module:
-    """Train a classifier of images uint8 (N, C, H, W) with labels 0 .. 9 (N,); the same seed gives the same one."""
-    pixels, digits = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
+    """Train a classifier of images uint8 (N, C, H, W) with labels 0 .. K - 1 (N,); the same seed gives the same one."""
+    pixels, classes = torch.from_numpy(images).float() / 255, torch.from_numpy(labels)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a second thread gains little here, and waits long if another program has the core
     try:
-        return _train(pixels, digits, seed)
+        return _train(pixels, classes, seed)
     finally:
         torch.set_num_threads(threads)
 
 
-def _train(pixels: Tensor, digits: Tensor, seed: int) -> nn.Module:
+def _train(pixels: Tensor, classes: Tensor, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # seeds only the CPU
         channels = (16, 32, 32)
         layers: list[nn.Module] = []
         for before, after in zip((pixels.shape[1], *channels), channels, strict=False):
             layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        reader = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), nn.LazyLinear(10))
+        last = nn.LazyLinear(int(classes.max()) + 1)
+        reader = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3), last)
         reader(pixels[:1])
         optimizer = torch.optim.Adam(reader.parameters(), LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
         for _ in range(STEPS):
             chosen = torch.randint(len(pixels), (IMAGES_PER_STEP,))
-            loss = F.cross_entropy(reader(_moved(pixels[chosen])), digits[chosen])
+            loss = F.cross_entropy(reader(_moved(pixels[chosen])), classes[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -55,11 +56,11 @@ def _moved(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def read(reader: nn.Module, frames: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Digits of frames uint8 (..., C, H, W), and the reader's confidence in [0, 1]."""
+    """Labels of frames uint8 (..., C, H, W), and the reader's confidence in [0, 1]."""
     flat = frames.reshape(-1, *frames.shape[-3:])
     found = [
         reader(torch.from_numpy(flat[i : i + 500]).float() / 255).softmax(1).max(1) for i in range(0, len(flat), 500)
     ]
-    digits = torch.cat([most.indices for most in found]).numpy().reshape(frames.shape[:-3])
+    labels = torch.cat([most.indices for most in found]).numpy().reshape(frames.shape[:-3])
     confidence = torch.cat([most.values for most in found]).numpy().reshape(frames.shape[:-3])
-    return digits, confidence
+    return labels, confidence

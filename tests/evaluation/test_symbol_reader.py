@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from linear_video.clips.base import Split
 from linear_video.clips.digit_cycles import DigitCyclesSettings, labelled_pictures
-from linear_video.evaluation import digit_reader
-from linear_video.evaluation.digit_reader import read, train_reader
+from linear_video.evaluation import symbol_reader
+from linear_video.evaluation.symbol_reader import read, train_reader
 
 Labelled = tuple[np.ndarray, np.ndarray]
 
@@ -21,21 +22,26 @@ def settings(channels: int = 1, frame_size: int = 16) -> DigitCyclesSettings:
     )
 
 
+def digits_of(settings: DigitCyclesSettings, split: Split) -> Labelled:
+    images, labels = labelled_pictures(settings, split)
+    return images, labels.astype(np.int64)
+
+
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digit_reader, "STEPS", 8)
+    monkeypatch.setattr(symbol_reader, "STEPS", 8)
 
 
 @pytest.fixture(scope="module")
 def training() -> Labelled:
-    return labelled_pictures(settings(), "train")
+    return digits_of(settings(), "train")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_bundled_digits_are_read(channels: int) -> None:
-    reader = train_reader(*labelled_pictures(settings(channels, 32), "train"), seed=0)
-    images, labels = labelled_pictures(settings(channels, 32), "test")
+    reader = train_reader(*digits_of(settings(channels, 32), "train"), seed=0)
+    images, labels = digits_of(settings(channels, 32), "test")
     found, confidence = read(reader, images)
     assert (found == labels).mean() > 0.95
     # Half one digit and half another is neither; misread ones are too few to tell.
@@ -47,8 +53,8 @@ def test_bundled_digits_are_read(channels: int) -> None:
 
 
 def test_short_training_reads_most_digits(training: Labelled, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digit_reader, "STEPS", 100)
-    images, labels = labelled_pictures(settings(), "test")
+    monkeypatch.setattr(symbol_reader, "STEPS", 100)
+    images, labels = digits_of(settings(), "test")
     assert (read(train_reader(*training, seed=0), images)[0] == labels).mean() > 0.8
 
 
@@ -108,7 +114,7 @@ def test_images_move_by_two_pixels_of_32_and_turn_by_ten_degrees_at_most() -> No
     rows, columns = torch.meshgrid(torch.arange(32.0) - 15.5, torch.arange(32.0) - 15.5, indexing="ij")
     dots = [torch.exp(-((rows) ** 2 + (columns - right) ** 2) / 4) for right in (0, 8)]
     images = torch.stack(dots)[None].expand(500, 2, 32, 32)
-    moved = digit_reader._moved(images)
+    moved = symbol_reader._moved(images)
     mass = moved.sum((2, 3))
     centres = torch.stack([(moved * axis).sum((2, 3)) / mass for axis in (rows, columns)], -1)  # (500, 2, 2)
     shift = centres[:, 0].abs()

@@ -37,6 +37,7 @@ LABELS = {
     "synthesis.spectrum_distance": ("power spectrum / dB", ".2f", -1),
     "synthesis.frechet_distance": ("Fréchet", ".4f", -1),
     "synthesis.autocorrelation_distance": ("autocorrelation", ".2f", -1),
+    "synthesis.linearization_error": ("linearization error", ".3f", -1),
     "synthesis.sharpness": ("sharpness", ".2f", 0),
     "synthesis.late_mean": ("late mean", ".2f", 0),
     "synthesis.late_deviation": ("late deviation", ".2f", 0),

@@ -38,10 +38,9 @@ def training() -> Labelled:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("channels", [1, 3])
-def test_bundled_digits_are_read(channels: int) -> None:
-    reader = train_reader(*digits_of(settings(channels, 32), "train"), seed=0)
-    images, labels = digits_of(settings(channels, 32), "test")
+def test_bundled_digits_are_read() -> None:
+    reader = train_reader(*digits_of(settings(1, 32), "train"), seed=0)
+    images, labels = digits_of(settings(1, 32), "test")
     found, confidence = read(reader, images)
     assert (found == labels).mean() > 0.95
     # Half one digit and half another is neither; misread ones are too few to tell.

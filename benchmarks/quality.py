@@ -1,8 +1,8 @@
 """Training to equal quality: seconds until the next frame of validation clips is predicted with a given PSNR.
 
 Each model is trained with the settings of its experiment on the default Moving Symbols, in a process of its own. The
-processes work in turns, a few steps at a time, so that a slow phase of the machine slows all of them. Only the time of
-the steps counts, not that of the validations between them.
+processes work in turns, a few steps at a time, so that a slow phase of the machine slows all of them. Only the steps
+count, not the validations between them, in seconds of the one core on which each model trains.
 """
 
 import multiprocessing
@@ -117,11 +117,11 @@ class Relayed(Fitting):
     def on_train_epoch_start(self) -> None:
         """Start the clock."""
         super().on_train_epoch_start()
-        self.begun = time.perf_counter()
+        self.begun = time.process_time()
 
     def on_validation_epoch_start(self) -> None:
         """Stop the clock; the weights are those that would be kept, averages if the settings ask for them."""
-        self.taken += time.perf_counter() - self.begun
+        self.taken += time.process_time() - self.begun
         if not self.tell(self.model, self.global_step, self.taken):
             self.trainer.should_stop = True
 
@@ -159,10 +159,10 @@ def without_steps(name: str, folder: Path, env: str) -> Row:
     """The row of a model that needs no steps; its seconds are those of the fit in closed form."""
     clips = np.load(folder / "train.npy", mmap_mode="r")
     model, _, _ = prepared(name, clips, env)
-    start = time.perf_counter()
+    start = time.process_time()
     if isinstance(model, FittedInClosedForm):
         model.fit_closed_form(clips)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     psnr = psnr_of(model, np.load(folder / "validation.npy"))
     return outcome(name, [(0, seconds if isinstance(model, FittedInClosedForm) else 0.0, psnr)])
 

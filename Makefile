@@ -53,7 +53,8 @@ pairs_disk_fuzz:
 	$(BIN)/python -m tests.torture sweeps --times 1
 	$(BIN)/python benchmarks/fuzz.py --inputs 10000
 
-# Time and memory, beside other flow libraries; writes docs/performance.md.
+# A quarter of an hour on two idle cores: time and memory, beside other models and libraries; writes docs/performance.json
+# and docs/performance.md. If it was interrupted, it goes on where it was.
 bench: .venv/done
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[bench]"
 	$(BIN)/python benchmarks/performance.py

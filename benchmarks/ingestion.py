@@ -212,7 +212,7 @@ def main() -> None:
     if options.client:
         run_as_client(*options.client)
         return
-    from footage import write_videos  # which loads PyTorch, and neither client nor workers do
+    from clips import write_videos  # which loads PyTorch, and neither client nor workers do
 
     folder = options.folder.resolve()
     few, many = folder / "few", folder / f"many{options.videos}"

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 import ingestion
-from footage import write_videos
+from clips import write_videos
 from linear_video.clips import engines
 from linear_video.clips.extraction import extract
 from linear_video.clips.readers.recordings import Source

@@ -1,25 +1,35 @@
-"""How the benchmarks measure: times in turns, memory in fresh processes, and a description of the machine."""
+"""How the benchmarks measure: times in turns, memory in fresh processes; the commit, the machine, and other work on it.
+
+Whatever they give is ready for JSON.
+"""
 
 import multiprocessing
+import os
 import platform
+import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
+import psutil
 import torch
 
-from linear_video.common.markup import markdown_table
+ROOT = Path(__file__).parents[1]
+CODE = ("src", "benchmarks", "conf", "constraints.txt")  # what a figure may depend on
+LOW, HIGH = 10, 90  # percentiles of ratios
 
 Step = Callable[[], object]  # the work that is measured
+Row = dict[str, Any]
 
 
-def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> pd.DataFrame:
+def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> list[Row]:
     """Time every step once in each round, after one round that is not counted.
 
     Ratios are to the reference in the same round, so that a slow phase of the machine slows both. Returns a row for
-    each step: median time, and median of the ratio with its 10th and 90th percentile.
+    each step: its name, the median time in ``ms``, and the median ``ratio`` with the percentiles ``low`` and ``high``.
     """
     seconds = {name: np.empty(rounds) for name in steps}
     for turn in range(-1, rounds):
@@ -31,31 +41,27 @@ def in_turns(steps: Mapping[str, Step], reference: str, rounds: int) -> pd.DataF
     rows = []
     for name, values in seconds.items():
         ratios = values / seconds[reference]
-        low, high = np.percentile(ratios, [10, 90])
-        rows.append({"": name, "ms": 1000 * np.median(values), "ratio": np.median(ratios), "low": low, "high": high})
-    return pd.DataFrame(rows).set_index("")
+        low, high = np.percentile(ratios, [LOW, HIGH]).tolist()
+        ms, ratio = 1000 * float(np.median(values)), float(np.median(ratios))
+        rows.append({"name": name, "ms": ms, "ratio": ratio, "low": low, "high": high})
+    return rows
 
 
-def table(times: pd.DataFrame) -> str:
-    """The result of ``in_turns`` as Markdown; further columns are left as they are."""
-    shown = pd.DataFrame(index=times.index)
-    shown["ms"] = [f"{ms:,.1f}" for ms in times["ms"]]
-    ratios = zip(times["ratio"], times["low"], times["high"], strict=True)
-    shown["ratio (10 to 90 %)"] = [f"{ratio:.2f} ({low:.2f} to {high:.2f})" for ratio, low, high in ratios]
-    further = times.drop(columns=["ms", "ratio", "low", "high"])
-    return markdown_table(shown.join(further).reset_index())
+def target(what: str, found: float, most: float) -> Row:
+    """A row of a table of targets: a ratio that is to be small, what it may be at most, and what was found."""
+    return {"what": what, "most": most, "found": found}
 
 
-def peak_memory(prepare: Callable[..., Step], *arguments: object) -> float:
+def peak_memory(prepare: Callable[..., Step], *arguments: object, times: int = 2) -> float:
     """Peak resident memory in MiB of a step in a fresh process, minus what the process held before.
 
-    This is the least of three measurements, since the allocator's overhead varies. ``prepare`` is a function of a
+    This is the least of several measurements, since the allocator's overhead varies. ``prepare`` is a function of a
     module, and makes the step. A small backward pass comes before the measurement, so that libraries are already
     loaded.
     """
     context = multiprocessing.get_context("spawn")
     peaks = []
-    for _ in range(3):
+    for _ in range(times):
         answers: multiprocessing.Queue[float] = context.Queue()
         process = context.Process(target=_measure, args=(answers, prepare, *arguments))
         process.start()
@@ -80,6 +86,38 @@ def _high_water_mark() -> float:
         if line.startswith("VmHWM"):
             return int(line.split()[1]) / 1024
     raise RuntimeError("the kernel does not tell the peak memory.")
+
+
+@contextmanager
+def watched() -> Iterator[Row]:
+    """Give a row that has ``seconds`` of the block in the end, and the ``others``: cores that other programs kept busy.
+
+    Processes that the block starts are its own if it waits for their end.
+    """
+    row: Row = {}
+    start, busy, own = time.perf_counter(), _busy(), sum(os.times()[:4])
+    yield row
+    row["seconds"] = time.perf_counter() - start
+    row["others"] = max(0.0, _busy() - busy - (sum(os.times()[:4]) - own)) / row["seconds"]
+
+
+def _busy() -> float:
+    """Seconds for which all cores have worked so far; the time that a virtual machine is denied counts as work."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + getattr(times, "irq", 0) + getattr(times, "steal", 0))
+
+
+def code_commit() -> str:
+    """The last commit that changed the code, marked if the code has changed since; ``unknown`` outside a repository."""
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command, "--", *CODE], cwd=ROOT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-list", "-1", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def machine() -> str:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from linear_video.evaluation.report import quoted
+from page import render
 
 TEMPLATE = Path(__file__).parents[1] / "docs/results.md.jinja"
 MISSING = "*Not measured yet on this version.*"
@@ -57,9 +57,8 @@ def rendered(folder: Path, commands: Mapping[str, str]) -> str:
     """The page, from the figures in a folder, and the command of each table, for those that are not there."""
     figures = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
     page = Page(figures, commands)
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    template = environment.from_string(TEMPLATE.read_text())
-    return template.render(table=page.table, made=page.made, printed=page.printed, published=published)
+    asked = {"table": page.table, "made": page.made, "printed": page.printed, "published": published}
+    return render(TEMPLATE, asked)
 
 
 def published(number: int) -> str:

@@ -1,16 +1,19 @@
 """Training steps per second of the paper's topologies on a GPU, by precision, compilation and memory mode.
 
     PYTHONPATH=src python benchmarks/throughput.py [--tiny]
+    PYTHONPATH=src python benchmarks/performance.py --only throughput
 
-It needs only PyTorch. A step does the same as in training: loss, gradient, its norm, Adam. PyTorch counts the
-operations, except those that memory modes repeat. ``--tiny`` is for a trial on a CPU. Targets on an H100: 99 ms for the
-first topology in bf16 (40 % of 790 TFLOP/s), 15 ms for the second.
+The first prints a table, and needs only PyTorch; the second puts it on the page of performance. A step does the same
+as in training: loss, gradient, its norm, Adam. PyTorch counts the operations, except those that memory modes repeat.
+``--tiny`` is for a trial on a CPU. Targets on an H100: 99 ms for the first topology in bf16 (40 % of 790 TFLOP/s), 15
+ms for the second.
 """
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,6 +33,7 @@ PAPER = IleSettings(
     profile_weight=1.0,
     forecast_weight=0.0,
 )
+STEPS = 20
 TOPOLOGIES = {  # settings, frame, clips of ten frames
     "3x3 throughout, 64x64": (replace(PAPER, middle_kernel=3), (3, 64, 64), 16),
     "3x3, 1x1, 3x3, 32x32": (PAPER, (3, 32, 32), 15),
@@ -47,12 +51,24 @@ FORMS: dict[str, tuple[bool, bool, bool, Memory]] = {  # bf16, TF32, compiled, m
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="a model and frames that a CPU can do")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{torch.cuda.get_device_name() if device.type == 'cuda' else 'CPU'}, PyTorch {torch.__version__}")
+    print(f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}, PyTorch {torch.__version__}")
     print("| topology | form | ms per step | TFLOP/s | GiB |\n| --- | --- | --- | --- | --- |")
-    for name, (settings, frame_shape, clips) in (TINY if arguments.tiny else TOPOLOGIES).items():
+    for row in rows(arguments.tiny, arguments.steps):
+        name = f"| {row['topology']} | {row['form']} |"
+        print(f"{name} {row['ms']:.1f} | {row['tflops']:.2f} | {row['gib']:.1f} |", flush=True)
+
+
+def measure(tiny: bool) -> dict[str, Any]:
+    """What ``make bench`` writes down."""
+    return {"rows": list(rows(tiny, 1 if tiny else STEPS))}
+
+
+def rows(tiny: bool, steps: int) -> Iterator[dict[str, Any]]:
+    """For each topology and form: time of a step, operations per second, and peak memory (0 on a CPU)."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for name, (settings, frame_shape, clips) in (TINY if tiny else TOPOLOGIES).items():
         operations = 0
         for form, (bf16, tf32, compiled, memory) in FORMS.items():
             model = InvertibleLinearEmbedding(frame_shape, replace(settings, memory=memory)).to(device)
@@ -66,12 +82,10 @@ def main() -> None:
             if compiled:
                 for region in model.regions():
                     region.compile()
-            seconds = timed(step, arguments.steps, device)
-            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
-            print(
-                f"| {name} | {form} | {1000 * seconds:.1f} | {operations / seconds / 1e12:.2f} | {peak:.1f} |",
-                flush=True,
-            )
+            seconds = timed(step, steps, device)
+            peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
+            speed = operations / seconds / 1e12
+            yield {"topology": name, "form": form, "ms": 1000 * seconds, "tflops": speed, "gib": peak}
             del model, step
             if device.type == "cuda":
                 torch.cuda.empty_cache()

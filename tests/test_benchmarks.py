@@ -3,12 +3,16 @@
 import importlib
 import json
 import os
+import re
 import signal
 import string
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,7 @@ from linear_video.common.errors import InputError
 from linear_video.models.checkpoint import save_checkpoint
 from linear_video.models.registry import build, describe
 
+DOCS = Path(__file__).parents[1] / "docs"
 PEERS = ("normflows", "freia", "nflows")
 
 
@@ -186,3 +191,142 @@ def test_growth_is_bounded_by_what_is_busiest_and_by_all_in_turn(
         given = (workers, 600, videos, costs, bandwidth)
         bounds, last = growth.bounds(*given), seconds * growth.videos_of_a_task(*given[:3])
         assert max(bounds.values()) * 0.999 <= growth.simulate(*given) <= sum(bounds.values()) + last
+
+
+@pytest.fixture
+def benchmark(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports a benchmark by its name; what it sets in this process is undone."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TQDM_DISABLE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    threads = torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+
+
+def test_the_page_of_performance_has_the_numbers_of_its_file(benchmark: Callable[[str], Any]) -> None:
+    made = benchmark("page").rendered("performance")
+    assert made == (DOCS / "performance.md").read_text(), "run python benchmarks/performance.py --only"
+
+
+def test_no_figure_of_performance_is_typed() -> None:
+    text = re.sub(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", "", (DOCS / "performance.md.jinja").read_text(), flags=re.DOTALL)
+    assert set(re.findall(r"\w*\d\w*", text)) == {"float32", "float64"}
+
+
+def test_a_slow_phase_of_the_machine_changes_no_ratio(
+    benchmark: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measuring, clock, paces = benchmark("measuring"), [0.0], iter([9, 9, 1, 1, 1, 1, 5, 5])  # of each step in turn
+
+    def step(seconds: float) -> Callable[[], None]:
+        return lambda: clock.__setitem__(0, clock[0] + next(paces) * seconds)
+
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: clock[0])
+    quick, slow = measuring.in_turns({"quick": step(0.25), "slow": step(0.5)}, reference="quick", rounds=3)
+    assert (quick["name"], quick["ms"], quick["ratio"]) == ("quick", 250, 1)
+    assert (slow["ms"], slow["ratio"], slow["low"], slow["high"]) == (500, 2, 2, 2)
+
+
+def test_a_measurement_goes_on_where_it_was_interrupted(
+    benchmark: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    performance, measured = benchmark("performance"), list[str]()
+    commit, broken = ["a" * 40], [True]
+
+    def part(name: str) -> Callable[[bool], dict[str, Any]]:
+        def measure(tiny: bool) -> dict[str, Any]:
+            measured.append(name)
+            if name == "second" and broken[0]:
+                raise KeyboardInterrupt
+            return {"value": 1 / 3}
+
+        return measure
+
+    for name in ("first", "second"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(measure=part(name)))
+    monkeypatch.setattr(performance, "PARTS", ("first", "second"))
+    monkeypatch.setattr(performance, "code_commit", lambda: commit[0])
+
+    def run_again(*arguments: str) -> list[str]:
+        measured.clear()
+        monkeypatch.setattr(sys, "argv", ["performance.py", f"--tiny={tmp_path}", *arguments])
+        performance.main()
+        return measured
+
+    with pytest.raises(KeyboardInterrupt):
+        run_again()
+    assert not (tmp_path / "performance.md").exists()
+    broken[0] = False
+    assert run_again() == ["second"]
+    assert run_again() == []
+    assert run_again("--only", "first") == ["first"]
+    assert run_again("--only") == []
+    commit[0] = "b" * 40
+    assert run_again() == ["first", "second"]
+    commit[0] += "-dirty"
+    assert run_again() == run_again() == ["first", "second"]
+    parts = json.loads((tmp_path / "performance.json").read_text())["parts"]
+    assert parts["first"]["value"] == 0.333333
+    assert f"| `first` | {'b' * 7}, changed |" in (tmp_path / "performance.md").read_text()
+
+
+def test_the_commit_of_a_measurement_is_the_last_one_that_changed_the_code(
+    benchmark: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measuring = benchmark("measuring")
+    monkeypatch.setattr(measuring, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert measuring.code_commit() == "unknown"
+
+    def git(*command: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        return subprocess.run(["git", *who, *command], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    git("init")
+    for name in ("src", "docs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+        git("add", name)
+        git("commit", "--message", name)
+    code = git("rev-parse", "HEAD~1").strip()
+    assert measuring.code_commit() == code
+    (tmp_path / "docs/file").write_text("changed")
+    assert measuring.code_commit() == code
+    (tmp_path / "src/another").touch()
+    assert measuring.code_commit() == f"{code}-dirty"
+
+
+def test_the_quality_that_is_told_is_that_of_the_weights_that_are_kept(
+    benchmark: Callable[[str], Any], tmp_path: Path
+) -> None:
+    quality, random = benchmark("quality"), np.random.default_rng(0)
+    frames = random.integers(0, 256, (12, 15, 1, 16, 16), np.uint8)
+    np.save(tmp_path / "train.npy", frames)
+    np.save(tmp_path / "validation.npy", frames[:3])
+    here, there = Pipe()
+    for going_on in (True, True, False):
+        here.send(going_on)
+    quality.train(there, "convolutional", tmp_path, "test")
+    told = [here.recv() for _ in range(3)]
+    assert not here.poll()
+    assert [step for step, _, _ in told] == [10, 20, 30]
+    assert 0 < told[0][1] < told[1][1] < told[2][1]
+    model = quality.prepared("convolutional", frames, "test")[0].eval()
+    kept = torch.load(tmp_path / "convolutional/last.ckpt", weights_only=True)["state_dict"]
+    model.load_state_dict({name.removeprefix("model."): values for name, values in kept.items()})
+    predicted = model.predict(torch.from_numpy(frames[:3, :10]).float() / 255, 1)[:, 0].numpy()
+    errors = np.square(predicted - frames[:3, 10] / 255).mean(axis=(1, 2, 3))
+    assert told[-1][2] == pytest.approx(-10 * np.log10(errors).mean(), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_performance_is_measured(repository: Path, tmp_path: Path) -> None:
+    parts = ("predict", "ssim")
+    run(repository, "benchmarks/performance.py", f"--tiny={tmp_path}", "--only", *parts)
+    numbers = json.loads((tmp_path / "performance.json").read_text())
+    assert set(numbers["parts"]) == set(parts)
+    text = (tmp_path / "performance.md").read_text()
+    for row in (*numbers["parts"]["predict"]["models"], *numbers["parts"]["predict"]["tasks"]):
+        assert row["frames_per_second"] > 0
+        assert f"| {row['name']} | " in text

@@ -65,6 +65,8 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self.transition = nn.Parameter(transition, requires_grad=learned)
         self.transition_noise = None if settings.transition == "hard" else nn.Parameter(noise, requires_grad=learned)
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
+        # A training step takes half the time on a CPU.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def least_context(self) -> int:

@@ -158,6 +158,7 @@ def at_test_size(study: Mapping[str, Any]) -> dict[str, Any]:
     cases = dict(list(study.get("cases", {}).items())[:QUICK_CASES])
     small = dict(study) | {"cases": {name: _over(case or {}, sizes) for name, case in cases.items()}, "seeds": [0]}
     small["parameters"] = _over(study.get("parameters", {}), sizes)
+    small["search"] = {name: choices[:1] for name, choices in study.get("search", {}).items()}
     return small
 
 
@@ -173,7 +174,9 @@ def _over(base: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]
 def figures_of(folder: Path, command: str) -> dict[str, Any]:
     """What the page may say of a sweep: its table, and how it came about."""
     study = json.loads((folder / "study.json").read_text())
-    table = pd.read_csv(folder / "table.csv")
+    table = pd.read_csv(
+        folder / "table.csv", dtype=dict.fromkeys(["case", *study["search"]], str)
+    )  # "012" is no number
     rows = [{name: value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
     return _about(command, study["commit"], study["seeds"] or [0], study["minutes"]) | {"rows": rows}
 

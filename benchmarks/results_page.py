@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,8 @@ class Page:
             of_cases = [row for row in found if row["model"] == found[0]["model"]]  # the model that they are of
             beside = [row for row in found if row not in of_cases]
             for row in found if every_case else [*of_cases, *beside]:
-                model, case = NAMES.get(row["model"], row["model"]), row.get("case")
-                label = f"{model}, {case}" if case and (every_case or row in of_cases) else model
-                rows.setdefault(label, row)
+                named = _case(row) if every_case or row in of_cases else []
+                rows.setdefault(", ".join([NAMES.get(row["model"], row["model"]), *named]), row)
         if not rows:
             return MISSING
         first = next(iter(rows.values()))
@@ -145,12 +145,17 @@ def _cell(column: str, row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
     if column not in row:
         return ""
     shape = _format(column)[1]
-    best = _best(column, [other for other in rows if not every_case or other.get("case") == row.get("case")])
+    best = _best(column, [other for other in rows if not every_case or _case(other) == _case(row)])
     mean = format(row[column], shape)
     text = f"**{mean}**" if best is not None and mean == format(best, shape) else mean
     if row["trials"] == 1:
         return text
     return f"{text} ({row[f'{column} least']:{shape}} to {row[f'{column} greatest']:{shape}})"
+
+
+def _case(row: Mapping[str, Any]) -> list[str]:
+    """What stands before the model: a case, and values that are searched."""
+    return [str(row[key]) for key in takewhile(lambda key: key != "model", row)]
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -95,6 +95,17 @@ def test_bold_is_the_best_of_a_column() -> None:
     assert ["**" in cell for cell in lds.split("|")[2:4]] == [True, False]
 
 
+def test_cases_of_digits_keep_their_zeros(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(
+        json.dumps({"search": {"a.b": ["012"]}, "commit": "c", "seeds": [], "minutes": 1})
+    )
+    (tmp_path / "table.csv").write_text("case,a.b,model,trials,psnr.0\n0123,012,ile,1,3.5\n")
+    figures = results.figures_of(tmp_path, "command")
+    assert figures["rows"] == [{"case": "0123", "a.b": "012", "model": "ile", "trials": 1, "psnr.0": 3.5}]
+    page = results_page.Page({"a": figures}, {})
+    assert "| ile, 0123, 012 " in page.table(["a"], ["psnr.0"], references=[])
+
+
 def test_what_has_not_run_is_said(tmp_path: Path) -> None:
     results.render(tmp_path, tmp_path / "results.md")
     page = (tmp_path / "results.md").read_text()

@@ -18,6 +18,7 @@ from scipy.stats import multivariate_normal
 from torch import Tensor, nn
 
 from linear_video.common.errors import InputError
+from linear_video.evaluation.synthesis import score_rotation
 from linear_video.models.checkpoint import load_checkpoint, save_checkpoint
 from linear_video.models.dynamic_vae import model as module
 from linear_video.models.dynamic_vae.model import DynamicVae
@@ -636,15 +637,18 @@ def started(kind: str, variance: float = 1e-3) -> tuple[DynamicVae, NDArray[np.u
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_linear_part_starts_with_the_leading_covariance_of_the_frames(kind: str) -> None:
+    """That of the first frames of all pairs, within the principal components of all frames."""
     model, frames, _ = started(kind)
-    flat = frames.reshape(-1, np.prod(SHAPE)) / 255
-    values, vectors = np.linalg.eigh(np.cov(flat, rowvar=False, bias=True))
-    leading = vectors[:, -STATE:] * values[-STATE:] @ vectors[:, -STATE:].T
+    flat, first = (some.reshape(-1, np.prod(SHAPE)) / 255 for some in (frames, frames[:, :-1]))
+    _, vectors = np.linalg.eigh(np.cov(flat, rowvar=False, bias=True))
+    within = vectors[:, -STATE:] @ vectors[:, -STATE:].T
+    leading = within @ np.cov(first, rowvar=False, bias=True) @ within
     assert model.linear is not None
     weight = model.linear.decoder.weight.detach().double().numpy()
     np.testing.assert_allclose(weight @ weight.T, leading, atol=1e-7)
-    nothing = model.decode(torch.zeros(1, STATE)).detach().numpy()
-    np.testing.assert_allclose(nothing.ravel(), flat.mean(axis=0), atol=1e-6)  # the networks add nothing yet
+    nothing = model.decode(torch.zeros(1, STATE)).detach().numpy()  # the networks add nothing yet
+    mean = flat.mean(axis=0) + within @ (first.mean(axis=0) - flat.mean(axis=0))
+    np.testing.assert_allclose(nothing.ravel(), mean, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
@@ -675,6 +679,44 @@ def test_the_linear_part_starts_with_the_exact_posterior(kind: str) -> None:
     precision = np.linalg.inv(np.eye(2 * STATE) - loading.T @ np.linalg.solve(covariance, loading))
     for row in log_variance.detach().numpy():
         np.testing.assert_allclose(row, -np.log(np.diag(precision)), rtol=1e-3)
+
+
+def nearly_symmetric_turn(offset: int, odd: float = 2) -> NDArray[np.uint8]:
+    """A turn of 18 views and the first again (1, 19, 1, 9, 8); only odd harmonics tell the front from the back."""
+    random = np.random.default_rng(6)
+    angles = np.radians(20 * np.arange(19) + offset)
+    flat = np.full((19, np.prod(SHAPE)), 128.0)
+    for harmonic in range(1, 9):
+        amplitude = odd if harmonic % 2 else 20
+        for wave in (np.cos(harmonic * angles), np.sin(harmonic * angles)):
+            flat += amplitude * wave[:, None] * random.standard_normal(np.prod(SHAPE))
+    frames: NDArray[np.uint8] = np.clip(np.rint(flat), 0, 255).astype(np.uint8).reshape(1, 19, *SHAPE)
+    return frames
+
+
+def test_the_linear_part_starts_a_closed_turn_without_damping() -> None:
+    """Each of the eight harmonics turns by its own multiple of 20 degrees, and keeps its size."""
+    model = make(linear_part=True, state_dimension=16)
+    model.initialise(np.concatenate([nearly_symmetric_turn(0, odd=4), nearly_symmetric_turn(10, odd=4)]))
+    found = np.linalg.eigvals(model.system()[0].detach().double().numpy())
+    for angle in np.radians(20 * np.arange(1, 9)):
+        assert np.abs(found - np.exp(1j * angle)).min() < 0.01
+
+
+@pytest.mark.parametrize(("state", "confused"), [(16, 0), (8, 0.5)])
+def test_the_linear_part_tells_front_from_back_if_the_state_has_room_for_odd_harmonics(
+    state: int, confused: float
+) -> None:
+    """Shown from views between those of the training, against the true views."""
+    model = make(linear_part=True, state_dimension=state, observation_variance=0.01)
+    model.initialise(np.concatenate([nearly_symmetric_turn(0), nearly_symmetric_turn(10)]))
+    held_out = nearly_symmetric_turn(5)[0]
+    start = torch.from_numpy(np.stack([held_out[k : k + 2] for k in range(18)])).float() / 255
+    shown = (255 * model.synthesise(start, 18, noise_scale=0.0)).round().byte().numpy()
+    views = np.stack([np.roll(held_out[:18], -k, axis=0) for k in range(18)])
+    scores = score_rotation(shown, views)
+    assert scores["confused"] == pytest.approx(confused, abs=0.2 if confused else 0)
+    assert (scores["angle_error"] == 0) == (confused == 0)
 
 
 def test_networks_learn_beside_a_linear_part_that_stays() -> None:

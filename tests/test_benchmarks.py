@@ -108,11 +108,13 @@ def test_tasks_are_measured_on_footage(repository: Path, tmp_path: Path) -> None
         repository, "benchmarks/footage_tasks.py", str(tmp_path / "waves.npy"), f"--model={tmp_path / 'model'}",
         f"--table={table}",
     )  # fmt: skip
-    assert "blend: dB above the best reference of each video" in printed
+    assert "blend, dB above the best reference of each video:\n\n| measure " in printed
     found = pd.read_csv(table).set_index(["measure", "method"])["psnr"]
     for measure in ("frame 1", "frame 5", "fill in 3", "retime x2", "denoise"):
         assert found[measure, "blend"] > 20
     assert found["frame 1", "model"] == pytest.approx(found["frame 1", "last_frame"], abs=1e-6)
+    row = next(line for line in printed.splitlines() if line.startswith("| last_frame "))
+    assert row.split("|")[2].strip().startswith(f"{found['frame 1', 'last_frame']:.1f} / ")
 
 
 def test_letters_are_drawn_for_the_dataset_that_counts(repository: Path, tmp_path: Path) -> None:

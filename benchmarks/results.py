@@ -225,6 +225,7 @@ def _run(command: list[str]) -> str:
 
 
 def _keep(file: Path, figures: Mapping[str, Any]) -> None:
+    file.parent.mkdir(exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(figures, indent=1) + "\n")
     part.replace(file)

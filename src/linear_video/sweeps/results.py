@@ -18,7 +18,7 @@ from linear_video.common.files import replacing_file
 from linear_video.common.markup import markdown_table
 from linear_video.sweeps.running import SCORES
 from linear_video.sweeps.study import Settings, Study
-from linear_video.sweeps.trials import Trials, settings_of
+from linear_video.sweeps.trials import DONE, Trials, settings_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,10 @@ class Results:
         """Say in the run in MLflow that the sweep is at work, from which code."""
         import mlflow
 
-        self.run_id, client, commit = run_id, mlflow.MlflowClient(), git_commit()
+        self.run_id, client = run_id, mlflow.MlflowClient()
         before = client.get_run(run_id).data.tags.get(COMMITS, "")
+        is_done = sum(trial.state in DONE for trial in self.trials.all()) >= self.trials.wanted()
+        commit = before if is_done else git_commit()  # no trial is started from this code
         if before and commit not in before:
             logger.warning("Trials so far were of other code (commit %s); those to come are of %s.", before, commit)
         self.commits = before if commit in before else ", ".join(filter(None, [before, commit]))

@@ -9,7 +9,6 @@ A run that was stopped goes on where it was. ``--only`` names tables, and ``--re
 
 import argparse
 import json
-import platform
 import re
 import shlex
 import shutil
@@ -23,10 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import torch
 import yaml
 
-from linear_video.common.commit import git_commit
+from linear_video.common.files import replacing_file
+from linear_video.parameters import merged
+from measuring import code_commit, machine
 from results_page import rendered
 
 ROOT = Path(__file__).parents[1]
@@ -115,7 +115,8 @@ def make(table: Table, data: str, workers: int) -> None:
         _run([*command, "--folder", str(folder), "--workers", str(workers)])
         _keep(file, figures_of(folder, table.shown))
         return
-    if file.exists() and json.loads(file.read_text())["commit"] == git_commit():
+    commit = code_commit()
+    if not commit.endswith("-dirty") and file.exists() and json.loads(file.read_text())["commit"] == commit:
         return
     missing = [model for model in table.models if not (ROOT / model).exists()]
     if missing:
@@ -124,7 +125,7 @@ def make(table: Table, data: str, workers: int) -> None:
     started = time.perf_counter()
     printed = _run(command)
     minutes = (time.perf_counter() - started) / 60
-    _keep(file, _about(table.shown, git_commit(), [0], minutes) | {"printed": printed.strip()})
+    _keep(file, _about(table.shown, commit, [0], minutes) | {"printed": printed.strip()})
 
 
 def render(figures: Path, page: Path) -> None:
@@ -133,7 +134,7 @@ def render(figures: Path, page: Path) -> None:
 
 
 def quick(workers: int) -> None:
-    """Run every study that needs no real data at test size, with one seed and two cases, and render a page of it."""
+    """Run every study that needs no real data at test size, with one seed and one case, and render a page of it."""
     place = ROOT / "data/results_quick"
     shutil.rmtree(place, ignore_errors=True)
     (place / "figures").mkdir(parents=True)
@@ -153,22 +154,13 @@ def _quick_study(place: Path, name: str) -> None:
 
 
 def at_test_size(study: Mapping[str, Any]) -> dict[str, Any]:
-    """A study that takes seconds: the first cases, one seed, and the sizes of conf/test over everything."""
+    """A study that takes seconds: the first case, one seed, and the sizes of conf/test over everything."""
     sizes = yaml.safe_load((ROOT / "conf/test/parameters.yml").read_text())
     cases = dict(list(study.get("cases", {}).items())[:QUICK_CASES])
-    small = dict(study) | {"cases": {name: _over(case or {}, sizes) for name, case in cases.items()}, "seeds": [0]}
-    small["parameters"] = _over(study.get("parameters", {}), sizes)
+    small = dict(study) | {"cases": {name: merged(case or {}, sizes) for name, case in cases.items()}, "seeds": [0]}
+    small["parameters"] = merged(study.get("parameters", {}), sizes)
     small["search"] = {name: choices[:1] for name, choices in study.get("search", {}).items()}
     return small
-
-
-def _over(base: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings in one, where the second wins."""
-    found = dict(base)
-    for name, value in further.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(name), Mapping)
-        found[name] = _over(found[name], value) if both else value
-    return found
 
 
 def figures_of(folder: Path, command: str) -> dict[str, Any]:
@@ -185,18 +177,6 @@ def _about(command: str, commit: str, seeds: list[int], minutes: float) -> dict[
     """How figures came about."""
     facts = {"command": command, "commit": commit, "machine": machine()}
     return facts | {"seeds": seeds, "minutes": round(minutes, 1)}
-
-
-def machine() -> str:
-    """In words: processor, cores, versions."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cores = f"{len(names) or 'unknown number of'} cores"
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return (
-        f"{names[0] if names else platform.machine()}, {cores}, {gpu}; Python {platform.python_version()}, "
-        f"PyTorch {torch.__version__.partition('+')[0]}"
-    )
 
 
 def _has_data(table: Table, data: Path | None) -> bool:
@@ -225,10 +205,8 @@ def _run(command: list[str]) -> str:
 
 
 def _keep(file: Path, figures: Mapping[str, Any]) -> None:
-    file.parent.mkdir(exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(figures, indent=1) + "\n")
-    part.replace(file)
+    with replacing_file(file) as part:
+        part.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ ile: .venv/done
 test: .venv/done
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile
 
+# They take minutes each, so that they go to whichever core is free.
 slow: .venv/done
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile -m slow
+	$(BIN)/pytest --numprocesses=2 --dist=worksteal -m slow
 
 lint: .venv/done
 	$(BIN)/ruff format --check .

@@ -28,7 +28,7 @@ def main() -> None:
     frames = np.load(arguments.clips / "frames.npy", mmap_mode="r")[arguments.shown]
     clips = torch.from_numpy(np.array(frames)).float() / 255
     with torch.no_grad():
-        angles = prior.turns(prior.motion(clips))[:, :, 0] + prior.angle[0]  # (N, T, M)
+        angles = prior.factors(prior.turn(prior.motion(clips)[:, :, 0]), 1.0)[:, :, 0].angle()  # (N, T, M)
     horizontal, vertical = (prior.modes.frequencies / torch.pi).numpy()
     moments = list(range(1, clips.shape[1] - 1, 2))
     figure = Figure(figsize=(1.15 * len(moments) + 1.2, 2.35 * len(clips)), layout="constrained")
@@ -36,7 +36,7 @@ def main() -> None:
     for clip, rows in enumerate(axes.reshape(len(clips), 2, -1)):
         for (frame, spectrum), t in zip(rows.T, moments, strict=True):
             frame.imshow(clips[clip, t, 0], cmap="gray", vmin=0, vmax=1)
-            turned = np.angle(np.exp(1j * angles[clip, t].numpy()))
+            turned = angles[clip, t].numpy()
             for sign in (1, -1):  # of each conjugate pair, one is kept
                 dots = spectrum.scatter(
                     *(sign * horizontal, sign * vertical),

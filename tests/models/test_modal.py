@@ -19,11 +19,11 @@ from linear_video.models.ile.settings import IleSettings
 from tests.models.invertible import randomise
 
 SHAPE, REACH, FRAMES = (1, 2, 4), 3, 6
-SMALL = IleSettings(dynamics="modal", look_back=2, reach=REACH, motion_channels=4, motion_values=3)
+SMALL = IleSettings(dynamics="modal", look_back=2, reach=REACH, motion_channels=4, velocities=2)
 
 
 class Known(nn.Module):
-    """A given motion and doubt, whatever the frames: (T, reach, values + 1) for each clip."""
+    """A given motion and doubt, whatever the frames: (T, reach, 3 velocities) for each clip."""
 
     def __init__(self, motion: Tensor) -> None:
         super().__init__()
@@ -43,7 +43,8 @@ def make(shape: tuple[int, int, int] = SHAPE, known: bool = True, **changes: Any
                 parameter.copy_(torch.randn_like(parameter))
         prior.radius.add_(1.5)
     if known:
-        prior.motion = Known(torch.randn(20, prior.reach, 4, dtype=torch.float64))  # type: ignore[assignment]
+        motion = torch.randn(20, prior.reach, 3 * prior.settings.velocities, dtype=torch.float64)
+        prior.motion = Known(motion)  # type: ignore[assignment]
     return prior.double().eval()
 
 
@@ -70,17 +71,23 @@ def spread(prior: ModalPrior, values: Tensor) -> NDArray[np.float64]:
     return each
 
 
-def transition(prior: ModalPrior, turn: Tensor, share: float = 1.0) -> NDArray[np.float64]:
-    """The matrix of a step, or of a share of it, from the definition: a block for each mode."""
+def transition(prior: ModalPrior, motion: Tensor, share: float = 1.0) -> NDArray[np.float64]:
+    """The matrix of a step, or of a share of it, from the definition: a block for each mode, of motion (values,)."""
+    count = prior.settings.velocities
+    velocities, turning = motion[: 2 * count].detach().reshape(count, 2).numpy(), prior.turning.detach().numpy()
+    weights = np.exp([0.0, *motion[2 * count : -1].detach().tolist()])
     blocks = []
     for c, i in np.ndindex(*prior.angle.shape):
         radius = 1 / (1 + np.exp(-float(prior.radius[c, i].detach())))
-        angle = share * float(prior.angle[c, i].detach() + turn[i])
-        if prior.modes.real[i]:
-            blocks.append(np.array([[radius**share * (-1 if np.cos(angle) < 0 else 1)]]))
-        else:
-            turned = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-            blocks.append(radius**share * np.array(turned))
+        block = np.zeros((1, 1) if prior.modes.real[i] else (2, 2))
+        for velocity, weight in zip(velocities, weights / weights.sum(), strict=True):
+            angle = share * (float(prior.angle[c, i].detach()) + velocity @ turning[:, i])
+            if prior.modes.real[i]:
+                block += weight * radius**share * (-1 if np.cos(angle) < 0 else 1)
+            else:
+                turned = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+                block += weight * radius**share * np.array(turned)
+        blocks.append(block)
     return np.asarray(block_diag(*blocks))
 
 
@@ -88,8 +95,7 @@ def oracle(prior: ModalPrior, embeddings: Tensor, observed: NDArray[np.bool_], p
     """Statsmodels' smoother of one sequence (T, D), with ``parts`` steps from each frame to the next."""
     steps = parts * (len(embeddings) - 1) + 1
     motion = prior.motion(embeddings[None, :, None, None, :])[0, :, 0].detach()
-    turns = motion[:, :-1] @ prior.turning.detach()
-    matrices = np.stack([transition(prior, turns[step // parts], 1 / parts) for step in range(steps)], -1)
+    matrices = np.stack([transition(prior, motion[step // parts], 1 / parts) for step in range(steps)], -1)
     size = len(matrices)
     smoother = KalmanSmoother(k_endog=size, k_states=size)
     radius = prior.radius.sigmoid()
@@ -137,7 +143,7 @@ def test_filter_and_smoother_are_those_of_statsmodels(shape: tuple[int, int, int
 
 @pytest.mark.parametrize("observed", OBSERVED[:2], ids=["all", "some"])
 def test_moments_between_frames_are_those_of_a_filter_of_many_small_steps(observed: NDArray[np.bool_]) -> None:
-    prior, seen, parts = make(), encoded(clips=1), 8
+    prior, seen, parts = make(velocities=1), encoded(clips=1), 8  # the mean over several is none of small steps
     with torch.no_grad():  # real modes turn over or not, and do so at once
         prior.angle[:, prior.modes.real] = 0
         prior.turning[:, prior.modes.real] = 0
@@ -150,7 +156,7 @@ def test_moments_between_frames_are_those_of_a_filter_of_many_small_steps(observ
 def joint(prior: ModalPrior, frames: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and covariance of the embeddings of a clip, from the definition."""
     motion = prior.motion(torch.zeros(1, frames, 1, 1, 1))[0, :, 0].detach()
-    turns, doubts = motion[:, :-1] @ prior.turning.detach(), motion[:, -1].exp().numpy()
+    doubts = motion[:, -1].exp().numpy()
     size = prior.mean.numel()
     process, observation = (np.diag(spread(prior, log.exp())) for log in (prior.log_process, prior.log_observation))
     covariance = np.zeros((frames, size, frames, size))
@@ -159,9 +165,9 @@ def joint(prior: ModalPrior, frames: int) -> tuple[NDArray[np.float64], NDArray[
         across = state
         for later in range(t, frames):
             covariance[later, :, t], covariance[t, :, later] = across, across.T
-            across = transition(prior, turns[later]) @ across
+            across = transition(prior, motion[later]) @ across
         covariance[t, :, t] = state + observation
-        state = transition(prior, turns[t]) @ state @ transition(prior, turns[t]).T + doubts[t] * process
+        state = transition(prior, motion[t]) @ state @ transition(prior, motion[t]).T + doubts[t] * process
     rows = basis(prior).detach().numpy()
     dense = np.einsum("di,tdse,ej->tisj", rows, covariance, rows).reshape(frames * size, -1)
     return np.tile(prior.mean.detach().flatten().numpy(), frames), dense
@@ -180,7 +186,7 @@ def test_likelihood_of_observed_frames_is_the_marginal_of_a_dense_gaussian(obser
 def test_a_shift_is_predicted_to_rounding_before_any_training() -> None:
     """In grey and colour, at any size: what moves by whole pixels, around the edge."""
     for shape in ((1, 6, 8), (3, 5, 4)):
-        prior = ModalPrior(shape, dataclasses.replace(SMALL, motion_values=2)).double().eval()
+        prior = ModalPrior(shape, dataclasses.replace(SMALL, velocities=1)).double().eval()
         motion = torch.tensor([[2.0, -1, 0], [2, -1, 0], [-1, 0, 0]], dtype=torch.float64)  # it bounces
         prior.motion = Known(motion.expand(20, -1, -1))  # type: ignore[assignment]
         picture = torch.rand(shape, dtype=torch.float64)
@@ -191,6 +197,22 @@ def test_a_shift_is_predicted_to_rounding_before_any_training() -> None:
         found = prior.forecast(seen, REACH)[0].unflatten(1, shape)
         for frame, (right, down) in zip(found, [(2, -1), (4, -2), (3, -2)], strict=True):
             torch.testing.assert_close(frame, picture.roll((down, right), (1, 2)), rtol=0, atol=1e-6)
+
+
+def test_two_velocities_forecast_the_weighted_mean_of_two_moved_pictures() -> None:
+    prior = ModalPrior((1, 6, 8), dataclasses.replace(SMALL, velocities=2)).double().eval()
+    odds = float(np.log(3))  # of the second velocity against the first
+    motion = torch.tensor([[2, -1, -1, 0, odds, 0], [1, -1, -1, 1, -odds, 0], [1, 0, 0, 1, 0, 0]], dtype=torch.float64)
+    prior.motion = Known(motion.expand(20, -1, -1))  # type: ignore[assignment]
+    picture = torch.rand(1, 6, 8, dtype=torch.float64)
+    with torch.no_grad():
+        prior.radius.fill_(40)
+        prior.log_observation.fill_(-80)
+    found = prior.forecast(Encoded(picture[None, None], picture.flatten()[None, None]), REACH)[0]
+    moved = [((2, -1), (-1, 0), 0.75), ((3, -2), (-2, 1), 0.25), ((4, -2), (-2, 2), 0.5)]
+    for frame, (first, second, weight) in zip(found.unflatten(1, (1, 6, 8)), moved, strict=True):
+        pictures = [picture.roll(velocity[::-1], (1, 2)) for velocity in (first, second)]
+        torch.testing.assert_close(frame, (1 - weight) * pictures[0] + weight * pictures[1], rtol=0, atol=1e-6)
 
 
 def grid(dimensions: int, reach: float, points: int) -> tuple[Tensor, float]:
@@ -253,7 +275,7 @@ def test_forecasts_from_frames_missing_at_the_end_go_on_from_the_last_one_seen()
     early, late = prior.filter(seen.first(FRAMES - 2)), prior.filter(seen, observed)
     state = early.states[:, -1]
     for t in (FRAMES - 3, FRAMES - 2):
-        state = prior.turned(state, late.motion[:, t, 0, :-1] @ prior.turning, 1.0)
+        state = prior.turned(state, prior.turn(late.motion[:, t, 0]), 1.0)
     torch.testing.assert_close(late.states[:, -1], state)
 
 
@@ -268,19 +290,22 @@ def test_draws_have_the_mean_and_the_variances_of_the_filter() -> None:
     filtered = prior.filter(seen)
     doubts, variance = filtered.motion[0, -1, :2, -1].detach(), filtered.variances[0, -1]
     assert (doubts[1] - doubts[0]).abs() > 0.1
-    variance = prior.spread(prior.spread(variance, doubts[0], 1.0), doubts[1], 1.0) + prior.log_observation.exp()
+    for motion in filtered.motion[0, -1, :2].detach():
+        variance = prior.spread(variance, prior.factors(prior.turn(motion), 1.0), motion[-1], 1.0)
+    variance = variance + prior.log_observation.exp()
     coordinate = ((drawn[:, 1] - prior.mean.flatten()) @ basis(prior).T).detach()
     np.testing.assert_allclose(coordinate.var(0), spread(prior, variance), rtol=0.1)
 
 
 def test_the_spectrum_turns_with_the_motion() -> None:
-    """A thing that moves by v a frame turns the mode of frequency k by k·v."""
-    prior = ModalPrior((1, 4, 8), dataclasses.replace(SMALL, motion_values=2)).double().eval()
+    """A thing that moves by v a frame turns the mode of frequency k by k·v; a real mode turns over or not."""
+    prior = ModalPrior((1, 4, 8), dataclasses.replace(SMALL, velocities=1)).double().eval()
     velocity = torch.tensor([0.7, -0.4], dtype=torch.float64)
     prior.motion = Known(torch.tensor([0.7, -0.4, 0.0]).double().expand(20, REACH, 3))  # type: ignore[assignment]
     spectrum = prior.spectrum(encoded((1, 4, 8)))
     angles = (prior.modes.frequencies.T @ velocity).abs()
     wrapped = torch.minimum(angles, 2 * torch.pi - angles)
+    wrapped = torch.where(prior.modes.real, torch.pi * (wrapped > torch.pi / 2), wrapped)
     torch.testing.assert_close(spectrum.eigenvalues.angle(), wrapped, rtol=0, atol=1e-6)
     torch.testing.assert_close(spectrum.period, 2 * torch.pi / wrapped, rtol=1e-5, atol=1e-6)
     assert not prior.spectrum(None).eigenvalues.imag.any()

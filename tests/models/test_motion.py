@@ -33,7 +33,7 @@ def test_actions_around_a_frame_are_those_up_to_it_and_after_it() -> None:
 
 
 NETWORKS = {
-    "turning": lambda actions: TurningNetwork((2, 8, 12), 3, 4, actions, values=5, channels=4),
+    "turning": lambda actions: TurningNetwork((2, 8, 12), 3, 4, actions, velocities=2, channels=4),
     "field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4, start="still"),
     "flowing field": lambda actions: FieldNetwork((2, 8, 12), 3, 4, actions, channels=4, start="optical_flow"),
 }

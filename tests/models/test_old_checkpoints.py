@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from linear_video.models.checkpoint import load_checkpoint
 
-# Settings, and shape and bits of every weight, as the first version with the format 1 wrote them.
+# Settings, and shape and bits of every weight, as the first version with the format 1 wrote them, or the one named.
 WRITTEN: dict[str, tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], int]]]] = {
     "ile": (
         {
@@ -33,6 +33,38 @@ WRITTEN: dict[str, tuple[dict[str, Any], dict[str, tuple[tuple[int, ...], int]]]
             "prior.theta_beta": ((1,), 64),
             "prior.observation": ((64, 2), 32),
             "prior.control": ((2, 1), 32),
+        },
+    ),
+    "ile, modal": (  # of version 0.2.0
+        {
+            **{"dynamics": "modal", "look_back": 2, "reach": 1, "field_start": "still", "motion_values": 2},
+            **{"motion_channels": 1, "motion_share": 0.8, "motion_refinement": 0.1, "forecasts_per_clip": 1},
+            **{"state_dimension": 256, "blocks": 1, "couplings": 0, "hidden_channels": 48, "middle_kernel": 1},
+            **{"mix": "haar", "first_squeezes": 1, "eigenvalue_radius": [0.95, 1.0], "eigenvalue_angle": [0.0, 60.0]},
+            **{"noise": 0.01, "noise_kind": "gaussian", "scale": "learned", "profile_weight": 0.0},
+            **{"loss_frames": None, "forecast_weight": 1.0, "forecast_context": 10, "prior_precision": 0.2},
+            **{"fading_memory": 0.7, "memory": "none", "actions": 0},
+        },
+        {
+            "prior.mean": ((1, 8, 8), 32),
+            "prior.turning": ((2, 34), 32),
+            "prior.angle": ((1, 34), 32),
+            "prior.radius": ((1, 34), 32),
+            "prior.log_process": ((1, 34), 32),
+            "prior.log_observation": ((1, 34), 32),
+            "prior.log_initial": ((1, 34), 32),
+            "prior.motion.convolutions.0.weight": ((1, 2, 5, 5), 32),
+            "prior.motion.convolutions.0.bias": ((1,), 32),
+            "prior.motion.convolutions.2.weight": ((1, 1, 3, 3), 32),
+            "prior.motion.convolutions.2.bias": ((1,), 32),
+            "prior.motion.convolutions.4.weight": ((2, 1, 3, 3), 32),
+            "prior.motion.convolutions.4.bias": ((2,), 32),
+            "prior.motion.dense.weight": ((4, 2), 32),
+            "prior.motion.dense.bias": ((4,), 32),
+            "prior.motion.last.weight": ((2, 4), 32),
+            "prior.motion.last.bias": ((2,), 32),
+            "prior.motion.doubt.weight": ((1, 4), 32),
+            "prior.motion.doubt.bias": ((1,), 32),
         },
     ),
     "dynamic_vae": (
@@ -83,7 +115,9 @@ def test_a_checkpoint_of_an_earlier_version_loads(name: str, tmp_path: Path) -> 
     weights = {k: 0.1 + 0.1 * torch.rand(s, generator=generator, dtype=kinds[bits]) for k, (s, bits) in shapes.items()}
     save_file(weights, tmp_path / "model.safetensors")
     digest = hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
-    config = {"model": name, "frame_shape": [1, 8, 8], "settings": settings, "format": 1, "weights_sha256": digest}
+    model_name = name.split(",")[0]
+    config = {"model": model_name, "frame_shape": [1, 8, 8], "settings": settings, "format": 1}
+    config["weights_sha256"] = digest
     (tmp_path / "config.json").write_text(json.dumps(config))
     model = load_checkpoint(tmp_path)
     for key, value in weights.items():

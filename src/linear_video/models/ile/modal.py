@@ -2,12 +2,14 @@
 
     y_t = F (z_t - m),   F: the real Fourier transform, orthonormal
     x_{t,i} = λ_{t,i} x_{t-1,i} + exp(d_t / 2) sqrt(q_i) ε,   y_{t,i} = x_{t,i} + sqrt(r_i) η,   x_{0,i} ~ N(0, p_i)
-    λ_{t,i} = ρ_i exp(i (ω_i + Σ_j u_{t,j} S_{ji})),   u_t, d_t = motion(the last frames before frame t)
+    λ_{t,i} = ρ_i exp(i ω_i) Σ_j w_{t,j} exp(i u_{t,j}·S_i),   w_t, u_t, d_t = motion(the last frames before frame t)
 
-ε and η are standard normal in each real coordinate. A thing that moves with velocity v turns the mode of spatial
-frequency k by -k·v a frame, so the first two rows of S are minus the frequencies, and u_1, u_2 a velocity. The doubt
-d_t says how much of the next frame is not known, such as before a wall. u_t and d_t depend on the past alone, so the
-product of the filter's predictive densities is an exact density, which integrates to one.
+ε and η are standard normal in each real coordinate. A thing that moves with velocity u turns the mode of spatial
+frequency k by -k·u a frame, so that S starts as minus the frequencies. A picture whose things have several velocities
+has one mode of each frequency for all of them. Its expected next value is the mean over the velocities, weighted by how
+much of the picture follows each: Σ_j w_{t,j} = 1. The doubt d_t says how much of the next frame is not known, such as
+before a wall. w_t, u_t and d_t depend on the past alone, so the product of the filter's predictive densities is an
+exact density, which integrates to one.
 """
 
 import math
@@ -33,8 +35,19 @@ class Filtered(NamedTuple):
 
     states: Tensor  # complex (N, T, C, M), means of x_t given y_0 .. y_t
     variances: Tensor  # (N, T, C, M)
-    motion: Tensor  # (N, T, reach, values + 1), u and d of the next steps
+    motion: Tensor  # (N, T, reach, 3 velocities), u, w and d of the next steps
     log_density: Tensor  # (N, T), of y_t given the frames before; 0 where y_t is missing
+
+
+class Turn(NamedTuple):
+    """How modes turn over some steps, without ω."""
+
+    angles: Tensor  # (..., velocities, M)
+    weights: Tensor  # (..., velocities), which add up to one
+
+    def times(self, share: float) -> "Turn":
+        """A share of it, or the opposite."""
+        return self._replace(angles=share * self.angles)
 
 
 class ModalPrior(MovingPrior):
@@ -46,13 +59,11 @@ class ModalPrior(MovingPrior):
     def __init__(self, frame_shape: FrameShape, settings: IleSettings) -> None:
         super().__init__(frame_shape, settings)
         s, (channels, height, width) = settings, frame_shape
-        self.motion = TurningNetwork(frame_shape, s.look_back, s.reach, s.actions, s.motion_values, s.motion_channels)
+        self.motion = TurningNetwork(frame_shape, s.look_back, s.reach, s.actions, s.velocities, s.motion_channels)
         self.modes = FourierModes(height, width)
         shape = (channels, len(self.modes.real))
         self.mean = nn.Parameter(torch.zeros(frame_shape))
-        others = 0.1 * torch.randn(max(0, s.motion_values - 2), shape[1])
-        turning = torch.cat((-self.modes.frequencies.to(others), others))
-        self.turning = nn.Parameter(turning[: s.motion_values])  # S, (values, M)
+        self.turning = nn.Parameter(-self.modes.frequencies.to(self.mean))  # S, (2, M)
         self.angle = nn.Parameter(torch.zeros(shape))  # ω
         self.radius = nn.Parameter(torch.full(shape, math.log(FIRST_RADIUS / (1 - FIRST_RADIUS))))  # ρ, by its logit
         self.log_process = nn.Parameter(torch.full(shape, -6.0))  # log q
@@ -82,50 +93,54 @@ class ModalPrior(MovingPrior):
         """Complex (..., C, M) -> embeddings (..., D)."""
         return (self.modes.inverse(modes) + self.mean).flatten(-3)
 
-    def turns(self, motion: Tensor) -> Tensor:
-        """Angles from a frame to each later one, without ω: motion (..., reach, values + 1) -> (..., reach, M)."""
-        return self.turn(motion.cumsum(-2))
+    def turn(self, motion: Tensor) -> Turn:
+        """Of one step: its motion (..., 3 velocities)."""
+        velocities, weights = parted(motion)
+        return Turn(velocities @ self.turning, weights)
 
-    def turn(self, motion: Tensor) -> Tensor:
-        """Angle of one step, without ω: its motion (..., values + 1) -> (..., M)."""
-        angles: Tensor = motion[..., :-1] @ self.turning
-        return angles
+    def turns(self, motion: Tensor) -> Turn:
+        """From a frame to each later one: motion (..., reach, 3 velocities)."""
+        velocities, weights = parted(motion)
+        return Turn(velocities.cumsum(-3) @ self.turning, weights)
 
-    def factors(self, turns: Tensor, steps: float | Tensor) -> Tensor:
-        """Factors (..., C, M) of the modes over some steps, which turn by ω each and by ``turns`` (..., M) in all."""
+    def factors(self, turn: Turn, steps: float | Tensor) -> Tensor:
+        """Factors (..., C, M) of the modes over some steps, which turn by ω each, and by ``turn`` in all."""
         steps = torch.as_tensor(steps, dtype=self.angle.dtype, device=self.angle.device)[..., None, None]
-        angles = steps * self.angle + turns[..., None, :]
+        angles = (steps * self.angle)[..., None, :, :] + turn.angles[..., None, :]  # (..., velocities, C, M)
         # A real mode can only change its sign; it does so if that is nearer than no change.
         angles = torch.where(self.modes.real, torch.pi * (angles.cos() < 0), angles)
-        return torch.polar((self.radius.sigmoid() ** steps).expand_as(angles), angles)
+        radius = (self.radius.sigmoid() ** steps)[..., None, :, :]
+        return torch.polar(radius * turn.weights[..., None, None], angles).sum(-3)
 
-    def turned(self, states: Tensor, turns: Tensor, steps: float | Tensor) -> Tensor:
+    def turned(self, states: Tensor, turn: Turn, steps: float | Tensor) -> Tensor:
         """Complex states (..., C, M) after a number of steps."""
-        return states * self.factors(turns, steps)
+        return states * self.factors(turn, steps)
 
-    def spread(self, variances: Tensor, doubt: Tensor, steps: float) -> Tensor:
-        """Variances of states (..., C, M) after a real number of steps, all with the same doubt (...)."""
-        kept = self.radius.sigmoid() ** (2 * steps)
+    def spread(self, variances: Tensor, factors: Tensor, doubt: Tensor, steps: float) -> Tensor:
+        """Variances of states (..., C, M) after a real number of steps with these factors and the same doubt (...)."""
+        radius = self.radius.sigmoid()
         process = (self.log_process + doubt[..., None, None]).exp()
-        return kept * variances + process * (1 - kept) / (1 - self.radius.sigmoid() ** 2)
+        if steps != 1:
+            process = process * (1 - radius ** (2 * steps)) / (1 - radius**2)
+        return _squared(factors) * variances + process
 
     def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
         """See ``MovingPrior``; the pictures are shifted by the velocities alone."""
-        turns = motion[..., :2].cumsum(-2) @ -self.modes.frequencies.to(motion)  # (B, reach, M)
-        moved: Tensor = self.modes.inverse(
-            self.modes(pictures)[:, None] * torch.polar(torch.ones_like(turns), turns)[:, :, None]
-        )
+        velocities, weights = parted(motion)
+        angles = velocities.cumsum(-3) @ -self.modes.frequencies.to(motion)  # (B, reach, velocities, M)
+        shifts = torch.polar(weights[..., None].expand_as(angles), angles).sum(-2)
+        moved: Tensor = self.modes.inverse(self.modes(pictures)[:, None] * shifts[:, :, None])
         return moved
 
     def roughness(self, motion: Tensor) -> Tensor:
-        """A penalty on all motion values except the velocities; they learn later, from the likelihood."""
-        return 1e-3 * motion[..., 2:-1].square().sum(-1).mean()
+        """None: a velocity has nothing to be smoothed."""
+        return motion.new_zeros(())
 
     # --- the filter -------------------------------------------------------------------------------------------------
 
     def filter(self, seen: Encoded, observed: Tensor | None = None) -> Filtered:
         """Kalman filter over embeddings (N, T, D), of which the ``observed`` (N, T) ones are known."""
-        motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, values + 1)
+        motion = self.motion(seen.frames, seen.actions)  # (N, T, reach, 3 velocities)
         # All transitions at once, and steps with unbind, since the gradient of an index would fill all steps each time.
         factors = self.factors(self.turn(motion[:, :-1, 0]), 1.0).unbind(1)
         doubts = motion[:, :, 0, -1].unbind(1)
@@ -135,10 +150,10 @@ class ModalPrior(MovingPrior):
         means, variances, densities = [], [], []
         for t, value in enumerate(values):
             if t:
-                mean, variance = mean * factors[t - 1], self.spread(variance, doubts[t - 1], 1.0)
+                mean = mean * factors[t - 1]
+                variance = self.spread(variance, factors[t - 1], doubts[t - 1], 1.0)
             innovation, expected = value - mean, variance + observation
-            squares = innovation.real.square() + innovation.imag.square()
-            each = squares / expected + self.modes.coordinates * (expected.log() + LOG_TWO_PI)
+            each = _squared(innovation) / expected + self.modes.coordinates * (expected.log() + LOG_TWO_PI)
             density, gain = -0.5 * each.sum((1, 2)), variance / expected
             if observed is not None:
                 there = observed[:, t].to(gain)
@@ -166,12 +181,10 @@ class ModalPrior(MovingPrior):
         return torch.stack(means[::-1], 1)
 
     def _back(self, mean: Tensor, variance: Tensor, motion: Tensor, later: Tensor, steps: float) -> Tensor:
-        """A state's mean given the mean of the state ``steps`` later, with the motion (N, values + 1) of one step."""
-        turns = steps * self.turn(motion)
-        kept = self.radius.sigmoid() ** (2 * steps)  # λ* = ρ^2 / λ
-        difference = later - self.turned(mean, turns, steps)
-        gain = kept * variance / self.spread(variance, motion[:, -1], steps)
-        return mean + gain * self.turned(difference, -turns, -steps)
+        """A state's mean given the mean of the state ``steps`` later, with the motion (N, 3 velocities) of one step."""
+        factors = self.factors(self.turn(motion).times(steps), steps)
+        gain = factors.conj() * variance / self.spread(variance, factors, motion[:, -1], steps)
+        return mean + gain * (later - factors * mean)
 
     def at(self, seen: Encoded, observed: Tensor, times: Tensor) -> Tensor:
         """See ``Prior``; before the first frame, the filter runs backwards."""
@@ -189,31 +202,32 @@ class ModalPrior(MovingPrior):
                 before, part = int(time), time - int(time)
                 mean, variance = filtered.states[:, before], filtered.variances[:, before]
                 motion = filtered.motion[:, before, 0]
-                mean = self.turned(mean, part * self.turn(motion), part)
-                variance = self.spread(variance, motion[:, -1], part)
+                factors = self.factors(self.turn(motion).times(part), part)
+                mean, variance = factors * mean, self.spread(variance, factors, motion[:, -1], part)
                 found.append(self._back(mean, variance, motion, smoothed[:, before + 1], 1 - part))
         return self.to_embeddings(torch.stack(found, 1))
 
     def _after(self, filtered: Filtered, steps: float) -> Tensor:
         """The last state after a real number of steps, at most ``reach``."""
-        angles = nn.functional.pad(self.turns(filtered.motion[:, -1]), (0, 0, 1, 0))  # (N, 1 + reach, M)
+        turns = self.turns(filtered.motion[:, -1])
+        angles = nn.functional.pad(turns.angles, (0, 0, 0, 0, 1, 0))  # (N, 1 + reach, velocities, M)
         whole = min(int(steps), angles.shape[1] - 1)
         later = min(whole + 1, angles.shape[1] - 1)
-        turns = angles[:, whole].lerp(angles[:, later], steps - whole)
-        return self.turned(filtered.states[:, -1], turns, steps)
+        angles = angles[:, whole].lerp(angles[:, later], steps - whole)
+        return self.turned(filtered.states[:, -1], Turn(angles, turns.weights[:, later - 1]), steps)
 
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
         """See ``Prior``; the last state, process noise and observation noise are drawn."""
         filtered = self.filter(seen)
         state, variance = filtered.states[None, :, -1], filtered.variances[None, :, -1]
-        state = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
-        drawn = []
+        first = state + variance.sqrt() * self._noise((count, *state.shape[1:]), generator)
+        turns, added, drawn = self.turns(filtered.motion[:, -1]), torch.zeros_like(first), []
         for step in range(horizon):
             motion = filtered.motion[:, -1, step]
-            state = self.turned(state, self.turn(motion), 1.0)
             process = (0.5 * (self.log_process + motion[:, -1, None, None])).exp()
-            state = state + process * self._noise(state.shape, generator)
-            seen_noise = (0.5 * self.log_observation).exp() * self._noise(state.shape, generator)
+            added = self.turned(added, self.turn(motion), 1.0) + process * self._noise(first.shape, generator)
+            state = self.turned(first, Turn(turns.angles[:, step], turns.weights[:, step]), step + 1.0) + added
+            seen_noise = (0.5 * self.log_observation).exp() * self._noise(first.shape, generator)
             drawn.append(state + noise * seen_noise)
         return self.to_embeddings(torch.stack(drawn, 2))
 
@@ -226,12 +240,10 @@ class ModalPrior(MovingPrior):
 
     def spectrum(self, seen: Encoded | None) -> Spectrum:
         """Eigenvalues of all modes, with the average turn of the modes in the frames seen."""
-        turns = (
-            torch.zeros_like(self.angle[0])
-            if seen is None
-            else self.turn(self.motion(seen.frames, seen.actions)[:, :, 0].mean((0, 1)))
-        )
-        eigenvalues = torch.polar(self.radius.sigmoid(), self.angle + turns).flatten().to(torch.complex128)
+        factors = torch.polar(self.radius.sigmoid(), self.angle)
+        if seen is not None:
+            factors = self.factors(self.turn(self.motion(seen.frames, seen.actions)[:, :, 0].mean((0, 1))), 1.0)
+        eigenvalues = factors.flatten().to(torch.complex128)
         return spectrum_of(torch.complex(eigenvalues.real, eigenvalues.imag.abs()))
 
     def forgotten(self, frames: float) -> Tensor:
@@ -250,3 +262,15 @@ class ModalPrior(MovingPrior):
         )
         parts = [self.to_embeddings(part.unflatten(2, self.angle.shape)) - self.mean.flatten() for part in alone]
         return self.to_embeddings(states), parts
+
+
+def parted(motion: Tensor) -> tuple[Tensor, Tensor]:
+    """Velocities (..., K, 2) in pixels a frame and their weights (..., K), of a motion (..., 3 K)."""
+    count = motion.shape[-1] // 3
+    others = motion[..., 2 * count : -1]  # logarithms of the other weights, relative to the first one
+    return motion[..., : 2 * count].unflatten(-1, (count, 2)), nn.functional.pad(others, (1, 0)).softmax(-1)
+
+
+def _squared(values: Tensor) -> Tensor:
+    """Squared moduli of complex values."""
+    return values.real.square() + values.imag.square()

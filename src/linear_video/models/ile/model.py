@@ -67,8 +67,12 @@ class InvertibleLinearEmbedding(
 
     @classmethod
     def settings_of_before(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """See ``VideoModel``; before there were several forms, all models were dense."""
-        return {"dynamics": "dense", **settings}
+        """See ``VideoModel``; before there were several forms, all models were dense.
+
+        Two values turned the modes unless ``motion_values`` said otherwise, and they are one velocity.
+        """
+        now = {"dynamics": "dense", **settings}
+        return {name: value for name, value in now.items() if (name, value) != ("motion_values", 2)}
 
     @classmethod
     def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,15 +85,15 @@ class MotionNetwork(nn.Module):
 class TurningNetwork(MotionNetwork):
     """How much the modes turn, and how much of the next frame is not known.
 
-    (N, T, reach, values + 1): the first two values are a velocity in pixels per frame; the last one is the logarithm
-    of a factor of the process noise variances.
+    (N, T, reach, 3 velocities): the velocities in pixels per frame, (x, y) each; the logarithms of the weights of all
+    of them but the first, relative to its weight; and the logarithm of a factor of the process noise variances.
     """
 
     def __init__(
-        self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, values: int, channels: int
+        self, frame_shape: FrameShape, look_back: int, reach: int, actions: int, velocities: int, channels: int
     ) -> None:
         super().__init__(frame_shape, look_back, reach, actions)
-        self.values = values
+        self.values = 3 * velocities - 1
         self.convolutions = nn.Sequential(
             nn.Conv2d(look_back * frame_shape[0], channels, 5, 2, 2),
             nn.SiLU(),
@@ -105,7 +105,7 @@ class TurningNetwork(MotionNetwork):
         )
         size = 2 * channels * -(-frame_shape[1] // 8) * -(-frame_shape[2] // 8)  # halved three times, rounded up
         self.dense = nn.Linear(size + (look_back + reach) * actions, 4 * channels)
-        self.last = nn.Linear(4 * channels, reach * values)
+        self.last = nn.Linear(4 * channels, reach * self.values)
         self.doubt = nn.Linear(4 * channels, reach)
         nn.init.zeros_(self.doubt.weight)
         nn.init.zeros_(self.doubt.bias)
@@ -114,7 +114,7 @@ class TurningNetwork(MotionNetwork):
             self.last.bias.zero_()
 
     def motion(self, seen: Tensor, actions: Tensor | None) -> Tensor:
-        """See ``MotionNetwork``: (B, reach, values + 1)."""
+        """See ``MotionNetwork``: (B, reach, 3 velocities)."""
         maps = self.convolutions(seen)
         hidden = F.silu(self.dense(maps if actions is None else torch.cat((maps, actions), 1)))
         turned = self.last(hidden).unflatten(1, (self.reach, self.values))

@@ -18,7 +18,7 @@ class IleSettings:
             from there.
         field_start: warp: the field before training: ``"still"`` (nothing moves), or ``"optical_flow"`` (everything
             keeps its last motion, which OpenCV's optical flow finds on the CPU). The network corrects it.
-        motion_values: modal: number of values that turn the modes; the first two are a velocity.
+        velocities: modal: number of velocities in a picture; the modes turn by a weighted mean over them.
         motion_channels: modal and warp: channels of the network that finds the motion.
         motion_share: modal and warp: share of the training that learns the motion alone, coarse to fine.
         motion_refinement: modal and warp: learning rate of the motion network in the rest of the training, relative to
@@ -57,7 +57,7 @@ class IleSettings:
     look_back: int = 8
     reach: int = 5
     field_start: Literal["still", "optical_flow"] = "still"
-    motion_values: int = 2
+    velocities: int = 1
     motion_channels: int = 32
     motion_share: float = 0.8
     motion_refinement: float = 0.1
@@ -90,8 +90,7 @@ class IleSettings:
         if self.middle_kernel < 1 or self.middle_kernel % 2 != 1:
             raise ValueError(f"middle_kernel must be odd and positive, not {self.middle_kernel}.")
         check_least(self, 1, "blocks", "hidden_channels", "first_squeezes", "forecast_context")
-        check_least(self, 1, "look_back", "reach", "motion_channels", "forecasts_per_clip")
-        check_least(self, 2, "motion_values")
+        check_least(self, 1, "look_back", "reach", "velocities", "motion_channels", "forecasts_per_clip")
         check_least(self, 0, "couplings")
         check_within(self, "[0, 1)", "motion_share", "motion_refinement")
         check_least(self, 1, "loss_frames")
@@ -99,7 +98,7 @@ class IleSettings:
         check_most(self, 12, "blocks", "first_squeezes")
         check_most(self, 31, "middle_kernel")
         check_most(self, 100, "couplings")
-        check_most(self, 1000, "look_back", "reach", "motion_values", "forecasts_per_clip", "actions")
+        check_most(self, 1000, "look_back", "reach", "velocities", "forecasts_per_clip", "actions")
         check_most(self, 4096, "hidden_channels", "motion_channels")
         check_most(self, 2**14, "state_dimension")
         check_pair(self, "[0, 1]", "eigenvalue_radius")

@@ -161,6 +161,16 @@ def test_a_horizon_plot_of_one_clip_has_no_bands() -> None:
         assert all(np.size(path.vertices) == 0 for band in axis.collections for path in band.get_paths())
 
 
+def test_a_reference_has_one_colour_in_every_horizon_plot() -> None:
+    scores = make_scores(2)
+    colours = []
+    for names in (["ile", "last frame"], ["optical_flow", "last_frame", "adversarial", "ile"]):
+        lines = horizon_plot(dict.fromkeys(names, scores)).axes[0].get_lines()
+        assert len({line.get_color() for line in lines}) == len(names)
+        colours.append({line.get_label(): line.get_color() for line in lines}[names[1]])
+    assert colours[0] == colours[1]
+
+
 def test_spectrum_plot_shows_pairs_and_keeps_endless_modes_on_the_page(tmp_path: Path) -> None:
     eigenvalues = np.array([0.9 * np.exp(0.5j), 1.0, 0.5j])
     with np.errstate(divide="ignore"):

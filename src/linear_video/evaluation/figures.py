@@ -22,6 +22,7 @@ Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
 # Colours that colour-blind readers can tell apart (Okabe, Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#7f7f7f", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MODEL_COLOUR = COLOURS[0]
+REFERENCE_COLOURS = {"last_frame": "#d55e00", "mean_frame": "#7f7f7f", "optical_flow": "#009e73"}  # on every page
 
 ERROR = "|error|"  # name of a row of a film strip, and of a column of an animation
 COLUMNS = (5, 10)  # frames of a clip in a film strip, at least and at most, if there are so many
@@ -172,15 +173,17 @@ def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
     ``rows`` gives, by the name of a model, ``psnr``, ``psnr_ci95``, ``ssim`` and ``ssim_ci95`` of each predicted frame.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
+    others = itertools.cycle(colour for colour in COLOURS if colour not in REFERENCE_COLOURS.values())
+    colours = {row: REFERENCE_COLOURS.get(row.replace(" ", "_")) or next(others) for row in rows}
     for axis, metric, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR / dB", "SSIM"), strict=True):
-        for (row, values), colour in zip(rows.items(), itertools.cycle(COLOURS)):
+        for row, values in rows.items():
             mean, half = (np.array(values[name], np.float64) for name in (metric, f"{metric}_ci95"))
             frames = np.arange(1, len(mean) + 1)
-            axis.plot(frames, mean, marker="o", markersize=4, color=colour, label=row)
+            axis.plot(frames, mean, marker="o", markersize=4, color=colours[row], label=row)
             if len(frames) > 1:
-                axis.fill_between(frames, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+                axis.fill_between(frames, mean - half, mean + half, color=colours[row], alpha=0.15, linewidth=0)
             else:
-                axis.vlines(frames, mean - half, mean + half, color=colour, alpha=0.5)
+                axis.vlines(frames, mean - half, mean + half, color=colours[row], alpha=0.5)
         axis.set_xlabel("predicted frame")
         axis.set_ylabel(label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

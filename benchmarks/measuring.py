@@ -107,15 +107,18 @@ def _busy() -> float:
     return float(times.user + times.system + getattr(times, "irq", 0) + getattr(times, "steal", 0))
 
 
-def code_commit() -> str:
-    """The last commit that changed the code, marked if the code has changed since; ``unknown`` outside a repository."""
+def code_commit(revision: str = "HEAD") -> str:
+    """The last commit up to a revision that changed the code, marked if the code has changed since the last commit.
+
+    ``unknown`` outside a repository, and for a revision that is not in it.
+    """
 
     def git(*command: str) -> str:
         done = subprocess.run(["git", *command, "--", *CODE], cwd=ROOT, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        return git("rev-list", "-1", "HEAD") + ("-dirty" if git("status", "--porcelain") else "")
+        return git("rev-list", "-1", revision) + ("-dirty" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -170,7 +170,9 @@ def figures_of(folder: Path, command: str) -> dict[str, Any]:
         folder / "table.csv", dtype=dict.fromkeys(["case", *study["search"]], str)
     )  # "012" is no number
     rows = [{name: value for name, value in row.items() if pd.notna(value)} for row in table.to_dict("records")]
-    return _about(command, study["commit"], study["seeds"] or [0], study["minutes"]) | {"rows": rows}
+    started_from = study["commit"].replace("-dirty", "").split(", ")  # dirty also where figures alone have changed
+    commits = dict.fromkeys(code_commit(commit) for commit in started_from)
+    return _about(command, ", ".join(commits), study["seeds"] or [0], study["minutes"]) | {"rows": rows}
 
 
 def _about(command: str, commit: str, seeds: list[int], minutes: float) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def rendered(folder: Path, commands: Mapping[str, str]) -> str:
     figures = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
     page = Page(figures, commands)
     asked = {"table": page.table, "made": page.made, "printed": page.printed, "published": published}
+    asked["measured"] = page.measured
     return render(TEMPLATE, asked)
 
 
@@ -74,6 +75,12 @@ class Page:
     def __init__(self, figures: Mapping[str, Any], commands: Mapping[str, str]) -> None:
         self.figures, self.commands = figures, commands
 
+    def measured(self) -> str:
+        """How many tables have been measured, and of how many commits."""
+        commits = list(dict.fromkeys(found["commit"][:SHORT] for found in self.figures.values()))
+        share = f"{len(self.figures)} of {len(self.commands)} tables have been measured on this version"
+        return f"{share}, at commit {commits[0]}." if len(commits) == 1 else f"{share}, at {len(commits)} commits."
+
     def made(self, *names: str) -> str:
         """How the figures of a table came about."""
         return "\n".join(self._made(name) for name in names)
@@ -83,7 +90,8 @@ class Page:
             return f"- `{self.commands[name]}` has not been run yet on this version."
         found = self.figures[name]
         seeds = ", ".join(map(str, found["seeds"]))
-        how = f"commit {found['commit'][:SHORT]}, seeds {seeds}, {found['minutes']:.0f} minutes on {found['machine']}"
+        commits = ", ".join(commit[:SHORT] for commit in found["commit"].split(", "))
+        how = f"commit {commits}, seeds {seeds}, {found['minutes']:.0f} minutes on {found['machine']}"
         return f"- `{found['command']}`: {how}."
 
     def printed(self, name: str) -> str:

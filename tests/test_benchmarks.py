@@ -293,6 +293,8 @@ def test_the_commit_of_a_measurement_is_the_last_one_that_changed_the_code(
         git("commit", "--message", name)
     code = git("rev-parse", "HEAD~1").strip()
     assert measuring.code_commit() == code
+    assert measuring.code_commit("HEAD~1") == code
+    assert measuring.code_commit("HEAD~5") == "unknown"
     (tmp_path / "docs/file").write_text("changed")
     assert measuring.code_commit() == code
     (tmp_path / "src/another").touch()

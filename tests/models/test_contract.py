@@ -33,6 +33,7 @@ SMALL: dict[
     str, dict[str, Any]
 ] = {  # settings that make large models small; a model that is small by default needs none
     "ile": ILE,
+    "ile-velocities": {**ILE, "velocities": 2},
     "ile-warp": {**ILE, "dynamics": "warp"},
     "ile-dense": {**ILE, "dynamics": "dense", "state_dimension": 8},
     "dynamic_vae": {"state_dimension": 4, "channels": 8, "hidden_units": 8},

@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from linear_video.clips.base import ClipSet
 from linear_video.tracking.hooks import HOST, LOCK, close_killed
 from linear_video.tracking.models import LoggedModel, register, registered_name
 from linear_video.tracking.reports import REPORTS
-from linear_video.tracking.runs import kind_of, prefix, subjects, title
+from linear_video.tracking.runs import Clips, TrackedRun, kind_of, prefix, subjects, title
 
 PREDICT = {"predict": {"task": "retime", "video": "films/my.mp4", "model": "data/06_models/ile/moving_symbols"}}
 OF_REGISTRY = {"predict": {**PREDICT["predict"], "model": "models:/ile-moving_symbols@champion"}}
@@ -194,3 +198,38 @@ def test_a_reference_is_not_tracked_beside_itself(model: str) -> None:
     assert report.table is not None
     assert not [measure for measure in report.measures(scores) if measure[0].startswith(f"reference/{model}")]
     assert sorted(report.table(scores)["model"]) == ["last frame", "mean frame", "optical flow"]
+
+
+def test_clips_that_another_run_logs_at_the_same_time_are_logged(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow looks whether it knows the clips, and adds them if not; another run may come in between."""
+    experiment = store.create_experiment("clips", artifact_location=str(tmp_path))
+    first, second = (TrackedRun(store.create_run(experiment).info.run_id, None) for _ in range(2))
+    clips = ClipSet(np.zeros((1, 2, 1, 4, 4), np.uint8), pd.DataFrame({"source": ["a"]}))
+    known = Clips("waves", "0" * 36)
+    log, tries = second.client.log_inputs, []
+
+    def overtaken(*given: Any) -> None:
+        tries.append(given)
+        if len(tries) == 1:
+            first.log_clips(known, "test", clips, tmp_path)
+            raise MlflowException("duplicate key value violates unique constraint", error_code=BAD_REQUEST)
+        log(*given)
+
+    monkeypatch.setattr(second.client, "log_inputs", overtaken)
+    second.log_clips(known, "test", clips, tmp_path)
+    for run in (first, second):
+        inputs = store.get_run(run.run_id).inputs
+        assert inputs is not None
+        (logged,) = inputs.dataset_inputs
+        assert (logged.dataset.name, logged.dataset.digest) == known
+
+    def unreachable(*given: Any) -> None:
+        tries.append(given)
+        raise MlflowException("no answer")
+
+    monkeypatch.setattr(first.client, "log_inputs", unreachable)
+    with pytest.raises(MlflowException, match="no answer"):
+        first.log_clips(known, "train", clips, tmp_path)
+    assert len(tries) == 3

@@ -85,6 +85,7 @@ class TrackedRun:
     def log_clips(self, known: Clips, split: str, clips: ClipSet, folder: Path) -> None:
         """Log the clips of a split as a dataset that the run has read."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         if (known.name, split) in self._clips:
             return
@@ -101,8 +102,14 @@ class TrackedRun:
             json.dumps(schema),
             json.dumps(profile),
         )
-        tags = [InputTag("mlflow.data.context", CONTEXTS[split])]
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+        inputs = [DatasetInput(dataset, [InputTag("mlflow.data.context", CONTEXTS[split])])]
+        try:
+            self.client.log_inputs(self.run_id, inputs)
+        except MlflowException as error:
+            if error.error_code != "BAD_REQUEST":
+                raise
+            # MLflow has no place for two runs that name the same clips for the first time at once; the other run won.
+            self.client.log_inputs(self.run_id, inputs)
 
     def log_used_model(self, model_id: str, trained_by: str) -> None:
         """Record which model made the run's results, and which run trained it."""

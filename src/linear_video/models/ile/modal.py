@@ -46,7 +46,7 @@ class Turn(NamedTuple):
     weights: Tensor  # (..., velocities), which add up to one
 
     def times(self, share: float) -> "Turn":
-        """A share of it, or the opposite."""
+        """A share of it."""
         return self._replace(angles=share * self.angles)
 
 

@@ -58,9 +58,8 @@ def rendered(folder: Path, commands: Mapping[str, str]) -> str:
     """The page, from the figures in a folder, and the command of each table, for those that are not there."""
     figures = {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
     page = Page(figures, commands)
-    asked = {"table": page.table, "made": page.made, "printed": page.printed, "published": published}
-    asked["measured"] = page.measured
-    return render(TEMPLATE, asked)
+    of_page = {"table": page.table, "made": page.made, "printed": page.printed, "measured": page.measured}
+    return render(TEMPLATE, {**of_page, "published": published})
 
 
 def published(number: int) -> str:
@@ -77,8 +76,8 @@ class Page:
 
     def measured(self) -> str:
         """How many tables have been measured, and of how many commits."""
-        commits = list(dict.fromkeys(found["commit"][:SHORT] for found in self.figures.values()))
-        share = f"{len(self.figures)} of {len(self.commands)} tables have been measured on this version"
+        commits = list(dict.fromkeys(commit for found in self.figures.values() for commit in _commits(found)))
+        share = f"{len(self.figures)} of {len(self.commands)} tables have been measured"
         return f"{share}, at commit {commits[0]}." if len(commits) == 1 else f"{share}, at {len(commits)} commits."
 
     def made(self, *names: str) -> str:
@@ -90,8 +89,9 @@ class Page:
             return f"- `{self.commands[name]}` has not been run yet on this version."
         found = self.figures[name]
         seeds = ", ".join(map(str, found["seeds"]))
-        commits = ", ".join(commit[:SHORT] for commit in found["commit"].split(", "))
-        how = f"commit {commits}, seeds {seeds}, {found['minutes']:.0f} minutes on {found['machine']}"
+        how = (
+            f"commit {', '.join(_commits(found))}, seeds {seeds}, {found['minutes']:.0f} minutes on {found['machine']}"
+        )
         return f"- `{found['command']}`: {how}."
 
     def printed(self, name: str) -> str:
@@ -132,6 +132,10 @@ class Page:
             if any(column in row for column in shown)
         ]
         return _markdown(pd.DataFrame(lines))
+
+
+def _commits(found: Mapping[str, Any]) -> list[str]:
+    return [commit[:SHORT] for commit in found["commit"].split(", ")]
 
 
 def _format(column: str) -> tuple[str, str, int]:

@@ -108,9 +108,11 @@ def test_cases_of_digits_keep_their_zeros(tmp_path: Path) -> None:
 
 def test_the_page_tells_of_how_many_commits_its_figures_are() -> None:
     figures = {name: {"commit": f"{name}23456789abcdef"} for name in ("a", "b")}
+    several = {"a": {"commit": ", ".join(found["commit"] for found in figures.values())}}
     commands = dict.fromkeys(("a", "b", "c"), "command")
     assert results_page.Page(figures, commands).measured().startswith("2 of 3 tables have been measured")
     assert results_page.Page(figures, commands).measured().endswith("at 2 commits.")
+    assert results_page.Page(several, commands).measured().endswith("at 2 commits.")
     assert results_page.Page({"a": figures["a"]}, commands).measured().endswith("at commit a23456789a.")
 
 

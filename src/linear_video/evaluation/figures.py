@@ -22,7 +22,7 @@ Frames = NDArray[np.floating[Any]]  # (T, C, H, W), or (N, T, C, H, W)
 # Colours that colour-blind readers can tell apart (Okabe, Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#7f7f7f", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MODEL_COLOUR = COLOURS[0]
-REFERENCE_COLOURS = {"last_frame": "#d55e00", "mean_frame": "#7f7f7f", "optical_flow": "#009e73"}  # on every page
+REFERENCE_COLOURS = dict(zip(("last_frame", "mean_frame", "optical_flow"), COLOURS[1:4], strict=True))  # on every page
 
 ERROR = "|error|"  # name of a row of a film strip, and of a column of an animation
 COLUMNS = (5, 10)  # frames of a clip in a film strip, at least and at most, if there are so many
@@ -173,8 +173,9 @@ def horizon_plot(rows: Mapping[str, Mapping[str, Any]]) -> Figure:
     ``rows`` gives, by the name of a model, ``psnr``, ``psnr_ci95``, ``ssim`` and ``ssim_ci95`` of each predicted frame.
     """
     figure = Figure(figsize=(8, 3.2), layout="constrained")
-    others = itertools.cycle(colour for colour in COLOURS if colour not in REFERENCE_COLOURS.values())
-    colours = {row: REFERENCE_COLOURS.get(row.replace(" ", "_")) or next(others) for row in rows}
+    taken = {row: REFERENCE_COLOURS.get(row.replace(" ", "_")) for row in rows}
+    others = itertools.cycle(colour for colour in COLOURS if colour not in taken.values())
+    colours = {row: colour or next(others) for row, colour in taken.items()}
     for axis, metric, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR / dB", "SSIM"), strict=True):
         for row, values in rows.items():
             mean, half = (np.array(values[name], np.float64) for name in (metric, f"{metric}_ci95"))

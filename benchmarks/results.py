@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import torch
 import yaml
 
 from linear_video.common.files import replacing_file
@@ -45,12 +46,14 @@ class Table(NamedTuple):
         study: the file of the study in benchmarks/studies, without its ending; "" for a script.
         script: the file in benchmarks that prints tables; "" for a study.
         arguments: for ``kedro sweep`` or the script.
+        gpu: whether it is passed over without a GPU.
     """
 
     name: str
     study: str
     script: str
     arguments: list[str]
+    gpu: bool
 
     @property
     def needs(self) -> list[str]:
@@ -81,7 +84,8 @@ def tables() -> list[Table]:
     for name, entry in yaml.safe_load((ROOT / "benchmarks/results.yml").read_text()).items():
         given = entry or {}
         script = given.get("script", "")
-        found.append(Table(name, "" if script else given.get("study", name), script, given.get("arguments", [])))
+        study, gpu = "" if script else given.get("study", name), given.get("gpu", False)
+        found.append(Table(name, study, script, given.get("arguments", []), gpu))
     return found
 
 
@@ -99,7 +103,7 @@ def main() -> None:
         return
     chosen = [table for table in tables() if arguments.only is None or table.name in arguments.only]
     if not arguments.render:
-        runnable = [table for table in chosen if _has_data(table, arguments.data)]
+        runnable = [table for table in chosen if _can_run(table, arguments.data)]
         _say_how_long(runnable, arguments.workers)
         for table in runnable:
             make(table, "" if arguments.data is None else str(arguments.data.absolute()), arguments.workers)
@@ -181,7 +185,10 @@ def _about(command: str, commit: str, seeds: list[int], minutes: float) -> dict[
     return facts | {"seeds": seeds, "minutes": round(minutes, 1)}
 
 
-def _has_data(table: Table, data: Path | None) -> bool:
+def _can_run(table: Table, data: Path | None) -> bool:
+    if table.gpu and not torch.cuda.is_available():
+        print(f"{table.name}: passed over, since it needs a GPU.")
+        return False
     missing = [need for need in table.needs if data is None or not (data / need).exists()]
     if missing:
         print(f"{table.name}: passed over, since it needs {', '.join(missing)} in the folder that DATA names.")

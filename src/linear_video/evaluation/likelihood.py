@@ -27,7 +27,7 @@ def bits_per_value(model: VideoModel, frames: NDArray[np.uint8], settings: Evalu
     nats = []
     for start in tqdm(range(0, len(chosen), settings.clips_per_batch), "likelihood", unit="batch", mininterval=1):
         clips = torch.from_numpy(np.array(chosen[start : start + settings.clips_per_batch])).float()
-        clips = (clips + torch.rand(clips.shape, generator=generator) - 0.5) / LEVELS
+        clips = ((clips + torch.rand(clips.shape, generator=generator) - 0.5) / LEVELS).to(model.device)
         if isinstance(model, HasExactLikelihood):
             nats.append(-model.log_likelihood(clips).double() / clips[0].numel())
         else:

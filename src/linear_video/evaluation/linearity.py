@@ -55,8 +55,8 @@ def _steps(model: StateSpaceModel, frames: NDArray[np.uint8]) -> tuple[NDArray[n
     """Codes of clips, and the code after each: (steps, n) each."""
     chosen, first, second = spread(CLIPS, len(frames)), [], []
     for start in range(0, len(chosen), PIECE):
-        clips = torch.from_numpy(np.array(frames[chosen[start : start + PIECE]])).float() / LEVELS
+        clips = torch.from_numpy(np.array(frames[chosen[start : start + PIECE]])).to(model.device).float() / LEVELS
         codes = model.states(clips).double()  # (N, T or T - 1, n)
-        first.append(codes[:, :-1].flatten(0, 1).numpy())
-        second.append(codes[:, 1:].flatten(0, 1).numpy())
+        first.append(codes[:, :-1].flatten(0, 1).cpu().numpy())
+        second.append(codes[:, 1:].flatten(0, 1).cpu().numpy())
     return np.concatenate(first), np.concatenate(second)

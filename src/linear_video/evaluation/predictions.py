@@ -35,13 +35,13 @@ def predict_clips(
     size = settings.clips_per_batch
     for start in tqdm(range(0, len(numbers), size), desc="predicting", unit="batch", mininterval=1):
         chosen = numbers[start : start + size]
-        context = torch.from_numpy(np.array(frames[chosen, : settings.context])).float() / 255
+        context = torch.from_numpy(np.array(frames[chosen, : settings.context])).to(model.device).float() / 255
         if actions is not None and isinstance(model, KnowsActions):
-            known = torch.from_numpy(actions[chosen, :wanted])
+            known = torch.from_numpy(actions[chosen, :wanted]).to(model.device)
             predicted = model.predict(context, settings.horizon, actions=known)
         else:
             predicted = model.predict(context, settings.horizon)
-        predictions.append(predicted.numpy())
+        predictions.append(predicted.cpu().numpy())
     return np.concatenate(predictions)
 
 

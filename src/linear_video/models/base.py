@@ -6,6 +6,7 @@ Every model is a subclass of ``VideoModel`` and of the capabilities that it has.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
@@ -16,6 +17,11 @@ from torch import Tensor, nn
 from linear_video.common.errors import InputError
 
 FrameShape = tuple[int, int, int]  # (C, H, W)
+
+
+def usual_device() -> torch.device:
+    """Where models predict, unless something else is asked for: a GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class VideoModel(nn.Module, ABC):
@@ -54,8 +60,8 @@ class VideoModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """The device of its weights; the CPU for a model without weights."""
-        return next(self.parameters(), torch.empty(0)).device
+        """The device of its weights, or of what was fitted in closed form; the CPU for a model with neither."""
+        return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     @property
     def least_context(self) -> int:

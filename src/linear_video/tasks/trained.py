@@ -21,6 +21,7 @@ from linear_video.models.base import (
     KnowsAnyTime,
     TakesAnySize,
     VideoModel,
+    usual_device,
 )
 from linear_video.models.registry import MODELS, model_class
 from linear_video.models.spectrum import spectrum_of
@@ -101,7 +102,7 @@ class TrainedModel:
         if fit == "whole" and not any_size:
             raise InputError("fit: only models that take frames of any size see them whole; choose resize or tile.")
         self.fit: Fit = ("whole" if any_size else "resize") if fit == "auto" else fit
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usual_device() if device is None else torch.device(device)
         self.model = model.to(self.device)
         self.config, self.context, self.method = config, context, method
         self._sized: dict[tuple[int, int], VideoModel] = {model.frame_shape[1:]: self.model}  # by height and width

@@ -34,17 +34,18 @@ def predict(
     from linear_video.evaluation.likelihood import bits_per_value
     from linear_video.evaluation.linearity import linearization
     from linear_video.evaluation.predictions import numbers_learned, predict_clips
+    from linear_video.models.base import usual_device
     from linear_video.models.checkpoint import SIGNATURE
 
     clips = evaluation.chosen(validation_clips, test_clips)
-    model, training = checkpoint.model, checkpoint.config.get("training", {})
+    model, training = checkpoint.model.to(usual_device()), checkpoint.config.get("training", {})
     shape = tuple(model.frame_shape)
     if shape != clips.frames.shape[2:]:
         raise InputError(
             f"the trained model takes frames of the shape {shape}, but the {evaluation.held_out} clips have "
             f"{clips.frames.shape[2:]}; train again, or restore the settings of the clips."
         )
-    model.predict(torch.zeros(1, evaluation.context, *shape), 1)  # the first time takes longer
+    model.predict(torch.zeros(1, evaluation.context, *shape, device=model.device), 1)  # the first time takes longer
     started = time.perf_counter()
     actions = clips.actions_of(model.actions)
     predictions = predict_clips(model, clips.frames, evaluation, actions)

@@ -28,7 +28,7 @@ def ordinary(model: VideoModel, frames: NDArray[np.uint8]) -> dict[str, Any]:
     if frames.shape[1] <= model.least_context:
         chosen = chosen[:0]
     for clip in chosen:
-        values = torch.from_numpy(np.array(clip)[None]).float() / LEVELS  # (1, T, C, H, W)
+        values = torch.from_numpy(np.array(clip)[None]).to(model.device).float() / LEVELS  # (1, T, C, H, W)
         guess = model.predict(values[:, :-1], 1)[:, 0]
         errors.append(float((guess.clamp(0, 1) - values[:, -1]).square().mean()))
         if isinstance(model, HasLikelihood):

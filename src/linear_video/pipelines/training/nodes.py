@@ -30,7 +30,7 @@ def train(
     import torch
 
     from linear_video.evaluation.ordinary import ordinary
-    from linear_video.models.base import FittedInClosedForm, TrainedBySteps
+    from linear_video.models.base import FittedInClosedForm, TrainedBySteps, usual_device
     from linear_video.models.registry import build, describe
     from linear_video.training.fit import fit
 
@@ -58,6 +58,7 @@ def train(
         if isinstance(model, FittedInClosedForm):
             model.fit_closed_form(train_clips.frames)
         history = pd.DataFrame({"step": [0], "seconds": [time.perf_counter() - started]})
-    facts["ordinary"] = ordinary(model.eval(), validation_clips.frames)
+    facts["ordinary"] = ordinary(model.to(usual_device()).eval(), validation_clips.frames)
+    model.cpu()
     config["training"] = {**facts, "seconds": float(history["seconds"].iloc[-1])}
     return Checkpoint(model, config), history

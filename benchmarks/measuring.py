@@ -1,5 +1,7 @@
 """How the benchmarks measure: times in turns, memory in fresh processes; the commit, the machine, and other work on it.
 
+Also the parameters of an environment, without a session of Kedro.
+
 Whatever they give is ready for JSON.
 """
 
@@ -16,6 +18,9 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+import yaml
+
+from linear_video.parameters import merged
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "benchmarks", "conf", "constraints.txt")  # what a figure may depend on
@@ -105,6 +110,15 @@ def _busy() -> float:
     """Seconds for which all cores have worked so far; the time that a virtual machine is denied counts as work."""
     times = psutil.cpu_times()
     return float(times.user + times.system + getattr(times, "irq", 0) + getattr(times, "steal", 0))
+
+
+def read_parameters(env: str) -> dict[str, Any]:
+    """Those of ``conf/base``, and of the environment over them."""
+    parameters: dict[str, Any] = {}
+    conf = ROOT / "conf"
+    for path in (*sorted((conf / "base").glob("parameters*.yml")), conf / env / "parameters.yml"):
+        parameters = merged(parameters, yaml.safe_load(path.read_text()))
+    return parameters
 
 
 def code_commit(revision: str = "HEAD") -> str:

@@ -29,8 +29,7 @@ from measuring import HIGH, LOW, code_commit, machine, watched  # noqa: E402
 
 COMMIT, DIGITS = 40, 6  # letters of a commit, if nothing has changed since; digits of a number
 # Modules with a function ``measure(tiny)``, in the order of the page; ``tiny`` is for a trial, in seconds.
-PARTS = ("quality", "steps", "flow", "solve", "predict", "start_up", "clips", "ssim", "throughput")
-ON_A_GPU = ("throughput",)
+PARTS = ("quality", "steps", "flow", "solve", "predict", "start_up", "clips", "ssim")
 
 
 def main() -> None:
@@ -48,9 +47,6 @@ def main() -> None:
         same = (known.get("commit"), known.get("machine")) == (commit, here)
         if arguments.only is None and same and len(commit) == COMMIT:
             print(f"{name}: measured already")
-            continue
-        if name in ON_A_GPU and not torch.cuda.is_available() and arguments.tiny is None:
-            print(f"{name}: needs a GPU")
             continue
         with watched() as row:
             measured = importlib.import_module(name).measure(arguments.tiny is not None)

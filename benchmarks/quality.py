@@ -26,8 +26,7 @@ from linear_video.parameters import experiment_values
 from linear_video.training.data import Clips
 from linear_video.training.fit import TrainingSettings
 from linear_video.training.lightning import Fitting, make_trainer, processor, quiet
-from measuring import Row
-from paper import read_parameters
+from measuring import Row, read_parameters
 
 DATASET = "moving_symbols"
 TRAINED = {"ile": 40, "convolutional": 10, "adversarial": 10}  # steps of a turn
@@ -43,7 +42,7 @@ def measure(tiny: bool) -> Row:
     env, longest = ("test", 3.0) if tiny else ("base", LONGEST)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        parameters = read_parameters(env, [])
+        parameters = read_parameters(env)
         symbols = {name: value for name, value in parameters[DATASET].items() if name != "kind"}
         made: Any = MovingSymbolsSettings(**symbols).make(DATASET, parameters["seed"], folder).clips
         for split in ("train", "validation"):
@@ -145,7 +144,7 @@ def train(relay: Connection, name: str, folder: Path, env: str) -> None:
 
 def prepared(name: str, clips: Frames, env: str) -> tuple[VideoModel, Any, int]:
     """A model with the settings of its experiment, those of its training, and the seed."""
-    parameters = read_parameters(env, [])
+    parameters = read_parameters(env)
     values = experiment_values(parameters, Experiment(name, DATASET))
     if name in TRAINED:
         values["training"]["validate_every"] = TRAINED[name]

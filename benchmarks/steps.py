@@ -13,8 +13,7 @@ from linear_video.models.ile.recompute import Memory
 from linear_video.models.ile.settings import IleSettings
 from linear_video.models.registry import build
 from linear_video.parameters import experiment_values
-from measuring import Row, Step, in_turns, peak_memory, target
-from paper import read_parameters
+from measuring import Row, Step, in_turns, peak_memory, read_parameters, target
 
 CLIPS, FRAMES, SIDE = 16, 15, 32
 # The model, settings over its own for the dataset, and how much of the training is over.
@@ -95,7 +94,7 @@ def measure(tiny: bool) -> Row:
 def of_case(name: str, clips: int) -> Step:
     """Two steps, forward and backward, since every second step of ``adversarial`` trains its discriminators."""
     model_name, changes, done = CASES[name]
-    settings = experiment_values(read_parameters("base", []), Experiment(model_name, "moving_symbols"))["model"]
+    settings = experiment_values(read_parameters("base"), Experiment(model_name, "moving_symbols"))["model"]
     torch.manual_seed(0)
     model = build(model_name, (1, SIDE, SIDE), {**settings, **changes})
     assert isinstance(model, TrainedBySteps)

@@ -1,12 +1,10 @@
 """Training steps per second of the paper's topologies on a GPU, by precision, compilation and memory mode.
 
-    PYTHONPATH=src python benchmarks/throughput.py [--tiny]
-    PYTHONPATH=src python benchmarks/performance.py --only throughput
+    python benchmarks/throughput.py [--tiny]
 
-The first prints a table, and needs only PyTorch; the second puts it on the page of performance. A step does the same
-as in training: loss, gradient, its norm, Adam. PyTorch counts the operations, except those that memory modes repeat.
-``--tiny`` is for a trial on a CPU. Targets on an H100: 99 ms for the first topology in bf16 (40 % of 790 TFLOP/s), 15
-ms for the second.
+It needs only PyTorch, and prints a table. A step does the same as in training: loss, gradient, its norm, Adam. PyTorch
+counts the operations, except those that memory modes repeat. ``--tiny`` is for a trial on a CPU. Targets on an H100: 99
+ms for the first topology in bf16 (40 % of 790 TFLOP/s), 15 ms for the second.
 """
 
 import argparse
@@ -53,16 +51,10 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="a model and frames that a CPU can do")
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
-    print(f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}, PyTorch {torch.__version__}")
     print("| topology | form | ms per step | TFLOP/s | GiB |\n| --- | --- | --- | --- | --- |")
     for row in rows(arguments.tiny, arguments.steps):
         name = f"| {row['topology']} | {row['form']} |"
         print(f"{name} {row['ms']:.1f} | {row['tflops']:.2f} | {row['gib']:.1f} |", flush=True)
-
-
-def measure(tiny: bool) -> dict[str, Any]:
-    """What ``make bench`` writes down."""
-    return {"rows": list(rows(tiny, 1 if tiny else STEPS))}
 
 
 def rows(tiny: bool, steps: int) -> Iterator[dict[str, Any]]:

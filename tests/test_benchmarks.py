@@ -36,17 +36,6 @@ def run(repository: Path, *command: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_papers_table_is_made_without_kedro(repository: Path, tmp_path: Path) -> None:
-    printed = run(
-        repository, "benchmarks/paper.py", "--env=test", f"--folder={tmp_path}", "ile.moving_symbols.training.steps=20"
-    )
-    scores = json.loads((tmp_path / "scores.json").read_text())
-    assert f"| last frame | {scores['last_frame']['psnr'][0]:.2f}" in printed
-    files = {"config.json", "model.safetensors", "history.csv", "table.md", "horizon.png", "filmstrip.png"}
-    assert files <= {path.name for path in tmp_path.iterdir()}
-
-
-@pytest.mark.slow
 def test_throughput_is_measured_on_a_cpu_too(repository: Path) -> None:
     assert run(repository, "benchmarks/throughput.py", "--tiny", "--steps=1").count("| tiny |") == 5
 

@@ -239,6 +239,13 @@ def test_rates_reach_the_parameters_they_name(tmp_path: Path) -> None:
     assert all(name.startswith("prior") for name in moved)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_training_of_stages_may_be_too_short_for_the_last(tmp_path: Path, schedule: Any) -> None:
+    model = build("ile", (1, 8, 8), {"dynamics": "modal", "blocks": 1, "couplings": 0, "reach": 2, "motion_share": 0.8})
+    settings = replace(SETTINGS, steps=2, learning_rates={}, schedule=schedule)
+    assert list(train(tmp_path, model, settings)[1]["step"]) == [2]
+
+
 def test_a_rate_that_names_no_parameter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"learning_rates names prio\., but the model's parameters start with flow, prior"

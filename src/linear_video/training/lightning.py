@@ -150,7 +150,8 @@ class Fitting(pl.LightningModule):
             pace = paces[stage] * min(1.0, (step - first + 1) / (settings.warmup_steps + 1))
             if settings.schedule == "constant":
                 return pace
-            return pace * (1 + math.cos(math.pi * (step - first) / (last - first))) / 2
+            length = max(1, last - first)  # a short training may have no step for the last stage
+            return pace * (1 + math.cos(math.pi * (step - first) / length)) / 2
 
         optimizer = torch.optim.Adam([{"params": ps, "lr": rate} for (rate, _), ps in groups.items()], fused=True)
         courses: list[Callable[[int], float]] = [partial(course, paces=paces) for _, paces in groups]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from linear_video.sweeps.study import Study, read_study
@@ -121,3 +122,22 @@ def test_what_has_not_run_is_said(tmp_path: Path) -> None:
     page = (tmp_path / "results.md").read_text()
     assert "*Not measured yet on this version.*" in page
     assert "`kedro sweep benchmarks/studies/default.yml` has not been run yet on this version." in page
+
+
+def test_a_table_without_its_data_or_its_gpu_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(results, "make", lambda table, data, workers: ran.append(table.name))
+    monkeypatch.setattr(results, "render", lambda figures, page: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.setattr(sys, "argv", ["results.py", "--data", str(tmp_path), "--only", "best", "golf", "paper_size"])
+    results.main()
+    assert ran == ["best"]
+    said = capsys.readouterr().out
+    assert "golf: passed over, since it needs ucf_sports" in said
+    assert "paper_size: passed over, since it needs a GPU" in said
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    results.main()
+    assert ran == ["best", "best", "paper_size"]

@@ -1,6 +1,7 @@
 """What every registered model promises: as a model, and by each capability that its class declares."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,19 @@ def test_a_checkpoint_gives_the_same_model_again(model: VideoModel, clips: Tenso
     described = [json.dumps(describe(name_of(one), one)) for one in (model, again)]
     assert described[0] == described[1]
     torch.testing.assert_close(again.predict(clips, HORIZON), model.predict(clips, HORIZON), rtol=0, atol=0)
+
+
+@that(VideoModel)
+def test_it_knows_where_it_has_been_moved(model: VideoModel) -> None:
+    has_numbers = bool([*model.parameters(), *model.buffers()])
+    assert deepcopy(model).to("meta").device.type == ("meta" if has_numbers else "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@that(VideoModel)
+def test_it_predicts_the_same_on_a_gpu(model: VideoModel, clips: Tensor) -> None:
+    predicted = deepcopy(model).to("cuda").predict(clips.to("cuda"), HORIZON)
+    torch.testing.assert_close(predicted.cpu(), model.predict(clips, HORIZON), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", MODELS)

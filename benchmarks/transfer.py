@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", type=Path, help="folders of models trained on moving digits of one size")
     parser.add_argument("--clips", type=int, default=100)
     arguments = parser.parse_args()
-    models = {str(path): load_checkpoint(path).eval() for path in arguments.models}
+    models = {path.parent.name: load_checkpoint(path).eval() for path in arguments.models}
     (shape,) = {model.frame_shape for model in models.values()}
     models["optical_flow"] = build("optical_flow", shape, {}).eval()
     side, size = shape[1], shape[1] // 2

@@ -278,8 +278,8 @@ def broken_checkpoint(source: Path, target: Path, random: Random, others: list[b
 
 def broken_request(random: Random) -> tuple[bytes, dict[str, str]]:
     """Text and headers of a request."""
-    side, count = random.choice((1, 3, 8, 16)), random.choice((1, 11, 12, 20))
-    made = np.random.default_rng(random.randrange(2**31)).integers(0, 256, (count, side, side, random.choice((1, 3))))
+    size, count = random.choices((1, 3, 8, 16, 40), k=2), random.choice((1, 11, 12, 20))  # some are thin
+    made = np.random.default_rng(random.randrange(2**31)).integers(0, 256, (count, *size, random.choice((1, 3))))
     content: Any = {"inputs": made.tolist(), "params": {"horizon": random.choice((1, 2, 5, 5, 1000))}}
     if random.random() < 0.02:  # a megabyte or two that would become gigabytes
         content = {"inputs": np.zeros((10, 300, 300, 1), int).tolist(), "params": {"horizon": 1000}}

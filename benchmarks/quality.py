@@ -139,7 +139,7 @@ def train(relay: Connection, name: str, folder: Path, env: str) -> None:
 
     with quiet(), processor(settings):
         data = Clips(clips["train"], clips["validation"][:VALIDATED], settings, seed, (None, None))
-        make_trainer(settings, folder / name).fit(Relayed(model, settings, seed, tell), data)
+        make_trainer(settings, folder / name, model.skips_parameters).fit(Relayed(model, settings, seed, tell), data)
 
 
 def prepared(name: str, clips: Frames, env: str) -> tuple[VideoModel, Any, int]:

@@ -139,6 +139,11 @@ def test_evaluation_may_be_set_for_a_dataset_alone(base: dict[str, Any]) -> None
     }
 
 
+def test_settings_of_synthesis_are_fine_where_nothing_is_synthesised() -> None:
+    found = check_parameters({"synthesis": {"frames": 40}, "moving_symbols": {"kind": "symbols"}})
+    assert found.synthesis == {}
+
+
 def test_synthesis_has_defaults_of_the_judge_below_those_of_the_files(base: dict[str, Any]) -> None:
     found = check_parameters(changed(base, "synthesis", {"sequences": 3, "small_norb": {"frames": 50}})).synthesis
     assert {name: (s.sequences, s.frames, s.noise_scale) for name, s in found.items()} == {

@@ -242,7 +242,7 @@ class _Reading:
         general = {name: value for name, value in given.items() if name not in defaults}
         before = len(self.problems)
         if general:
-            self.values(kind, merged(asdict(next(iter(defaults.values()))), general), group)
+            self.values(kind, merged(asdict(next(iter(defaults.values()), kind())), general), group)
         if len(self.problems) > before:  # general settings: once is enough
             return {}
         found = {}

@@ -160,6 +160,9 @@ def test_labels_that_are_missing_or_do_not_fit_are_errors(tmp_path: Path) -> Non
     write_clip(tmp_path / "Test002", moving(0, 8))
     with pytest.raises(InputError, match=r"names the frames of 1 videos, but 2 lie beside it"):
         frame_labels(video, 8)
+    text.write_text("TestVideoFile{end+1}.gt_frame = [1:2];\n" * 2)
+    with pytest.raises(InputError, match=r"names the frames of folders, but .*Test003\.avi is a file"):
+        frame_labels(tmp_path / "Test003.avi", 8)
     (tmp_path / "other.m").write_text("")
     with pytest.raises(InputError, match=r"but there are 2\.$"):
         frame_labels(video, 8)

@@ -284,3 +284,12 @@ def test_surprises_add_up_to_the_density(model: HasExactLikelihood, clips: Tenso
     whole = model.log_likelihood(clips)
     each = model.surprise(clips, past=clips.shape[1]).sum(1) * clips[0, 0].numel()
     torch.testing.assert_close(-each, whole.to(each), rtol=1e-5, atol=1e-3)
+
+
+@that(VideoModel)
+def test_a_context_below_the_least_is_an_error_for_the_user(model: VideoModel, clips: Tensor) -> None:
+    if model.least_context > 1:
+        with pytest.raises(
+            InputError, match=rf"context has {model.least_context - 1} frames, but .* {model.least_context}"
+        ):
+            model.predict(clips[:, : model.least_context - 1], 1)

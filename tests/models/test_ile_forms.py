@@ -134,3 +134,32 @@ def test_pictures_and_embeddings_are_permutations_of_orthonormal_bases(model: In
     basis = model.flow.as_pictures(torch.eye(64, dtype=torch.float64))
     torch.testing.assert_close(basis @ basis.T, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-6)
     torch.testing.assert_close(model.flow.from_pictures(basis), torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_frames_far_before_the_first_are_those_of_a_prediction_backwards(
+    model: InvertibleLinearEmbedding, missing: int
+) -> None:
+    """Beyond the reach of one forecast. Frames that are missing at the beginning are before the first one as well."""
+    seen, observed = clips(), torch.arange(7) >= missing
+    expected = model.predict(seen[:, missing:].flip(1), 5).flip(1)
+    for number in range(3):  # modal dynamics smooth what one forecast reaches, if it is missing
+        frame = model.interpolate(model.project(seen), observed, float(missing - 5 + number))[1]
+        torch.testing.assert_close(frame, expected[:, number], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_frames_far_after_the_last_are_those_of_a_prediction(model: InvertibleLinearEmbedding, missing: int) -> None:
+    seen, observed = clips(), torch.arange(7) < 7 - missing
+    expected = model.predict(seen[:, : 7 - missing], 5)
+    for number in range(2, 5):  # what one forecast reaches is filtered on, through frames that are missing
+        frame = model.interpolate(model.project(seen), observed, float(7 - missing + number))[1]
+        torch.testing.assert_close(frame, expected[:, number], rtol=0, atol=1e-6)
+    halfway = model.interpolate(model.project(seen), observed, 7 - missing + 3.5)[1]
+    torch.testing.assert_close(halfway, expected[:, 3:].mean(1), rtol=0, atol=1e-6)
+
+
+def test_modes_are_found_on_the_device_of_the_model() -> None:
+    """Without a GPU, the device without memory stands for one: tensors of two devices do not mix there either."""
+    model = make("modal").float().to("meta")
+    assert model.mode_response(clips().float().to("meta"), [0, 1]).device.type == "meta"

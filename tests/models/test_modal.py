@@ -317,3 +317,12 @@ def test_modes_add_up_to_what_was_seen() -> None:
     torch.testing.assert_close(torch.stack(parts).sum(0) + prior.mean.flatten(), whole)
     energy = torch.stack([part.square().sum(2).mean(1) for part in parts], 1)
     torch.testing.assert_close(prior.mode_energy(seen), energy)
+
+
+def test_a_mode_that_does_not_decay_at_all_has_process_noise_in_proportion_to_time() -> None:
+    prior = make(known=False).float()
+    with torch.no_grad():
+        prior.radius.fill_(30.0)  # a modulus of exactly 1 in float32
+    variances, doubt = torch.zeros(1, *prior.angle.shape), torch.zeros(1)
+    found = prior.spread(variances, torch.ones_like(variances).to(torch.complex64), doubt, 2.5)
+    torch.testing.assert_close(found[0], 2.5 * prior.log_process.exp().expand_as(found[0]))

@@ -210,3 +210,17 @@ def test_draws_have_the_mean_and_the_variances_of_the_model() -> None:
     assert errors.abs().max() < 4
     expected = (prior.log_variance + some_motion()[FRAMES - 1, 0, 2:]).exp().flatten().detach()
     torch.testing.assert_close(drawn.var(0), expected, rtol=0.1, atol=0)
+
+
+def test_draws_of_later_frames_spread_as_the_filter_would_with_new_frames() -> None:
+    """x_{t+1} = x_t + K e_t and z_t = x_t + e_t, with e_t ~ N(0, S), simulated alone."""
+    prior = make((1, 4, 4), constant((0, 0), (1, 4, 4)))
+    with torch.no_grad():
+        prior.gain.fill_(0.0)  # K = 1/2
+        prior.radius.fill_(30.0)  # nothing decays
+    drawn = prior.draw(encoded((1, 4, 4), clips=1), 3, 5000, 1.0, torch.Generator().manual_seed(0))[:, 0].detach()
+    random, expected = np.random.default_rng(0), np.zeros(20_000)
+    for step in range(3):
+        new = random.normal(0, prior.log_variance.exp().sqrt().item(), expected.shape)
+        assert drawn[:, step].var(0).mean().item() == pytest.approx((expected + new).var(), rel=0.05)
+        expected = expected + 0.5 * new

@@ -44,3 +44,10 @@ def test_the_contact_sheet_shows_clips_of_every_split_from_first_to_last() -> No
     first = [axis.images[0].get_array().max() for axis in figure.axes[:32:8]]
     assert first == [0, 60, 130, 190]  # clips 0, 6, 13 and 19 of 20
     assert [axis.get_title() for axis in figure.axes[:8]] == ["0", "1", "3", "4", "5", "6", "8", "9"]
+
+
+def test_a_comma_in_the_path_of_a_recording_makes_no_second_source() -> None:
+    name = "Diving, part 1/a.avi"
+    sources = pd.DataFrame({"source": [name], "clips": [3], "frames": [9], "reason": [""]})
+    table, _ = summarise(clips([name]), clips([name]), clips([name]), sources, dataset="things")
+    assert table["sources"].tolist() == [1, 1, 1, 1, 0]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.interpolate import lagrange
 from scipy.ndimage import gaussian_filter
 
+from linear_video.models.optical_flow import flow
 from linear_video.tasks import references
 from linear_video.tasks.backtest import psnr
 from linear_video.tasks.references import Values
@@ -132,3 +133,13 @@ def test_motion_is_that_of_the_picture(speed: float) -> None:
 def test_motion_of_large_frames_is_in_their_own_pixels(speed: float) -> None:
     before, after = (moment(time, 500, 600, speed=speed) for time in (0.0, 1.0))
     assert references.motion(before, after) == pytest.approx(speed, abs=0.1 + 0.1 * speed)
+
+
+@pytest.mark.parametrize("size", [(1, 64), (64, 1), (2, 32), (3, 40), (8, 64), (15, 200), (12, 12)])
+@pytest.mark.parametrize("fine", [False, True])
+def test_thin_frames_have_an_optical_flow(size: tuple[int, int], fine: bool) -> None:
+    """OpenCV itself ends the process on some of these."""
+    pair = np.random.default_rng(0).random((2, *size, 1), np.float32)
+    field = flow(pair[0], pair[1], 1, fine)
+    assert field.shape == (*size, 2)
+    assert np.isfinite(field).all()

@@ -678,3 +678,17 @@ def test_small_models_know_waves(tmp_path: Path) -> None:
             np.abs(future.astype(int) - frames[12:]).mean() < 0.5 * np.abs(frames[12:] - frames[11].astype(int)).mean()
         )
         assert ((future > 0) & (future < 255)).mean() > 0.9, name
+
+
+@pytest.mark.parametrize("method", ["blend", "model"])
+def test_weights_on_a_gpu_are_taken_from_it(folders: Path, monkeypatch: pytest.MonkeyPatch, method: Any) -> None:
+    """Without a GPU, tensors that NumPy cannot read stand for those on one."""
+
+    def refuse(*_: Any) -> NoReturn:
+        raise TypeError("tensors of a GPU cannot be converted")
+
+    trained = linear_video.load(folders / "ile", context=CONTEXT, device="cpu", method=method)
+    expected = [list(trained.fill_in(footage(), [5])), list(trained.retime(footage(), 2.0))]
+    monkeypatch.setattr(Tensor, "__array__", refuse)
+    assert np.array_equal([list(trained.fill_in(footage(), [5]))], expected[:1])
+    assert np.array_equal([list(trained.retime(footage(), 2.0))], expected[1:])

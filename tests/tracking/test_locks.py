@@ -8,8 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 from kedro.io import DataCatalog
 
 from linear_video.io.folders import FolderDataset
@@ -146,3 +148,17 @@ def test_a_run_that_is_over_leaves_nothing(tmp_path: Path) -> None:
     assert (note["process"], note["writes"]) == (os.getpid(), ["/a"])
     lock.release()
     assert {path.name for path in (tmp_path / ".runs").iterdir()} <= {"gate.lock"}
+
+
+def test_a_run_is_locked_before_others_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one that looks between the making of the file and its lock would take it for one of a killed run."""
+    taken: list[str] = []
+
+    class Told(FileLock):
+        def acquire(self, *arguments: Any, **options: Any) -> Any:
+            taken.append(Path(self.lock_file).name.split("-")[0])
+            return super().acquire(*arguments, **options)
+
+    monkeypatch.setattr("linear_video.tracking.locks.FileLock", Told)
+    RunLock(tmp_path, "kedro run").release()
+    assert taken[:2] == ["gate.lock", str(os.getpid())]

@@ -110,6 +110,10 @@ def frame_labels(video: Path, frames: int) -> NDArray[np.bool_]:
     if len(intervals) != len(videos):
         raise InputError(f"{texts[0]} names the frames of {len(intervals)} videos, but {len(videos)} lie beside it.")
     labels = np.zeros(frames, np.bool_)
+    if video.name not in videos:
+        raise InputError(
+            f"{texts[0]} names the frames of folders, but {video} is a file; put its frames into a folder."
+        )
     for first, last in intervals[videos.index(video.name)]:
         if last > frames:
             raise InputError(f"{texts[0]} names frame {last} of {video.name}, which has {frames} frames.")

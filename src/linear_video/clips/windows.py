@@ -55,7 +55,7 @@ def cut(
         if not (clips["split"] == split).any():
             raise InputError(
                 f"no recording in {settings.raw_folder} leaves {split} clips of {settings.span} frames; lower frames, "
-                "frame_step, window_step or least_motion, or use the other value of split_by."
+                "frame_step, window_step or least_motion, or use another value of split_by."
             )
     counts = pd.DataFrame(passed_over, usable.index, ["still", "cut"])
     counts["clips"] = clips["recording"].value_counts().reindex(usable.index, fill_value=0)

@@ -98,6 +98,7 @@ class Adversarial(TrainedBySteps):
         "validate_every": 500,
         "threads": 1,
     }
+    skips_parameters: ClassVar[bool] = True  # those of the networks whose turn it is not
     steps_seen: Tensor
 
     def __init__(self, frame_shape: FrameShape, settings: AdversarialSettings) -> None:

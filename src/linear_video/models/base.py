@@ -105,9 +105,11 @@ class TrainedBySteps(VideoModel):
     Attributes:
         training_defaults: settings of ``training.fit.TrainingSettings`` that suit the model, where the general
             defaults do not.
+        skips_parameters: whether a step may leave some parameters without a gradient.
     """
 
     training_defaults: ClassVar[dict[str, Any]] = {}
+    skips_parameters: ClassVar[bool] = False
 
     @classmethod
     def training_for(cls, model: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The linear dynamic system of Doretto et al. 2003 ("Dynamic textures"), fitted in closed form.
+"""The linear dynamical system of Doretto et al. 2003 ("Dynamic textures"), fitted in closed form.
 
     x_{t+1} = A x_t + B v_t,    y_t = C x_t + mean,    v_t ~ N(0, I)
 
@@ -25,7 +25,7 @@ OVERSAMPLING = 10  # additional directions of the randomised decomposition
 
 @dataclass(frozen=True)
 class LdsSettings:
-    """Settings of Doretto's linear dynamic system.
+    """Settings of Doretto's linear dynamical system.
 
     Attributes:
         state_dimension: n, the dimension of the state.
@@ -43,7 +43,7 @@ class LdsSettings:
 
 
 class LinearDynamicSystem(FittedInClosedForm, StateSpaceModel):
-    """Doretto's linear dynamic system for frames (C, H, W)."""
+    """Doretto's linear dynamical system for frames (C, H, W)."""
 
     settings_class = LdsSettings
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from linear_video.common.checks import check_least, check_most
 from linear_video.models.base import TakesAnySize
 
-LEAST_SIDE = 12  # smallest frame that DIS takes, in pixels
+LEAST_SIDE = 16  # in pixels; DIS fails, or ends the process, on frames whose shorter side is smaller
 
 Field = NDArray[np.float32]  # (H, W, 2), pixels along x and y
 
@@ -48,7 +48,7 @@ class OpticalFlow(TakesAnySize):
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int) -> Tensor:
         """Context (N, T, C, H, W) -> (N, horizon, C, H, W)."""
-        pairs = context[:, -2:].permute(0, 1, 3, 4, 2).cpu().numpy()  # (N, 2, H, W, C)
+        pairs = self.newest(context).permute(0, 1, 3, 4, 2).cpu().numpy()  # (N, 2, H, W, C)
         predicted = [self._predict_one(before, last, horizon) for before, last in pairs]
         frames = torch.from_numpy(np.stack(predicted)).permute(0, 1, 4, 2, 3)
         return frames.clamp(0, 1).to(context)
@@ -84,7 +84,7 @@ def flow(frame: NDArray[np.float32], other: NDArray[np.float32], enlargement: in
     It uses OpenCV's own settings, which stop at half the resolution, or ``fine`` ones, at several times the cost.
     """
     height, width = frame.shape[:2]
-    enlargement = max(enlargement, -(-LEAST_SIDE // max(height, width)))
+    enlargement = max(enlargement, -(-LEAST_SIDE // min(height, width)))
     size = (enlargement * width, enlargement * height)
     grey = [np.rint(255 * one.mean(-1).clip(0, 1)).astype(np.uint8) for one in (frame, other)]
     large = [cv2.resize(one, size, interpolation=cv2.INTER_CUBIC) for one in grey]

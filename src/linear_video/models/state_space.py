@@ -52,7 +52,7 @@ class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
     @torch.no_grad()
     def predict(self, context: Tensor, horizon: int) -> Tensor:
         """Frames after the context (N, T, C, H, W), from its last ones, without noise: (N, horizon, C, H, W)."""
-        return torch.stack(self.evolve(self.last_state(context), horizon), dim=1)
+        return torch.stack(self.evolve(self.last_state(self.newest(context)), horizon), dim=1)
 
     @torch.no_grad()
     def synthesise(self, start: Tensor, frames: int, seed: int = 0, noise_scale: float = 1.0) -> Tensor:
@@ -67,7 +67,7 @@ class StateSpaceModel(Synthesises, DrawsFutures, HasSpectrum):
         The last state is drawn, if the model can, and every step has process noise B v; both have the given size.
         """
         generator = torch.Generator(context.device).manual_seed(seed)
-        state = self.last_state(context[:, -2:].repeat(count, 1, 1, 1, 1), noise, generator)
+        state = self.last_state(self.newest(context).repeat(count, 1, 1, 1, 1), noise, generator)
         frames: Tensor = torch.stack(self.evolve(state, horizon, noise, generator), dim=1)
         return frames.reshape(count, len(context), *frames.shape[1:])
 

@@ -223,7 +223,7 @@ class TrainedModel:
         weights, correction = footage.model.interpolate(footage.model.project(clip), observed, time)
         values = footage.parts.join(correction.cpu().numpy())
         for index in weights.nonzero().flatten().tolist():
-            values = values + np.float32(weights[index]) * to_values(frames[index])
+            values = values + np.float32(float(weights[index])) * to_values(frames[index])
         return to_frame(values)
 
     # --- all over a video --------------------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ class TrainedModel:
         weights, correction = window.footage.model.interpolate(window.projected, window.observed, time - window.first)
         values = window.footage.parts.join(correction.cpu().numpy())
         for index in weights.nonzero().flatten().tolist():
-            values = values + np.float32(weights[index] / 255) * window.frame(window.first + index)
+            values = values + np.float32(float(weights[index]) / 255) * window.frame(window.first + index)
         return to_frame(values)
 
     def _windows(

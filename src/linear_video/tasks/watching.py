@@ -21,7 +21,7 @@ def watch(trained: TrainedModel, videos: ClipSet, ordinary: NDArray[np.uint8], h
 
     ``forecast_error`` is the worst of a frame's forecasts in multiples of the ordinary error, ``likelihood_bits`` the
     bits per value, NaN for a model without a likelihood, ``frame_difference`` the mean absolute difference from the
-    frame before, and ``optical_flow`` the mean squared error of the frame that optical flow foretells from the two
+    frame before, and ``optical_flow`` the mean squared error of the frame that optical flow predicts from the two
     frames before it.
 
     Args:
@@ -56,7 +56,7 @@ def as_frames(clip: NDArray[np.uint8]) -> list[Frame]:
 
 
 def flow_errors(frames: Sequence[Frame]) -> list[float]:
-    """Mean squared error of each frame as optical flow foretells it; NaN for the first two."""
+    """Mean squared error of each frame as optical flow predicts it; NaN for the first two."""
     values = [to_values(frame) for frame in frames]
     errors = [
         float(np.square(references.optical_flow(values[t - 2 : t], 1)[0] - values[t]).mean())

@@ -65,7 +65,8 @@ class RunLock:
         self.who = {"process": os.getpid(), "host": socket.gethostname(), "since": since, "command": command}
         self._gate = FileLock(self.folder / "gate.lock", thread_local=False)
         self._lock = FileLock(self.file, thread_local=False)
-        self._lock.acquire(blocking=False)
+        with self._gate:  # else another run could remove the file before it is locked
+            self._lock.acquire(blocking=False)
         self.ended = set[Path]()
 
     def claim(self, claims: Claims, *, wait: bool = True) -> bool:

@@ -73,7 +73,7 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         check_least(self, 1, "steps", "clips_per_step", "validate_every", "devices", "threads")
         check_least(self, 0, "warmup_steps")
-        check_within(self, "(0, inf]", "gradient_norm")
+        check_within(self, "(0, inf)", "gradient_norm")
         check_within(self, "[0, 1)", "weight_average")
         if self.strategy == "ddp" and "TORCHELASTIC_RUN_ID" not in os.environ:
             raise ValueError(
@@ -112,7 +112,7 @@ def fit(
 
     Args:
         model: the model to train.
-            train: clips to learn from, uint8 (N, T, C, H, W).
+        train: clips to learn from, uint8 (N, T, C, H, W).
         validation: clips that choose the weights, uint8 (N, T, C, H, W).
         settings: see ``TrainingSettings``.
         seed: seed of the draw of clips and of the noise.
@@ -142,7 +142,7 @@ def fit(
     fitting = lightning.Fitting(model, settings, seed)
     shared = settings.strategy == "ddp"  # with the processes that torchrun has started
     with lightning.quiet():
-        trainer = lightning.make_trainer(settings, folder)
+        trainer = lightning.make_trainer(settings, folder, model.skips_parameters)
         if shared:
             trainer.strategy.setup_environment()  # from here on, the processes can communicate
         first = trainer.global_rank == 0

@@ -209,8 +209,11 @@ class Progress(pl.Callback):
             self.bar.close()
 
 
-def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
-    """Lightning's trainer, which writes its state into ``folder`` at each validation."""
+def make_trainer(settings: TrainingSettings, folder: Path, skips_parameters: bool) -> pl.Trainer:
+    """Lightning's trainer, which writes its state into ``folder`` at each validation.
+
+    Several devices wait for the gradient of every parameter, unless a step may leave some without one.
+    """
     each: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     # Two, since save_last would skip validations that are not the best so far. The last state is written second, and
     # knows what is best.
@@ -221,12 +224,13 @@ def make_trainer(settings: TrainingSettings, folder: Path) -> pl.Trainer:
         callbacks.append(WeightAveraging(avg_fn=partial(_moving_average, decay=settings.weight_average)))
     started = settings.strategy == "ddp"  # by torchrun, which sets the number of processes
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if started else 1
+    uneven = skips_parameters and settings.strategy != "auto"
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=here if started else settings.devices,
         num_nodes=settings.processes // here if started else 1,
         precision=settings.precision,
-        strategy=settings.strategy,
+        strategy=f"{settings.strategy}_find_unused_parameters_true" if uneven else settings.strategy,
         # Rounds, not max_steps: with max_steps, Lightning resumes a finished round as an unfinished one.
         max_epochs=math.ceil(settings.steps / settings.validate_every),
         reload_dataloaders_every_n_epochs=1,

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from linear_video.models.ile.prior import Encoded
+
 
 def interpolation_weights(observed: Tensor, wanted: float) -> tuple[Tensor, float]:
     """Weights (T,) of the frames at times 0 .. T-1 for a frame at a real time, and the gap between its neighbours.
@@ -28,6 +30,17 @@ def interpolation_weights(observed: Tensor, wanted: float) -> tuple[Tensor, floa
     for one in points:
         weights[one] = math.prod((wanted - other) / (one - other) for other in points if other != one)
     return weights, float(gap)
+
+
+def facing(seen: Encoded, observed: Tensor, wanted: float) -> tuple[Encoded, Tensor, float]:
+    """Frames from the first to the last ``observed`` (T,) one, in the order in which a time lies after them.
+
+    The result is those frames, which of them are observed, and how many steps after the last one the time lies.
+    """
+    known = observed.nonzero().flatten().tolist()
+    first, last = known[0], known[-1]
+    seen, observed = seen.first(last + 1).from_frame(first), observed[first : last + 1]
+    return (seen, observed, wanted - last) if wanted > last else (seen.reversed(), observed.flip(0), first - wanted)
 
 
 def check_observed(observed: Tensor | None, clips: Tensor) -> None:

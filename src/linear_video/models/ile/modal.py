@@ -121,7 +121,8 @@ class ModalPrior(MovingPrior):
         radius = self.radius.sigmoid()
         process = (self.log_process + doubt[..., None, None]).exp()
         if steps != 1:
-            process = process * (1 - radius ** (2 * steps)) / (1 - radius**2)
+            lost = 1 - radius**2  # 0 in float32 for a mode that hardly decays; each step then adds as much
+            process = process * torch.where(lost > 0, (1 - radius ** (2 * steps)) / lost, steps)
         return _squared(factors) * variances + process
 
     def carried(self, pictures: Tensor, motion: Tensor) -> Tensor:
@@ -257,10 +258,9 @@ class ModalPrior(MovingPrior):
     def mode_parts(self, seen: Encoded, modes: list[int]) -> tuple[Tensor, list[Tensor]]:
         """See ``Prior``; computed from the smoothed states."""
         states = self.smooth(self.filter(seen))
-        alone = (
-            states.flatten(2) * torch.nn.functional.one_hot(torch.tensor(mode), self.angle.numel()) for mode in modes
-        )
-        parts = [self.to_embeddings(part.unflatten(2, self.angle.shape)) - self.mean.flatten() for part in alone]
+        chosen = torch.tensor(modes, dtype=torch.long, device=states.device)
+        masks = nn.functional.one_hot(chosen, self.angle.numel()).unflatten(1, self.angle.shape)
+        parts = [self.to_embeddings(states * mask) - self.mean.flatten() for mask in masks]
         return self.to_embeddings(states), parts
 
 

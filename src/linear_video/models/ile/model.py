@@ -1,5 +1,6 @@
 """Invertible Linear Embedding: a flow whose embeddings follow a linear system (Pottorff, Nielsen, Wingate 2019)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from linear_video.models.base import (
 from linear_video.models.ile.dense import DensePrior
 from linear_video.models.ile.flow import AffineCoupling, Flow
 from linear_video.models.ile.forecast_density import forecast_log_density
-from linear_video.models.ile.interpolation import check_observed, interpolation_weights
+from linear_video.models.ile.interpolation import check_observed, facing, interpolation_weights
 from linear_video.models.ile.modal import ModalPrior
 from linear_video.models.ile.moving import MovingPrior
 from linear_video.models.ile.prior import Encoded, Prior
@@ -329,10 +330,20 @@ class InvertibleLinearEmbedding(
         if weights.any() and not gap:  # a frame that was seen
             return weights, seen.frames.new_zeros(())
         around = weights.nonzero().flatten()
+        if not len(around):
+            known, there, steps = facing(seen, observed, wanted)
+            if steps > (self.prior.reach or steps):
+                return weights, self._beyond(known, there, steps)
         filled = self._filled(seen, observed.expand(len(seen.frames), -1))
         frames = self._at(filled, observed, [wanted, *around.tolist()])
         errors = (frames[:, 1:] * weights[around].to(frames)[:, None, None, None]).sum(1)
         return weights, self.prior.share(gap) * (frames[:, 0] - errors)
+
+    def _beyond(self, seen: Encoded, observed: Tensor, steps: float) -> Tensor:
+        """The frame a real number of steps after those seen, continued from forecast frames as a prediction is."""
+        rows = observed.expand(len(seen.frames), -1)
+        ahead = self._ahead(self._filled(seen, rows), math.ceil(steps), rows)
+        return ahead[:, math.floor(steps) - 1].lerp(ahead[:, -1], steps % 1)
 
     def _at(self, seen: Encoded, observed: Tensor, times: list[float]) -> Tensor:
         """Frames at real times, in [0, 1]: (N, K, C, H, W)."""

@@ -185,14 +185,14 @@ class WarpPrior(MovingPrior):
         return (there * forth.states[:, number] + here * back.expected[:, mirrored]) / (here + there)
 
     def draw(self, seen: Encoded, horizon: int, count: int, noise: float, generator: torch.Generator) -> Tensor:
-        """See ``Prior``; the state and each step's innovation are drawn."""
+        """See ``Prior``; given the frames, the last state has the variance K S, and each step adds K² S."""
         followed, gain = self.filter(seen), self.gain.sigmoid()
         state, motion = followed.states[:, -1].expand(count, -1, -1, -1, -1), followed.motion[:, -1]
         variance = (self.log_variance + motion[:, 0, 2:]).exp()  # (N, C, H, W)
         ahead = self.carried(followed.states[:, -1], motion)
         drawn, spread = [], torch.zeros_like(state)
         for step in range(horizon):
-            fresh = self._noise(state.shape, generator) * (gain * variance).sqrt()
+            fresh = self._noise(state.shape, generator) * (variance.sqrt() * gain if step else (gain * variance).sqrt())
             spread = spread + fresh
             seen_noise = self._noise(state.shape, generator) * ((1 - gain) * variance).sqrt()
             drawn.append(self.decayed(ahead[:, step], step + 1.0) + spread + noise * seen_noise)

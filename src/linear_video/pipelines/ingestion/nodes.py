@@ -46,7 +46,9 @@ def summarise(
     splits = {"train": train, "validation": validation, "test": test}
     rows: list[dict[str, Any]] = []
     for name, clips in splits.items():
-        shown = clips.table["source"].str.split(",").explode()  # simulated clips name all their images
+        shown = clips.table["source"]
+        if sources is None:  # simulated clips name all their images; a path may have a comma
+            shown = shown.str.split(",").explode()
         count, length = clips.frames.shape[:2]
         rows.append({"part": name, "clips": count, "sources": shown.nunique(), "frames": count * length})
     if sources is not None:

@@ -216,6 +216,28 @@ def test_spread_modes_turn_by_different_angles_and_the_others_forget(state: int,
     np.testing.assert_allclose(angles, np.pi * np.arange(1, len(angles) + 1) / (len(angles) + 1), atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+@pytest.mark.parametrize(("length", "angles"), [(3, [120, 120, 120]), (4, [90, 90, 180])])
+def test_modes_of_a_cycle_of_pictures_turn_by_its_angles(kind: str, length: int, angles: list[int]) -> None:
+    """As many as the state holds, so that some come twice."""
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 200, (length, *SHAPE))
+    cycle = pictures[(np.arange(60)[:, None] + np.arange(25)) % length] + random.integers(0, 50, (60, 25, *SHAPE))
+    model = make(transition=kind, state_dimension=6, angles_from_clips=True)
+    model.initialise(cycle.astype(np.uint8))
+    values = np.linalg.eigvals(model.system()[0].detach().double().numpy())
+    np.testing.assert_allclose(np.abs(values), 0.9999, atol=1e-4)
+    np.testing.assert_allclose(np.sort(np.degrees(np.abs(np.angle(values))))[::2], angles, atol=1)
+    assert model.stationarity_error().item() == pytest.approx(0, abs=1e-9)
+
+
+def test_clips_without_lasting_modes_leave_the_first_angles_as_they_are() -> None:
+    model, noise = make(angles_from_clips=True), np.random.default_rng(0).integers(0, 256, (60, 25, *SHAPE))
+    before = model.transition.clone()
+    model.initialise(noise.astype(np.uint8))
+    assert torch.equal(model.transition, before)
+
+
 def test_equal_modes_do_not_turn() -> None:
     A, B = make(first_angles=(0.0, 0.0), first_radius=0.6, turning_share=1.0).system()
     torch.testing.assert_close(A, 0.6 * torch.eye(STATE))

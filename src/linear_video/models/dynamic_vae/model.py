@@ -6,6 +6,7 @@ A pair of frames is a sample of a variational autoencoder with latent variables 
 decoder f of either frame, the dynamic layer F = [[I, 0], [A, B]] (equation 33).
 """
 
+import cmath
 import math
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -21,10 +22,12 @@ from linear_video.models.dynamic_vae.networks import Decoder, LinearPart, make_e
 from linear_video.models.dynamic_vae.settings import DynamicVaeSettings
 from linear_video.models.lds import LdsSettings, LinearDynamicSystem
 from linear_video.models.state_space import StateSpaceModel
+from linear_video.models.subspace import lasting_modes
 
 EXACT_UP_TO = 3000  # values of a frame, up to which the linear part starts with exact principal components
 SMALL = 1e-6  # smallest deviation relative to the greatest one, as a floor for a divisor
 BOUND_DRAWS = 8
+GREATEST_FIRST = 0.9999  # modulus of a mode found in clips; one below 1, so that B can learn
 GREATEST_NORM = 0.9999  # of A in the hard form, so that I - A Aᵀ can be factorised
 
 
@@ -58,7 +61,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self.decoder = Decoder(frame_shape, settings)
         self.linear = LinearPart(frame_shape, state) if settings.linear_part else None
         with torch.device("cpu"):  # the values are read
-            transition, noise = _first_transition(settings)
+            transition, noise = _turning(state, _first_modes(settings))
         learned = settings.transition != "two_stage"
         if not learned:  # independent frames, until A and B are fitted
             transition, noise = torch.zeros(state, state), torch.eye(state)
@@ -167,7 +170,10 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
 
     @torch.no_grad()
     def initialise(self, frames: NDArray[np.uint8]) -> None:
-        """With a linear part, start as Doretto's linear system of the clips uint8 (N, T, C, H, W), made stationary.
+        """Start from clips uint8 (N, T, C, H, W): with the angles by which they turn, or as a linear system.
+
+        ``angles_from_clips`` takes the angles of the modes that last in their principal components. With a linear part,
+        the model starts as Doretto's linear system of the clips, made stationary.
 
         Its principal components, scaled to states N(0, I), are the linear decoder. The exact posterior mean of (h, v)
         given a pair of frames is the linear encoder. At first, the networks add nothing.
@@ -175,10 +181,20 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         Mean and covariance are those of the first frames of all pairs. So a clip that ends where it began, as a turn
         does, gets a transition without damping.
         """
-        if self.linear is None:
+        if self.linear is None and not self.settings.angles_from_clips:
             return
         system = LinearDynamicSystem(self.frame_shape, LdsSettings(self.settings.state_dimension, False, EXACT_UP_TO))
         system.fit_closed_form(frames)
+        if self.linear is None:
+            states = torch.cat([system.encode(clips) for clips in _pieces(frames, system.mean.device)])
+            lasting = lasting_modes(states.cpu().numpy())
+            if len(lasting) and self.settings.transition != "two_stage":
+                modes = np.resize(lasting * GREATEST_FIRST / np.abs(lasting), self.settings.state_dimension // 2)
+                transition, noise = _turning(self.settings.state_dimension, modes.tolist())
+                self.transition.copy_(transition)
+                if self.transition_noise is not None:
+                    self.transition_noise.copy_(noise)
+            return
         state, pairs = self.settings.state_dimension, frames.shape[0] * (frames.shape[1] - 1)
         mean, mean_after = torch.zeros(2, state, dtype=torch.float64, device=system.mean.device)
         covariance, cross = torch.zeros(2, state, state, dtype=torch.float64, device=system.mean.device)
@@ -309,17 +325,21 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         return divergence
 
 
-def _first_transition(settings: DynamicVaeSettings) -> tuple[Tensor, Tensor]:
-    """A first A, with modes near the unit circle that turn by different angles, and others that decay; and its B."""
-    state, radius = settings.state_dimension, settings.first_radius
-    turning = max(1, round(settings.turning_share * state / 2))
-    transition, kept = torch.zeros(state, state), torch.zeros(state)
+def _first_modes(settings: DynamicVaeSettings) -> list[complex]:
+    """Modes that turn by angles between the first ones, for the share of the state that turns."""
+    turning = max(1, round(settings.turning_share * settings.state_dimension / 2))
     least, greatest = (math.radians(angle) for angle in settings.first_angles)
-    for k, angle in enumerate(torch.linspace(least, greatest, turning + 2)[1:-1].tolist()):
+    angles = torch.linspace(least, greatest, turning + 2)[1:-1].tolist()
+    return [cmath.rect(settings.first_radius, angle) for angle in angles]
+
+
+def _turning(state: int, modes: list[complex]) -> tuple[Tensor, Tensor]:
+    """A first A (n, n) with these modes, and others that decay at once; and its B."""
+    transition, kept = torch.zeros(state, state), torch.zeros(state)
+    for k, mode in enumerate(modes[: state // 2]):
         block = slice(2 * k, 2 * k + 2)
-        cosine, sine = radius * math.cos(angle), radius * math.sin(angle)
-        transition[block, block] = torch.tensor([[cosine, sine], [-sine, cosine]])
-        kept[block] = radius
+        transition[block, block] = torch.tensor([[mode.real, mode.imag], [-mode.imag, mode.real]])
+        kept[block] = abs(mode)
     return transition, torch.diag((1 - kept**2).sqrt())
 
 

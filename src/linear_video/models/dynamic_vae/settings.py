@@ -27,6 +27,8 @@ class DynamicVaeSettings:
         lag_doubling: training steps after which the greatest lag doubles. It starts at 1.
         first_angles: (least, greatest) angle in degrees per step by which modes turn before training, spread evenly;
             [0, 0] for none (the authors' code).
+        angles_from_clips: whether modes turn by the angles of the modes that last in the clips, if there are any,
+            in place of the first angles.
         first_radius: modulus of the turning modes before training, in [0, 1).
         turning_share: share of the state that is in turning modes before training; the rest decays immediately.
         linear_part: whether encoder and decoder have a fixed linear part beside their networks. Training then starts
@@ -44,6 +46,7 @@ class DynamicVaeSettings:
     greatest_lag: int = 32
     lag_doubling: int = 1000
     first_angles: tuple[float, float] = (0.0, 180.0)
+    angles_from_clips: bool = False
     first_radius: float = 0.95
     turning_share: float = 1.0
     linear_part: bool = False

@@ -420,7 +420,7 @@ def test_two_processes_train_networks_that_take_turns(tmp_path: Path) -> None:
     """Each step of the adversarial network leaves half of the parameters without a gradient."""
     model = build("adversarial", (1, 8, 8), {"input_frames": 2})
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    train(tmp_path, model, replace(SETTINGS, devices=2, strategy="ddp_fork"))
+    train(tmp_path, model, replace(SETTINGS, devices=2, strategy="ddp_fork", learning_rates={}))
     changed = {name.split(".")[0] for name, value in model.state_dict().items() if (value != before[name]).any()}
     assert {"generators", "discriminators"} <= changed
 

@@ -288,8 +288,8 @@ def test_surprises_add_up_to_the_density(model: HasExactLikelihood, clips: Tenso
 
 @that(VideoModel)
 def test_a_context_below_the_least_is_an_error_for_the_user(model: VideoModel, clips: Tensor) -> None:
-    if model.least_context > 1:
-        with pytest.raises(
-            InputError, match=rf"context has {model.least_context - 1} frames, but .* {model.least_context}"
-        ):
-            model.predict(clips[:, : model.least_context - 1], 1)
+    least = model.least_context
+    if least == 1:
+        pytest.skip("one frame is enough for this model")
+    with pytest.raises(InputError, match=rf"context has {least - 1} frames, but .* {least}\."):
+        model.predict(clips[:, : least - 1], 1)

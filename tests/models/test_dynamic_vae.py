@@ -432,9 +432,12 @@ def test_clips_of_another_shape_are_refused(call: str, shape: tuple[int, ...]) -
         "predict": lambda x: model.predict(x, 2),
         "synthesise": lambda x: model.synthesise(x, 2),
     }
-    with pytest.raises(
-        ValueError, match=r"pairs must be \(N, 2, 1, 9, 8\)|clips need at least 2 frames|the context has 1 f"
-    ):
+    known = [
+        r"pairs must be \(N, 2, 1, 9, 8\)",
+        "clips need at least 2 frames, not 1",
+        "context has 1 frames, but .* 2",
+    ]
+    with pytest.raises(ValueError, match="|".join(known)):
         calls[call](batch)
 
 

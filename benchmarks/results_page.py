@@ -31,6 +31,7 @@ LABELS = {
     "synthesis.readable_frames": ("readable frames", ".1%", 1),
     "synthesis.correct_transitions": ("correct transitions", ".1%", 1),
     "synthesis.mean_run": ("mean run", ".0f", 1),
+    "synthesis.variety": ("variety", ".2f", 0),
     "synthesis.turn_psnr": ("PSNR / dB", ".1f", 1),
     "synthesis.turn_ssim": ("SSIM", ".3f", 1),
     "synthesis.angle_error": ("error of the angle / degrees", ".0f", -1),

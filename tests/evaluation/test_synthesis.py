@@ -15,7 +15,13 @@ from linear_video.common.errors import InputError
 from linear_video.evaluation import symbol_reader
 from linear_video.evaluation.judges import JUDGES, Sequences, SynthesisSettings
 from linear_video.evaluation.scores import PSNR_CEILING
-from linear_video.evaluation.synthesis import frechet_distance, score_counting, score_rotation, score_texture
+from linear_video.evaluation.synthesis import (
+    frechet_distance,
+    score_counting,
+    score_rotation,
+    score_texture,
+    variety,
+)
 
 FEW: dict[Split, int] = {"train": 5, "validation": 5, "test": 5}
 
@@ -86,7 +92,23 @@ def test_symbols_are_read_by_a_reader_that_knows_all_of_the_folder(
     sequences = Sequences(bars[order][:, :, None], pd.DataFrame(), np.zeros((1, 5, 1, 16, 16), np.uint8))
     scores = JUDGES["counting"].score(sequences, dataset, 0)
     assert scores["reader_accuracy"] == 1
+    assert scores["variety"] == 0  # a bar without noise
     assert (scores["cycle"], scores["correct_transitions"], scores["mean_run"]) == ("CAB", 8 / 10, 8 / 3)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(1.0, 1.0), (0.5, 0.25), (0.0, 0.0)])
+def test_variety_is_the_variance_of_a_symbols_frames_relative_to_real_ones(share: float, expected: float) -> None:
+    """Deviations of half the size have a quarter of the variance. Frames that cannot be read do not count."""
+    random = np.random.default_rng(0)
+    pictures = random.integers(0, 200, (200, 1, 4, 5)).astype(np.uint8)
+    labels = np.repeat(np.array(["A", "B"]), 100)
+    frames = np.rint(100 + share * (random.permutation(pictures).astype(float) - 100)).astype(np.uint8)
+    read = np.where(np.arange(200).reshape(10, 20) % 2, "A", "B")
+    sure = np.ones(read.shape, np.float32)
+    sequences = frames.reshape(10, 20, 1, 4, 5)
+    assert variety(sequences, read, sure, pictures, labels) == pytest.approx(expected, rel=0.05, abs=1e-9)
+    sure[read == "B"] = 0.5
+    assert variety(sequences, read, sure, pictures, labels) == pytest.approx(expected / 2, rel=0.05, abs=1e-9)
 
 
 def test_cycle_of_a_digit_twice_in_a_row_may_stay_or_go_on() -> None:

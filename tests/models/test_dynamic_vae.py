@@ -40,6 +40,7 @@ SMALL = DynamicVaeSettings(
     stationarity_weight=7.0,
     greatest_lag=1,
     lag_doubling=1,
+    later_frames=1,
     first_angles=(0.0, 180.0),
     first_radius=0.9,
     turning_share=0.5,
@@ -113,7 +114,8 @@ def exchange(model: Any, encoder: nn.Module, decoder: nn.Module) -> None:
 def test_dynamic_layer_gives_two_states_the_joint_covariance_of_a_stationary_process(kind: str) -> None:
     model = stationary(kind)
     with torch.no_grad():
-        F = model.dynamic_layer(torch.eye(2 * STATE).double()).flatten(1).T  # a unit vector gives a column
+        unit = torch.eye(2 * STATE).double()[:, None]
+        F = model.dynamic_layer(unit[:, 0, :STATE], unit[..., STATE:]).flatten(1).T  # a unit vector gives a column
         A = model.system()[0]
     identity = torch.eye(STATE).double()
     joint = torch.cat((torch.cat((identity, A.T), 1), torch.cat((A, identity), 1)))  # equation 32
@@ -125,9 +127,9 @@ def test_dynamic_layer_gives_two_states_the_joint_covariance_of_a_stationary_pro
 @pytest.mark.parametrize("lag", [2, 5])
 def test_states_some_frames_apart_have_a_power_of_a_as_covariance(lag: int) -> None:
     model, samples = stationary("hard"), 200_000
-    latent = torch.randn(samples, 2 * STATE, generator=seeded(), dtype=torch.float64)
+    first, innovation = torch.randn(2, samples, STATE, generator=seeded(), dtype=torch.float64)
     with torch.no_grad():
-        pairs = model.dynamic_layer(latent, lag, seeded(1))
+        pairs = model.dynamic_layer(first, innovation[:, None], [lag], seeded(1))
         power = torch.linalg.matrix_power(model.system()[0], lag)
     found = torch.cov(pairs.flatten(1).T)
     torch.testing.assert_close(found[:STATE, :STATE], torch.eye(STATE).double(), rtol=0, atol=0.015)
@@ -136,16 +138,17 @@ def test_states_some_frames_apart_have_a_power_of_a_as_covariance(lag: int) -> N
     assert power.abs().max() > 0.05
 
 
-def test_innovation_of_the_latent_variables_is_that_of_the_last_step() -> None:
+def test_innovations_are_those_of_the_last_step_to_each_state() -> None:
     model = stationary("soft")
-    latent = torch.randn(1, 2 * STATE, generator=seeded(), dtype=torch.float64)
-    changed = latent.clone()
-    changed[:, STATE:] += torch.arange(1.0, STATE + 1)
+    first, drawn = torch.zeros(1, STATE).double(), torch.randn(1, 2, STATE, generator=seeded(), dtype=torch.float64)
+    change = torch.arange(1.0, STATE + 1).double()
+    changed = drawn.clone()
+    changed[:, 0] += change
     with torch.no_grad():
-        difference = model.dynamic_layer(changed, 3, seeded(1)) - model.dynamic_layer(latent, 3, seeded(1))
-        B = model.system()[1]
-    torch.testing.assert_close(difference[0, 0], torch.zeros(STATE).double())
-    torch.testing.assert_close(difference[0, 1], B @ torch.arange(1.0, STATE + 1).double())
+        states, others = (model.dynamic_layer(first, given, [3, 5], seeded(1)) for given in (drawn, changed))
+        A, B = model.system()
+    expected = torch.stack((torch.zeros(STATE).double(), B @ change, A @ A @ B @ change))
+    torch.testing.assert_close((others - states)[0], expected)
 
 
 # --- the transition ------------------------------------------------------------------------------------------------
@@ -217,15 +220,19 @@ def test_spread_modes_turn_by_different_angles_and_the_others_forget(state: int,
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])
-@pytest.mark.parametrize(("length", "angles"), [(3, [120, 120, 120]), (4, [90, 90, 180])])
-def test_modes_of_a_cycle_of_pictures_turn_by_its_angles(kind: str, length: int, angles: list[int]) -> None:
-    """As many as the state holds, so that some come twice."""
+@pytest.mark.parametrize(("length", "share", "angles"), [(3, 1, [120] * 3), (3, 0.5, [120] * 2), (4, 1, [90, 90, 180])])
+def test_modes_of_a_cycle_of_pictures_turn_by_its_angles(
+    kind: str, length: int, share: float, angles: list[int]
+) -> None:
+    """As many as the share of the state holds, so that some come twice. The rest decays at once."""
     random = np.random.default_rng(0)
     pictures = random.integers(0, 200, (length, *SHAPE))
     cycle = pictures[(np.arange(60)[:, None] + np.arange(25)) % length] + random.integers(0, 50, (60, 25, *SHAPE))
-    model = make(transition=kind, state_dimension=6, angles_from_clips=True)
+    model = make(transition=kind, state_dimension=6, angles_from_clips=True, turning_share=share)
     model.initialise(cycle.astype(np.uint8))
     values = np.linalg.eigvals(model.system()[0].detach().double().numpy())
+    assert np.sum(np.abs(values) < 1e-6) == 6 - 2 * len(angles)
+    values = values[np.abs(values) > 1e-6]
     np.testing.assert_allclose(np.abs(values), 0.9999, atol=1e-4)
     np.testing.assert_allclose(np.sort(np.degrees(np.abs(np.angle(values))))[::2], angles, atol=1)
     assert model.stationarity_error().item() == pytest.approx(0, abs=1e-9)
@@ -278,6 +285,35 @@ def test_parts_of_the_objective_are_those_of_the_paper(kind: str) -> None:
     weighted = expected["kl"] + expected["reconstruction"] + 7 * expected["stationarity"]
     assert objective.item() == pytest.approx(weighted, rel=1e-4)
     assert (stationarity > 0.01) == (kind == "soft")
+
+
+def test_objective_of_several_later_frames_has_the_innovation_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the lags 1, 2 and 4, where the innovation of step 3 is drawn from the prior: here from one without noise."""
+    model, batch = make(), clips(2, 7)
+    monkeypatch.setattr(model, "_draw_lags", lambda limit, generator: [1, 2, 4])
+    monkeypatch.setattr(Tensor, "normal_", lambda self, generator=None: self.zero_())
+    _, parts = model.loss(batch, seeded())
+    A, B = model.system()
+    kl, error = [], []
+    for clip in batch:
+        means, log_variances = model.encode(torch.stack((clip[:-1], clip[1:]), 1))
+        prior = torch.distributions.Normal(torch.zeros(STATE), torch.ones(STATE))
+        for t in range(7 - 4):
+            state, place = means[t, :STATE], slice(0, STATE)
+            states, used = [state], [(t, place)]
+            for step in range(4):
+                state = A @ state
+                if step != 2:
+                    place = slice(STATE, 2 * STATE)
+                    state = state + B @ means[t + step, place]
+                    states.append(state)
+                    used.append((t + step, place))
+            truth = clip[[t, t + 1, t + 2, t + 4]]
+            error.append((model.decode(torch.stack(states)) - truth).square().sum().item())
+            posteriors = [torch.distributions.Normal(means[n, k], (log_variances[n, k] / 2).exp()) for n, k in used]
+            kl.append(sum(torch.distributions.kl_divergence(one, prior).sum().item() for one in posteriors))
+    assert parts["reconstruction"].item() == pytest.approx(np.mean(error) / (2 * 0.3), rel=1e-4)
+    assert parts["kl"].item() == pytest.approx(np.mean(kl), rel=1e-4)
 
 
 def test_latent_variables_are_drawn_with_the_encoders_variance() -> None:
@@ -334,19 +370,13 @@ def test_descent_lowers_the_objective() -> None:
 
 
 def lags_of(model: DynamicVae, batch: Tensor, steps: int, generator: torch.Generator | None) -> list[int]:
-    """How far apart the frames of the pairs are at each step, read off the encoder's input.
-
-    Frame t is everywhere t.
-    """
+    """How far apart the frames of the pairs are at each step, read off the number of decoded states."""
     lags: list[int] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        apart = (inputs[0][:, 1] - inputs[0][:, 0]).unique()
-        assert len(apart) == 1
-        lags.append(int(apart))
-        assert len(inputs[0]) == len(batch) * (batch.shape[1] - int(apart))
+        lags.append(batch.shape[1] - len(inputs[0]) // (2 * len(batch)))
 
-    hook = model.encoder.register_forward_pre_hook(note)
+    hook = model.decoder.register_forward_pre_hook(note)
     with torch.no_grad():
         for _ in range(steps):
             model.loss(batch, generator)
@@ -356,6 +386,27 @@ def lags_of(model: DynamicVae, batch: Tensor, steps: int, generator: torch.Gener
 
 def numbered(length: int) -> Tensor:
     return torch.arange(float(length))[None, :, None, None, None].expand(2, length, *TINY)
+
+
+@pytest.mark.parametrize("later", [1, 3])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_state_some_steps_later_is_compared_with_the_frame_as_many_steps_later(reverse: bool, later: int) -> None:
+    """Frames are states, and the next is A times the last: without noise nothing is left over, in this order."""
+    model = stationary("soft").train()
+    model.settings = dataclasses.replace(SMALL, greatest_lag=4, later_frames=later)
+    exchange(model, PixelEncoder(log_variance=-60.0), PixelDecoder())
+    assert model.transition_noise is not None
+    with torch.no_grad():
+        model.transition_noise.zero_()
+        frames = [torch.rand(3, STATE, generator=seeded(3), dtype=torch.float64)]
+        for _ in range(8):
+            frames.append(frames[-1] @ model.transition.T)
+        batch = torch.stack(frames[::-1] if reverse else frames, 1)[:, :, None, None]
+        drawn = [model._draw_lags(8, seeded(n)) for n in range(30)]
+        errors = [model.loss(batch, seeded(n))[1]["reconstruction"].item() for n in range(30)]
+    assert {lag for lags in drawn for lag in lags} == {1, 2, 3, 4}
+    assert max(map(len, drawn)) == later
+    assert (max(errors) < 1e-12) != reverse
 
 
 @pytest.mark.parametrize(("greatest_lag", "length", "limit"), [(5, 20, 5), (50, 4, 3), (1, 20, 1), (100, 2, 1)])
@@ -376,7 +427,7 @@ def test_lag_may_double_every_so_many_training_steps() -> None:
 def test_lag_is_as_often_one_as_two_or_three_or_four_to_seven() -> None:
     model = make(greatest_lag=7).train()
     model.steps_seen.fill_(1000)
-    lags = np.array([model._draw_lag(100, generator) for generator in [seeded()] for _ in range(3000)])
+    lags = np.array([model._draw_lags(100, generator)[0] for generator in [seeded()] for _ in range(3000)])
     shares = [np.mean((lags >= least) & (lags <= greatest)) for least, greatest in ((1, 1), (2, 3), (4, 7))]
     np.testing.assert_allclose(shares, 1 / 3, atol=0.04)
 
@@ -450,6 +501,8 @@ def test_clips_of_another_shape_are_refused(call: str, shape: tuple[int, ...]) -
         {"channel_factor": 0},
         {"greatest_lag": 0},
         {"lag_doubling": 0},
+        {"later_frames": 0},
+        {"later_frames": 32},
         {"filter_size": 4},
         {"filter_size": -1},
         {"hidden_units": -1},
@@ -789,7 +842,7 @@ def test_checkpoints_give_equal_predictions(kind: str, tmp_path: Path) -> None:
     assert isinstance(loaded, DynamicVae)
     assert dataclasses.replace(loaded.settings, first_angles=model.settings.first_angles) == model.settings
     assert tuple(loaded.settings.first_angles) == model.settings.first_angles  # JSON has no tuples
-    assert loaded.steps_seen == 1
+    assert loaded.steps_seen == (kind != "two_stage")  # which has no distant pairs
     model.eval()
     assert torch.equal(loaded.predict(batch, 3), model.predict(batch, 3))
     assert torch.equal(loaded.synthesise(batch, 3), model.synthesise(batch, 3))

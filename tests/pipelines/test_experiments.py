@@ -19,7 +19,7 @@ from tests.test_parameters import load
 DATASETS = {name: kind for name, kind in sorted(declared_datasets(load("test")).items()) if not kind.labels_anomalies}
 PAIRS = all_experiments(DATASETS)
 METRICS = {
-    "counting": {"readable_frames", "correct_transitions", "mean_run", "reader_accuracy"},
+    "counting": {"readable_frames", "correct_transitions", "mean_run", "reader_accuracy", "variety"},
     "texture": {"spectrum_distance", "autocorrelation_distance", "frechet_distance", "sharpness"},
     "rotation": {"turn_psnr", "turn_ssim", "angle_error", "confused"},
 }

@@ -54,7 +54,7 @@ class Sequences(NamedTuple):
 def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
     """How well the sequences count, as read by a classifier that is trained on images that no model has seen."""
     from linear_video.evaluation.symbol_reader import read, train_reader
-    from linear_video.evaluation.synthesis import score_counting
+    from linear_video.evaluation.synthesis import score_counting, variety
 
     if not isinstance(dataset, DigitCyclesSettings):
         raise InputError("only symbols in a cycle can be judged by counting.")
@@ -64,7 +64,9 @@ def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) ->
     reader = train_reader(apart, numbers, seed)
     read_apart, _ = read(reader, others)
     found, confidence = read(reader, sequences.frames)
-    scores = score_counting(known[found], confidence, dataset.period)
+    symbols, of_cycle = known[found], np.isin(labels, list(dataset.period))
+    scores = score_counting(symbols, confidence, dataset.period)
+    scores["variety"] = variety(sequences.frames, symbols, confidence, apart[of_cycle], labels[of_cycle])
     return {**scores, "reader_accuracy": float((known[read_apart] == other_labels).mean()), "cycle": dataset.period}
 
 

@@ -33,6 +33,29 @@ def score_counting(symbols: NDArray[np.str_], confidence: NDArray[np.float32], c
     }
 
 
+def variety(
+    frames: Frames,
+    symbols: NDArray[np.str_],
+    confidence: NDArray[np.float32],
+    pictures: Frames,
+    labels: NDArray[np.str_],
+) -> float:
+    """How different the readable frames of one symbol are, relative to real pictures of it: 1 as in life, 0 all equal.
+
+    The mean over symbols of the ratio of the pixels' variances. A symbol that is not read twice counts as 0.
+
+    Args:
+        frames: (N, F, C, H, W), of which ``symbols`` (N, F) are read with this ``confidence``.
+        pictures: real ones (M, C, H, W), with their labels (M,). Only these symbols count.
+    """
+    ratios = []
+    for symbol in np.unique(labels):
+        shown = frames[(symbols == symbol) & (confidence > READABLE)]
+        real = pictures[labels == symbol].var(axis=0).mean()
+        ratios.append(shown.var(axis=0).mean() / max(real, SMALL) if len(shown) > 1 else 0.0)
+    return float(np.mean(ratios))
+
+
 def score_texture(synthesised: Frames, truth: Frames) -> dict[str, float]:
     """Distances of synthesised textures from held-out footage, and whether they last.
 

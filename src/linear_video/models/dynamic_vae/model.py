@@ -8,7 +8,7 @@ decoder f of either frame, the dynamic layer F = [[I, 0], [A, B]] (equation 33).
 
 import cmath
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -99,62 +99,82 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         frames: Tensor = self.decoder(states)
         return frames if self.linear is None else frames + self.linear.decoder(states).unflatten(1, self.frame_shape)
 
-    def dynamic_layer(self, latent: Tensor, lag: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """(h_t, v) (N, 2n) -> (h_t, h_{t+lag}) (N, 2, n), equation 33; ``v`` is the innovation of the last step.
+    def dynamic_layer(
+        self, first: Tensor, innovations: Tensor, lags: Sequence[int] = (1,), generator: torch.Generator | None = None
+    ) -> Tensor:
+        """States h_t (N, n), and those after it by the lags, which rise: (N, 1 + lags, n), equation 33.
 
-        The innovations of the steps before it are drawn from their prior.
+        ``innovations`` (N, lags, n) are those of the last step to each of the later states. The innovations of the
+        steps in between are drawn from their prior.
         """
         transition, noise = self.system()
-        first, innovation = latent.chunk(2, dim=1)
-        state = first
-        for _ in range(lag - 1):
-            drawn = torch.empty_like(state).normal_(generator=generator)
-            state = state @ transition.T + drawn @ noise.T
-        return torch.stack((first, state @ transition.T + innovation @ noise.T), dim=1)
+        states, state = [first], first
+        for steps, innovation in zip(np.diff((0, *lags)), innovations.unbind(1), strict=True):
+            for _ in range(steps - 1):
+                drawn = torch.empty_like(state).normal_(generator=generator)
+                state = state @ transition.T + drawn @ noise.T
+            state = state @ transition.T + innovation @ noise.T
+            states.append(state)
+        return torch.stack(states, dim=1)
 
     def pair_of_states(self, latent: Tensor) -> Tensor:
         """States of both frames of pairs (N, 2, n). With ``"two_stage"``, the second half is the state itself."""
-        return latent.unflatten(1, (2, -1)) if self.settings.transition == "two_stage" else self.dynamic_layer(latent)
+        if self.settings.transition == "two_stage":
+            states: Tensor = latent.unflatten(1, (2, -1))
+            return states
+        first, innovation = latent.chunk(2, dim=1)
+        return self.dynamic_layer(first, innovation[:, None])
 
     # --- the contract of every model -------------------------------------------------------------------------------
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Equation 34, the mean over all pairs of frames of clips (N, T, C, H, W), and its terms.
 
-        ``generator`` draws the latent variables and the lag of the pairs; without one, the means are taken and the
-        lag is 1.
+        The second frame may be further away than one step, and there may be several. The encoder always sees
+        neighbours, as in a synthesis: two of them for the first state, and two for the last step to each later frame.
+
+        ``generator`` draws the latent variables and the lags; without one, the means are taken and the lag is 1.
         """
         if clips.shape[1] < 2:
             raise ValueError(f"clips need at least 2 frames, not {clips.shape[1]}.")
-        lag = self._draw_lag(clips.shape[1] - 1, generator)
-        pairs = _pairs(clips, lag)
-        mean, log_variance = self.encode(pairs)
+        lags = self._draw_lags(clips.shape[1] - 1, generator)
+        length = clips.shape[1] - lags[-1]
+        mean, log_variance = self.encode(_pairs(clips))
         latent = mean if generator is None else _drawn(mean, log_variance, generator)
-        states = self.dynamic_layer(latent, lag, generator)  # (pairs, 2, n)
-        error = (self.decode(states.flatten(0, 1)) - pairs.flatten(0, 1)).square().sum() / len(pairs)
+        divergence = (mean.square() + log_variance.exp() - log_variance - 1) / 2
+
+        def of_sample(latent: Tensor) -> tuple[Tensor, Tensor]:
+            """The first states (N length, n), and innovations (N length, lags, n)."""
+            first, innovations = latent.unflatten(0, (len(clips), -1)).chunk(2, dim=2)
+            later = torch.stack([innovations[:, lag - 1 : lag - 1 + length] for lag in lags], dim=2)
+            return first[:, :length].flatten(0, 1), later.flatten(0, 1)
+
+        states = self.dynamic_layer(*of_sample(latent), lags, generator)  # (N length, 1 + lags, n)
+        frames = torch.stack([clips[:, lag : lag + length] for lag in (0, *lags)], dim=2)
+        error = (self.decode(states.flatten(0, 1)) - frames.flatten(0, 2)).square().sum() / len(states)
         parts = {
             "reconstruction": error / (2 * self.settings.observation_variance),
-            "kl": (mean.square() + log_variance.exp() - log_variance - 1).sum() / (2 * len(pairs)),
+            "kl": sum(part.sum() for part in of_sample(divergence)) / len(states),
             "stationarity": self.stationarity_error(),
         }
         weight = self.settings.stationarity_weight
         objective = parts["reconstruction"] + parts["kl"] + weight * parts["stationarity"]
         return objective, parts
 
-    def _draw_lag(self, limit: int, generator: torch.Generator | None) -> int:
-        """How far apart the frames of these pairs are: 1, or 2 to 3, or 4 to 7, and so on, all equally often.
+    def _draw_lags(self, limit: int, generator: torch.Generator | None) -> list[int]:
+        """How many steps later the later frames are: 1, or 2 to 3, or 4 to 7, and so on, all equally often.
 
-        In training, distant pairs come later. Validation has them from the start, and so prefers models that last.
+        Training begins with near ones. Validation has them from the start, and so prefers models that last.
         """
         greatest = min(limit, self.settings.greatest_lag)
-        if generator is None or greatest == 1:
-            return 1
+        if generator is None or greatest == 1 or self.settings.transition == "two_stage":
+            return [1]
         if self.training:
             doublings = int(self.steps_seen) // self.settings.lag_doubling
             self.steps_seen += 1
             greatest = min(greatest, 2 ** min(doublings, 30))
-        drawn = torch.rand((), generator=generator, device=generator.device)
-        return int(min(greatest, (greatest + 1) ** float(drawn)))
+        drawn = torch.rand(self.settings.later_frames, generator=generator, device=generator.device)
+        return sorted({int(min(greatest, (greatest + 1) ** share)) for share in drawn.tolist()})
 
     def stationarity_error(self) -> Tensor:
         """||A Aᵀ + B Bᵀ - I||²_F, which is 0 if the states stay N(0, I)."""
@@ -189,7 +209,8 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
             states = torch.cat([system.encode(clips) for clips in _pieces(frames, system.mean.device)])
             lasting = lasting_modes(states.cpu().numpy())
             if len(lasting) and self.settings.transition != "two_stage":
-                modes = np.resize(lasting * GREATEST_FIRST / np.abs(lasting), self.settings.state_dimension // 2)
+                turning = _turning_modes(self.settings)
+                modes = np.resize(lasting * GREATEST_FIRST / np.abs(lasting), turning)
                 transition, noise = _turning(self.settings.state_dimension, modes.tolist())
                 self.transition.copy_(transition)
                 if self.transition_noise is not None:
@@ -327,10 +348,14 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
 
 def _first_modes(settings: DynamicVaeSettings) -> list[complex]:
     """Modes that turn by angles between the first ones, for the share of the state that turns."""
-    turning = max(1, round(settings.turning_share * settings.state_dimension / 2))
+    turning = _turning_modes(settings)
     least, greatest = (math.radians(angle) for angle in settings.first_angles)
     angles = torch.linspace(least, greatest, turning + 2)[1:-1].tolist()
     return [cmath.rect(settings.first_radius, angle) for angle in angles]
+
+
+def _turning_modes(settings: DynamicVaeSettings) -> int:
+    return max(1, round(settings.turning_share * settings.state_dimension / 2))
 
 
 def _turning(state: int, modes: list[complex]) -> tuple[Tensor, Tensor]:
@@ -348,9 +373,9 @@ def _drawn(mean: Tensor, log_variance: Tensor, generator: torch.Generator, noise
     return mean + noise * (log_variance / 2).exp() * torch.empty_like(mean).normal_(generator=generator)
 
 
-def _pairs(clips: Tensor, lag: int = 1) -> Tensor:
-    """Frames of clips (N, T, C, H, W) with those ``lag`` later: (N (T - lag), 2, C, H, W)."""
-    return torch.stack((clips[:, :-lag], clips[:, lag:]), dim=2).flatten(0, 1)
+def _pairs(clips: Tensor) -> Tensor:
+    """Frames of clips (N, T, C, H, W) with the next ones: (N (T - 1), 2, C, H, W)."""
+    return torch.stack((clips[:, :-1], clips[:, 1:]), dim=2).flatten(0, 1)
 
 
 def _pieces(frames: NDArray[np.uint8], device: torch.device) -> Iterator[Tensor]:

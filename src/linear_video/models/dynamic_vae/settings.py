@@ -22,9 +22,11 @@ class DynamicVaeSettings:
         transition: ``"soft"``, A and B with a penalty for instability (paper); ``"hard"``, A of a norm below 1 and B
             the Cholesky factor of I - A Aᵀ; ``"two_stage"``, both fitted after the training (equation 29).
         stationarity_weight: lambda of the penalty.
-        greatest_lag: greatest distance in time of the two frames of a training pair; paper: 1. Distant pairs teach the
-            model what lasts for many steps.
+        greatest_lag: greatest distance in time of the two frames of a training pair; paper: 1. Distant frames teach
+            the model what lasts for many steps.
         lag_doubling: training steps after which the greatest lag doubles. It starts at 1.
+        later_frames: number of later frames that a state has to explain in training; paper: 1. The more there are, the
+            more the state keeps of what lasts, and the less of how one frame looks. Equal lags are drawn once.
         first_angles: (least, greatest) angle in degrees per step by which modes turn before training, spread evenly;
             [0, 0] for none (the authors' code).
         angles_from_clips: whether modes turn by the angles of the modes that last in the clips, if there are any,
@@ -45,6 +47,7 @@ class DynamicVaeSettings:
     stationarity_weight: float = 10_000.0
     greatest_lag: int = 32
     lag_doubling: int = 1000
+    later_frames: int = 1
     first_angles: tuple[float, float] = (0.0, 180.0)
     angles_from_clips: bool = False
     first_radius: float = 0.95
@@ -53,9 +56,11 @@ class DynamicVaeSettings:
 
     def __post_init__(self) -> None:
         check_literals(self)
-        check_least(self, 1, "state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling")
+        check_least(
+            self, 1, "state_dimension", "channels", "channel_factor", "greatest_lag", "lag_doubling", "later_frames"
+        )
         check_least(self, 0, "hidden_units")
-        check_most(self, 31, "filter_size")
+        check_most(self, 31, "filter_size", "later_frames")
         check_most(self, 4096, "state_dimension", "channels", "channel_factor")
         check_most(self, 2**16, "hidden_units")
         if self.state_dimension % 2:

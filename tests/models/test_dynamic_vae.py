@@ -370,17 +370,27 @@ def test_descent_lowers_the_objective() -> None:
 
 
 def lags_of(model: DynamicVae, batch: Tensor, steps: int, generator: torch.Generator | None) -> list[int]:
-    """How far apart the frames of the pairs are at each step, read off the number of decoded states."""
+    """How far apart the frames of the pairs are at each step, read off the number of decoded states.
+
+    Frame t is everywhere t, and the encoder sees each two neighbours once.
+    """
     lags: list[int] = []
 
-    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        lags.append(batch.shape[1] - len(inputs[0]) // (2 * len(batch)))
+    def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert (inputs[0][:, 1] - inputs[0][:, 0]).unique().tolist() == [1]
+        assert len(inputs[0]) == len(batch) * (batch.shape[1] - 1)
 
-    hook = model.decoder.register_forward_pre_hook(note)
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        length, rest = divmod(len(inputs[0]), 2 * len(batch))
+        assert rest == 0
+        lags.append(batch.shape[1] - length)
+
+    hooks = model.encoder.register_forward_pre_hook(check), model.decoder.register_forward_pre_hook(note)
     with torch.no_grad():
         for _ in range(steps):
             model.loss(batch, generator)
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     return lags
 
 

@@ -35,7 +35,7 @@ Scored = tuple[str, str, NDArray[np.float32], Frame]  # measure, method, guess, 
 NOISE = 20.0  # grey levels
 HORIZON, GAP, PERIOD = 5, 3, 16  # frames ahead; frames hidden in a row, and from one gap to the next
 WIDTHS, STRENGTHS = (0.5, 0.7, 1.0, 1.5, 2.0), (8.0, 12.0, 16.0, 20.0, 25.0)
-REFERENCES = {"last_frame", "optical_flow", "mean", "cubic", "blur", "non_local_means", "untouched"}
+REFERENCES = {"last_frame", "optical_flow", "fine_flow", "mean", "cubic", "blur", "non_local_means", "untouched"}
 
 
 def extrapolated(trained: TrainedModel, frames: list[Frame]) -> Iterator[Scored]:

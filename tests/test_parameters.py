@@ -248,6 +248,18 @@ def test_a_name_like_no_other_gets_the_known_ones(base: dict[str, Any], path: st
     assert {"wombat": "seed", "evaluation.wombat": "horizon", "moving_symbols.wombat": "speed"}[path] in problem
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("sequences", 20, "set synthesis.digit_cycles.sequences instead."),
+        ("horizon", 3, "only held_out counts there."),
+    ],
+)
+def test_evaluation_without_effect_is_refused(base: dict[str, Any], name: str, value: int, hint: str) -> None:
+    expected = f"evaluation.digit_cycles.{name} has no effect, since models synthesise on digit_cycles; {hint}"
+    assert problems_of(changed(base, f"evaluation.digit_cycles.{name}", value)) == [expected]
+
+
 def test_unknown_split_is_named_beside_the_known_ones(base: dict[str, Any]) -> None:
     problems = problems_of(changed(base, "moving_symbols.clips.train", 5, rename="trian"))
     assert any("moving_symbols.clips.trian" in problem and "'train'" in problem for problem in problems)

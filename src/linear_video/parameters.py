@@ -206,6 +206,7 @@ class _Reading:
                 if name.startswith(DOWNLOAD)
             },
         )
+        self.check_of_synthesis(judges)
         if not self.problems:
             self.check_together(checked)
         return checked
@@ -285,6 +286,19 @@ class _Reading:
             place = next((layer for layer in layers if part in (given.get(layer) or {})), dataset)
             found[part] = self.values(kind, values[part], f"{model}.{place}.{part}")
         return ExperimentSettings(found["model"], found.get("training"))
+
+    def check_of_synthesis(self, datasets: Iterable[str]) -> None:
+        """Note settings of the evaluation that would have no effect, since models synthesise on these datasets."""
+        given = self.parameters.get("evaluation", {})
+        for dataset in datasets:
+            own = given.get(dataset) if isinstance(given, Mapping) else None
+            for name in own if isinstance(own, Mapping) else ():
+                if name != "held_out" and name in (f.name for f in fields(EvaluationSettings)):
+                    has = name in (f.name for f in fields(SynthesisSettings))
+                    hint = f"set synthesis.{dataset}.{name} instead." if has else "only held_out counts there."
+                    self.problems.append(
+                        f"evaluation.{dataset}.{name} has no effect, since models synthesise on {dataset}; {hint}"
+                    )
 
     def check_together(self, checked: Parameters) -> None:
         """Note contradictions that would otherwise be found only after the training."""

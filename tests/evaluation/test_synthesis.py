@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -94,6 +95,22 @@ def test_symbols_are_read_by_a_reader_that_knows_all_of_the_folder(
     assert scores["reader_accuracy"] == 1
     assert scores["variety"] == 0  # a bar without noise
     assert (scores["cycle"], scores["correct_transitions"], scores["mean_run"]) == ("CAB", 8 / 10, 8 / 3)
+
+
+def test_several_models_are_judged_by_one_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds, train = [], symbol_reader.train_reader
+
+    def noting(images: np.ndarray, labels: np.ndarray, seed: int) -> torch.nn.Module:
+        seeds.append(seed)
+        return train(images, labels, seed)
+
+    monkeypatch.setattr(symbol_reader, "STEPS", 5)
+    monkeypatch.setattr(symbol_reader, "train_reader", noting)
+    dataset = DigitCyclesSettings(cycle="12", symbols="digits", frame_size=16, images_per_digit=FEW, frames=5)
+    frames = np.zeros((1, 4, 1, 16, 16), np.uint8)
+    for seed in (5, 5, 6):
+        JUDGES["counting"].score(Sequences(frames, pd.DataFrame(), frames), dataset, seed)
+    assert seeds == [5, 6]
 
 
 @pytest.mark.parametrize(("share", "expected"), [(1.0, 1.0), (0.5, 0.25), (0.0, 0.0)])

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,9 @@ from linear_video.clips.digit_cycles import DigitCyclesSettings, labelled_pictur
 from linear_video.common.checks import check_least, check_within
 from linear_video.common.errors import InputError
 from linear_video.common.spread import spread
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Sequences(NamedTuple):
 
 def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:
     """How well the sequences count, as read by a classifier that is trained on images that no model has seen."""
-    from linear_video.evaluation.symbol_reader import read, train_reader
+    from linear_video.evaluation.symbol_reader import read
     from linear_video.evaluation.synthesis import score_counting, variety
 
     if not isinstance(dataset, DigitCyclesSettings):
@@ -61,13 +65,22 @@ def judge_counting(sequences: Sequences, dataset: DatasetSettings, seed: int) ->
     apart, labels = labelled_pictures(dataset, "test")
     others, other_labels = labelled_pictures(dataset, "validation")
     known, numbers = np.unique(labels, return_inverse=True)
-    reader = train_reader(apart, numbers, seed)
+    reader = _reader(apart.tobytes(), apart.shape, numbers.tobytes(), seed)
     read_apart, _ = read(reader, others)
     found, confidence = read(reader, sequences.frames)
     symbols, of_cycle = known[found], np.isin(labels, list(dataset.period))
     scores = score_counting(symbols, confidence, dataset.period)
     scores["variety"] = variety(sequences.frames, symbols, confidence, apart[of_cycle], labels[of_cycle])
     return {**scores, "reader_accuracy": float((known[read_apart] == other_labels).mean()), "cycle": dataset.period}
+
+
+@lru_cache(maxsize=1)  # a run judges several models on the same images, and training takes a minute
+def _reader(images: bytes, shape: tuple[int, ...], labels: bytes, seed: int) -> "nn.Module":
+    from linear_video.evaluation.symbol_reader import train_reader
+
+    return train_reader(
+        np.frombuffer(images, np.uint8).reshape(shape).copy(), np.frombuffer(labels, np.int64).copy(), seed
+    )
 
 
 def judge_texture(sequences: Sequences, dataset: DatasetSettings, seed: int) -> dict[str, Any]:

@@ -459,6 +459,44 @@ def test_only_training_steps_count_and_the_lag_is_one_without_a_generator() -> N
     assert model.steps_seen == 503
 
 
+@pytest.mark.parametrize("lag", [1, 4])
+def test_at_first_innovations_are_drawn_and_only_then_encoded(lag: int) -> None:
+    """While they are drawn, the loss does not depend on what the encoder says of them, and they cost nothing."""
+    model, batch = make(greatest_lag=lag, later_frames=2, innovations_from=0.5).train(), clips()
+    last = model.encoder[-1]
+    assert isinstance(last, nn.Linear)
+    of_innovation = torch.arange(4 * STATE) // STATE % 2 == 1  # mean of h, mean of v, log-variance of h, that of v
+    gradients = []
+    for done in (0.0, 0.2, 0.4, 0.5, 0.9):
+        model.at_step(done)
+        model.zero_grad()
+        model.loss(batch, seeded())[0].backward()
+        assert last.bias.grad is not None
+        gradients.append((last.bias.grad[of_innovation].abs().max(), last.bias.grad[~of_innovation].abs().min()))
+    of_innovations, of_states = (torch.stack(values) for values in zip(*gradients, strict=True))
+    assert (of_innovations == 0).tolist() == [True, True, True, False, False]
+    assert (of_states > 0).all()
+
+
+def test_the_weight_of_the_divergence_grows_to_one_in_training_and_is_one_in_validation() -> None:
+    model = make(kl_warmup=0.4)
+    weights = []
+    for done, training in ((0.0, False), (0.0, True), (0.1, True), (0.3, True), (0.4, True), (0.9, True)):
+        model.at_step(done)
+        objective, parts = model.train(training).loss(clips(), seeded())
+        rest = objective - parts["reconstruction"] - 7 * parts["stationarity"]
+        weights.append((rest / parts["kl"]).item())
+    assert weights == pytest.approx([1, 0, 0.25, 0.75, 1, 1], abs=1e-3)
+
+
+def test_innovations_are_encoded_from_the_start_in_validation_and_in_two_stages() -> None:
+    for kind, training in (("soft", False), ("two_stage", True)):
+        model = make(transition=kind, innovations_from=0.5).train(training)
+        model.at_step(0.0)
+        plain = make(transition=kind).train(training)
+        assert torch.equal(model.loss(clips(), seeded())[0], plain.loss(clips(), seeded())[0])
+
+
 # --- shapes and mistakes -------------------------------------------------------------------------------------------
 
 

@@ -68,6 +68,7 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         self.transition = nn.Parameter(transition, requires_grad=learned)
         self.transition_noise = None if settings.transition == "hard" else nn.Parameter(noise, requires_grad=learned)
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.float64))
+        self.done = 1.0  # share of the training
         # A training step takes half the time on a CPU.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -125,6 +126,10 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         first, innovation = latent.chunk(2, dim=1)
         return self.dynamic_layer(first, innovation[:, None])
 
+    def at_step(self, done: float) -> None:
+        """See ``TrainedBySteps``."""
+        self.done = done
+
     # --- the contract of every model -------------------------------------------------------------------------------
 
     def loss(self, clips: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -133,15 +138,24 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
         The second frame may be further away than one step, and there may be several. The encoder always sees
         neighbours, as in a synthesis: two of them for the first state, and two for the last step to each later frame.
 
+        At the start of the training, innovations are drawn from their prior (``innovations_from``), and the weight of
+        the divergence grows to 1 (``kl_warmup``).
+
         ``generator`` draws the latent variables and the lags; without one, the means are taken and the lag is 1.
         """
         if clips.shape[1] < 2:
             raise ValueError(f"clips need at least 2 frames, not {clips.shape[1]}.")
+        done = self.done if self.training and generator is not None else 1.0
         lags = self._draw_lags(clips.shape[1] - 1, generator)
         length = clips.shape[1] - lags[-1]
         mean, log_variance = self.encode(_pairs(clips))
         latent = mean if generator is None else _drawn(mean, log_variance, generator)
         divergence = (mean.square() + log_variance.exp() - log_variance - 1) / 2
+        if done < self.settings.innovations_from and self.settings.transition != "two_stage":
+            state = self.settings.state_dimension
+            drawn = torch.empty_like(latent[:, state:]).normal_(generator=generator)
+            latent = torch.cat((latent[:, :state], drawn), dim=1)
+            divergence = torch.cat((divergence[:, :state], torch.zeros_like(drawn)), dim=1)
 
         def of_sample(latent: Tensor) -> tuple[Tensor, Tensor]:
             """The first states (N length, n), and innovations (N length, lags, n)."""
@@ -157,9 +171,9 @@ class DynamicVae(TrainedBySteps, StateSpaceModel, HasLikelihood):
             "kl": sum(part.sum() for part in of_sample(divergence)) / len(states),
             "stationarity": self.stationarity_error(),
         }
-        weight = self.settings.stationarity_weight
-        objective = parts["reconstruction"] + parts["kl"] + weight * parts["stationarity"]
-        return objective, parts
+        weight, warmup = self.settings.stationarity_weight, self.settings.kl_warmup
+        of_kl = done / warmup if done < warmup else 1.0
+        return parts["reconstruction"] + of_kl * parts["kl"] + weight * parts["stationarity"], parts
 
     def _draw_lags(self, limit: int, generator: torch.Generator | None) -> list[int]:
         """How many steps later the later frames are: 1, or 2 to 3, or 4 to 7, and so on, all equally often.

@@ -27,6 +27,10 @@ class DynamicVaeSettings:
         lag_doubling: training steps after which the greatest lag doubles. It starts at 1.
         later_frames: number of later frames that a state has to explain in training; paper: 1. The more there are, the
             more the state keeps of what lasts, and the less of how one frame looks. Equal lags are drawn once.
+        innovations_from: share of the training after which the innovations of the last steps are encoded; paper: 0.
+            Before, they are drawn from their prior, so that the state alone has to say what lasts.
+        kl_warmup: share of the training in which the weight of the Kullback-Leibler divergence grows from 0 to 1, which
+            keeps the code from saying nothing; paper: 0.
         first_angles: (least, greatest) angle in degrees per step by which modes turn before training, spread evenly;
             [0, 0] for none (the authors' code).
         angles_from_clips: whether modes turn by the angles of the modes that last in the clips, if there are any,
@@ -48,6 +52,8 @@ class DynamicVaeSettings:
     greatest_lag: int = 32
     lag_doubling: int = 1000
     later_frames: int = 1
+    innovations_from: float = 0.0
+    kl_warmup: float = 0.0
     first_angles: tuple[float, float] = (0.0, 180.0)
     angles_from_clips: bool = False
     first_radius: float = 0.95
@@ -71,4 +77,5 @@ class DynamicVaeSettings:
         check_within(self, "[0, inf)", "stationarity_weight")
         check_within(self, "[0, 1)", "first_radius")
         check_within(self, "(0, 1]", "turning_share")
+        check_within(self, "[0, 1)", "innovations_from", "kl_warmup")
         check_pair(self, "[0, 180]", "first_angles")
